@@ -1,0 +1,1 @@
+"""Conditional diffusion for dense ocean depth fields from sparse profiles."""
