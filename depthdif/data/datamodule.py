@@ -1,0 +1,240 @@
+"""The data of a run: regions, statistics, and batches that repeat exactly for a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from depthdif.data.dataset import (
+    DrawSampler,
+    FixedPatches,
+    PatchCutter,
+    ResumableLoader,
+    Sample,
+    TrainingPatches,
+    collate,
+)
+from depthdif.data.field import OceanField, open_field
+from depthdif.data.normalization import Standardization, measure
+from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate
+from depthdif.data.profiles import ProfileSampler
+
+
+class OceanDataModule(LightningDataModule):
+    """Random training patches and a fixed validation set of an ocean field.
+
+    Args:
+        field: target and surface variables.
+        validation: region held out (`Box` or `TimeRange`); no training patch touches it.
+        training: region to train on; None is all that validation leaves.
+        profiles: which columns are observed in training; validation uses its `shallow_fraction`.
+        validation_density: share of the ocean columns observed in validation.
+        patch_size: cells of a patch, one number or [rows, columns].
+        min_ocean_fraction: least share of a patch that is ocean at the surface.
+        batch_size: patches of a batch, on each device.
+        patches_per_epoch: draws of a training epoch over all devices, rounded down to whole batches.
+        validation_patches: size of the validation set.
+        statistics_times: at most this many times are read for the statistics, evenly spaced.
+        num_workers: worker processes of each loader; the samples do not depend on it.
+        seed: of patches, times and profiles.
+
+    Raises:
+        ValueError: a value out of range, regions that overlap or hold no ocean or no patch, fewer validation
+            patches than asked.
+    """
+
+    def __init__(
+        self,
+        field: OceanField,
+        validation: Region,
+        training: Region | None = None,
+        profiles: ProfileSampler | None = None,
+        validation_density: float = 0.05,
+        patch_size: int | Sequence[int] = 32,
+        min_ocean_fraction: float = 0.25,
+        batch_size: int = 16,
+        patches_per_epoch: int = 1024,
+        validation_patches: int = 32,
+        statistics_times: int = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        counts = {
+            "batch_size": batch_size,
+            "patches_per_epoch": patches_per_epoch,
+            "validation_patches": validation_patches,
+            "statistics_times": statistics_times,
+        }
+        for name, value in counts.items():
+            _check_integer(name, value, least=1)
+        _check_integer("num_workers", num_workers, least=0)
+        _check_integer("seed", seed, least=0)
+        if not 0 < validation_density <= 1:
+            raise ValueError(f"data.validation_density={validation_density}; expected a number in (0, 1]")
+        self.field = field
+        self.patch_size = as_patch_size(patch_size)
+        self.batch_size = batch_size
+        self._patches_per_epoch = patches_per_epoch
+        self._statistics_times = statistics_times
+        self._num_workers = num_workers
+        self._seed = seed
+        self._profiles = profiles or ProfileSampler()
+        self._validation_profiles = ProfileSampler(validation_density, self._profiles.shallow_fraction)
+        held_out = validation.select(field)
+        self._region = held_out.complement() if training is None else training.select(field)
+        check_separate(self._region, held_out)
+        self._training_patches = PatchSet(
+            field, self._region, self.patch_size, min_ocean_fraction, "training"
+        )
+        possible = PatchSet(field, held_out, self.patch_size, min_ocean_fraction, "validation")
+        self._validation_patches = possible.spread(validation_patches, np.random.default_rng([seed, 2]))
+        self._standardization: Standardization | None = None
+        self._surface_standardization: Standardization | None = None
+
+    @classmethod
+    def from_files(
+        cls,
+        path: str | Path | Sequence[str | Path],
+        variable: str | None = None,
+        surface: Sequence[str] = (),
+        coordinates: Mapping[str, str] | None = None,
+        max_depth: float | None = None,
+        in_memory: bool = False,
+        **options: Any,
+    ) -> OceanDataModule:
+        """Open CF files (see `open_field`) and build the data module with the remaining options.
+
+        Args:
+            in_memory: read the whole field once; worth it whenever it fits.
+        """
+        field = open_field(path, variable, surface, coordinates, max_depth)
+        return cls(field.load() if in_memory else field, **options)
+
+    @property
+    def depths(self) -> np.ndarray:
+        """(D,) float64, metres below the surface."""
+        return self.field.depths
+
+    @property
+    def surface_channels(self) -> int:
+        """Number of surface variables."""
+        return len(self.field.surface)
+
+    @property
+    def standardization(self) -> Standardization:
+        """Of the target, one channel a depth; known after `setup` or `load_state_dict`."""
+        if self._standardization is None:
+            raise RuntimeError("the statistics are not known yet; call setup() first")
+        return self._standardization
+
+    @property
+    def surface_standardization(self) -> Standardization:
+        """Of the surface variables, one channel each; known after `setup` or `load_state_dict`."""
+        if self._surface_standardization is None:
+            raise RuntimeError("the statistics are not known yet; call setup() first")
+        return self._surface_standardization
+
+    def setup(self, stage: str | None = None) -> None:
+        """Measure the statistics of the training region, unless a checkpoint gave them."""
+        if self._standardization is not None:
+            return
+        self._standardization = measure(self.field.target, self._region, self._statistics_times)
+        self._surface_standardization = Standardization.join(
+            [measure(array, self._region, self._statistics_times) for array in self.field.surface]
+        )
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Training batches, starting at the batch where the trainer stands."""
+        ranks = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        whole = self.batch_size * ranks
+        length = self._patches_per_epoch // whole * whole
+        if not length:
+            raise ValueError(
+                f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
+                f"{self.batch_size} on each of {ranks} devices; type data.patches_per_epoch={whole} or more"
+            )
+        dataset = TrainingPatches(self._training_patches, self._profiles, self._cutter(), length, self._seed)
+        sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
+        return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loader_options())
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """The fixed validation set, in a fixed order."""
+        dataset = FixedPatches(
+            self._validation_patches, self._validation_profiles, self._cutter(), self._seed
+        )
+        return DataLoader(dataset, **self._loader_options())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What prediction needs besides the weights and a field; safe for torch.load(weights_only=True)."""
+        return {
+            "variable": self.field.variable,
+            "units": self.field.units,
+            "depths": self.depths.tolist(),
+            "surface": list(self.field.surface_names),
+            "patch_size": list(self.patch_size),
+            "standardization": self.standardization.state_dict(),
+            "surface_standardization": self.surface_standardization.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the statistics of a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint was trained on another variable, other depths or other surface
+                variables.
+        """
+        mine = {"variable": self.field.variable, "surface": list(self.field.surface_names)}
+        for name, value in mine.items():
+            if state_dict[name] != value:
+                raise ValueError(
+                    f"the checkpoint was trained on {name} {state_dict[name]}, the data have {value}; "
+                    f"type data.{name}={state_dict[name]}".replace("'", "")
+                )
+        theirs = np.array(state_dict["depths"])
+        if theirs.shape != self.depths.shape or not np.allclose(theirs, self.depths, rtol=1e-3, atol=0.1):
+            raise ValueError(
+                f"the checkpoint was trained on {len(theirs)} depths from {theirs[0]:g} to {theirs[-1]:g} "
+                f"m, the data have {len(self.depths)} from {self.depths[0]:g} to {self.depths[-1]:g} m; "
+                "expected the same depths"
+            )
+        self._standardization = Standardization.from_state_dict(state_dict["standardization"])
+        self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
+
+    def _cutter(self) -> PatchCutter:
+        return PatchCutter(self.field, self.patch_size, self.standardization, self.surface_standardization)
+
+    def _batches_done(self) -> int:
+        # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between
+        # batches, in a callback at the end of a batch, or after an exception within one.
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0  # type: ignore[attr-defined]
+
+    def _loader_options(self) -> dict[str, Any]:
+        workers: dict[str, Any] = {}
+        if self._num_workers:
+            # forkserver: a remote store opened before a fork errors or hangs in the worker.
+            workers = {"multiprocessing_context": "forkserver", "persistent_workers": True}
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self._num_workers,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            # Its own generator: a loader draws a number at every start, which must not move the noise of the
+            # model.
+            "generator": torch.Generator().manual_seed(self._seed),
+            **workers,
+        }
+
+
+def _check_integer(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"data.{name}={value}; expected an integer of at least {least}, e.g. data.{name}={least}"
+        )

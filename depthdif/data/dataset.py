@@ -1,0 +1,178 @@
+"""Samples as pure functions of (seed, number of the draw), and the sampler that numbers the draws.
+
+Lightning is not imported here: worker processes load this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from depthdif.data.field import OceanField
+from depthdif.data.normalization import Standardization
+from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
+from depthdif.data.profiles import ProfileSampler
+
+Sample = dict[str, Any]
+
+# Keep the random streams of training and validation apart.
+_TRAINING, _VALIDATION = 0, 1
+
+
+class PatchCutter:
+    """Cuts patches of a field and makes the samples of the data contract (docs/data.md) of them.
+
+    Args:
+        field: the field to cut.
+        patch_size: rows and columns of a patch.
+        standardization: of the target, one channel a depth.
+        surface_standardization: of the surface variables, one channel each.
+    """
+
+    def __init__(
+        self,
+        field: OceanField,
+        patch_size: tuple[int, int],
+        standardization: Standardization,
+        surface_standardization: Standardization,
+    ) -> None:
+        self._field = field
+        self._patch_size = patch_size
+        self._standardization = standardization
+        self._surface_standardization = surface_standardization
+        self._latitude = field.latitude.astype(np.float32)
+        self._days = field.days
+        self._day_of_year = field.day_of_year
+
+    def cut(
+        self, patch: Patch, profiles: ProfileSampler, generator: np.random.Generator, index: int
+    ) -> Sample:
+        """The sample of a patch, with the columns that `profiles` observes; `index` is its number."""
+        target, surface = read_patch(self._field, patch, self._patch_size)
+        ocean_mask = np.isfinite(target)
+        observed_mask = profiles.sample(ocean_mask, generator)
+        target = np.where(ocean_mask, self._standardization.standardize(target), np.float32(0))
+        surface_mask = np.isfinite(surface)
+        surface = np.where(surface_mask, self._surface_standardization.standardize(surface), np.float32(0))
+        height, width = self._patch_size
+        latitude = self._latitude[patch.row : patch.row + height]
+        longitude = patch_longitude(self._field, patch, width)
+        centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
+        return {
+            "target": target,
+            "ocean_mask": ocean_mask,
+            "observations": np.where(observed_mask, target, np.float32(0)),
+            "observed_mask": observed_mask,
+            "surface": surface,
+            "surface_mask": surface_mask,
+            "coordinates": np.array(centre, np.float32),
+            "day_of_year": self._day_of_year[patch.time],
+            "latitude": latitude,
+            "longitude": longitude,
+            "time": self._days[patch.time],
+            "index": np.int64(index),
+        }
+
+
+class TrainingPatches(Dataset[Sample]):
+    """An endless set of random patches: sample n depends on (seed, n) alone, whoever draws it and when.
+
+    Args:
+        patches: where patches may lie.
+        profiles: which columns are observed.
+        cutter: makes the sample.
+        length: draws in an epoch; greater numbers are valid too.
+        seed: of all draws.
+    """
+
+    def __init__(
+        self, patches: PatchSet, profiles: ProfileSampler, cutter: PatchCutter, length: int, seed: int
+    ) -> None:
+        self._patches = patches
+        self._profiles = profiles
+        self._cutter = cutter
+        self._length = length
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, draw: int) -> Sample:
+        generator = np.random.default_rng([self._seed, _TRAINING, draw])
+        return self._cutter.cut(self._patches.draw(generator), self._profiles, generator, draw)
+
+
+class FixedPatches(Dataset[Sample]):
+    """Given patches with fixed observed columns: sample i depends on (seed, i) alone.
+
+    Args:
+        patches: the patches.
+        profiles: which columns are observed.
+        cutter: makes the sample.
+        seed: chooses the columns.
+    """
+
+    def __init__(
+        self, patches: Sequence[Patch], profiles: ProfileSampler, cutter: PatchCutter, seed: int
+    ) -> None:
+        self._patches = patches
+        self._profiles = profiles
+        self._cutter = cutter
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._patches)
+
+    def __getitem__(self, index: int) -> Sample:
+        generator = np.random.default_rng([self._seed, _VALIDATION, index])
+        return self._cutter.cut(self._patches[index], self._profiles, generator, index)
+
+
+class DrawSampler(DistributedSampler):
+    """Numbers the draws of one epoch, starting where training stands.
+
+    All epochs are one endless row of draws. Its place is counted in batches already trained on, which
+    Lightning saves in every checkpoint, so that a resumed run goes on with the next draw wherever it was
+    stopped. (Lightning's epoch number does not serve: after a resume with max_steps it runs ahead.) A
+    DistributedSampler, so that Lightning does not wrap it in another one.
+
+    Args:
+        length: draws in an epoch, all ranks together; a multiple of batch_size * ranks.
+        batch_size: of one rank.
+        batches_done: gives the number of batches that each rank has trained on.
+        rank, ranks: this process among all.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, batches_done: Callable[[], int], rank: int = 0, ranks: int = 1
+    ) -> None:
+        super().__init__(range(length), num_replicas=ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self._batch_size = batch_size
+        self._batches_done = batches_done
+
+    def __iter__(self) -> Iterator[int]:
+        start = self._batches_done() * self._batch_size * self.num_replicas
+        return iter(range(start + self.rank, start + self.total_size, self.num_replicas))
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader of which Lightning believes that it resumes: it asks for these two methods.
+
+    There is no state to keep, because DrawSampler starts at Lightning's own count of batches.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """Stack samples into the batch of the data contract."""
+    return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in samples[0]}

@@ -1,0 +1,235 @@
+"""A dense ocean field on a regular grid, in memory or read on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+import cftime  # type: ignore[import-untyped]
+import numpy as np
+import xarray as xr
+
+from depthdif.data.files import join_in_time, open_files, select_variable
+
+DIMENSIONS = ("time", "depth", "latitude", "longitude")
+SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OceanField:
+    """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid.
+
+    Missing is NaN and nothing else: land, below the sea floor, or (surface) not observed. Latitude and depth
+    that descend are turned round; longitudes that jump by 360 degrees are made to ascend.
+
+    Args:
+        target: dims (time, depth, latitude, longitude); depth in metres below the surface, positive.
+        surface: dims (time, latitude, longitude) each, on the grid and the times of the target.
+
+    Raises:
+        ValueError: dimensions missing, coordinates duplicate or unordered, or surface and target not aligned.
+    """
+
+    target: xr.DataArray
+    surface: tuple[xr.DataArray, ...] = ()
+
+    def __post_init__(self) -> None:
+        target = _ordered(self.target, DIMENSIONS)
+        surface = tuple(_ordered(array, SURFACE_DIMENSIONS) for array in self.surface)
+        for array in surface:
+            _check_aligned(array, target)
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "surface", surface)
+
+    @property
+    def variable(self) -> str:
+        """Name of the target variable."""
+        return str(self.target.name)
+
+    @property
+    def units(self) -> str:
+        """Units of the target, as the file writes them; empty when it does not."""
+        return str(self.target.attrs.get("units", ""))
+
+    @property
+    def surface_names(self) -> tuple[str, ...]:
+        """Names of the surface variables, in the order of the channels."""
+        return tuple(str(array.name) for array in self.surface)
+
+    @property
+    def depths(self) -> np.ndarray:
+        """(D,) float64, metres below the surface, ascending."""
+        return self.target["depth"].values.astype(np.float64)
+
+    @property
+    def latitude(self) -> np.ndarray:
+        """(H,) float64, degrees north, ascending."""
+        return self.target["latitude"].values.astype(np.float64)
+
+    @property
+    def longitude(self) -> np.ndarray:
+        """(W,) float64, degrees east, ascending."""
+        return self.target["longitude"].values.astype(np.float64)
+
+    @property
+    def times(self) -> np.ndarray:
+        """(T,) datetime64, or cftime dates where the calendar is not the standard one."""
+        return self.target["time"].values
+
+    @property
+    def days(self) -> np.ndarray:
+        """(T,) int64, whole days since 1970-01-01 in the calendar of the file."""
+        if np.issubdtype(self.times.dtype, np.datetime64):
+            return self.times.astype("datetime64[D]").astype(np.int64)
+        return np.floor(cftime.date2num(self.times, "days since 1970-01-01")).astype(np.int64)
+
+    @property
+    def day_of_year(self) -> np.ndarray:
+        """(T,) float32, 1 to 366."""
+        return self.target["time"].dt.dayofyear.values.astype(np.float32)
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Cells in latitude and longitude."""
+        return self.target.sizes["latitude"], self.target.sizes["longitude"]
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the last longitude is the western neighbour of the first."""
+        longitude = self.longitude
+        if len(longitude) < 2:
+            return False
+        step = float(np.median(np.diff(longitude)))
+        return abs(longitude[-1] - longitude[0] + step - 360) < 0.5 * step
+
+    def surface_ocean_mask(self) -> np.ndarray:
+        """(H, W) bool: where the shallowest level is defined at the first time."""
+        return np.isfinite(self.target.variable[0, 0].values)
+
+    def load(self) -> OceanField:
+        """The same field in memory, float32."""
+        return OceanField(_loaded(self.target), tuple(_loaded(array) for array in self.surface))
+
+
+def open_field(
+    path: str | Path | Sequence[str | Path],
+    variable: str | None = None,
+    surface: Sequence[str] = (),
+    coordinates: Mapping[str, str] | None = None,
+    max_depth: float | None = None,
+) -> OceanField:
+    """Open an ocean field lazily from CF files.
+
+    Args:
+        path: a NetCDF file, a glob of files, a Zarr store (a directory or a URL), or a list of these. A
+            variable is taken from every file that holds it, joined along time.
+        variable: name or CF standard_name of the target; by default the only variable that has a depth axis.
+        surface: names or standard_names of the surface variables.
+        coordinates: names of the coordinates, keys among time, depth, latitude and longitude, where the
+            attributes (standard_name, axis, units) do not tell them.
+        max_depth: deepest level to keep, metres.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: variable or coordinates missing or ambiguous, or not a field on a regular grid.
+    """
+    datasets = open_files(path)
+    named = dict(coordinates or {})
+    if unknown := set(named) - set(DIMENSIONS):
+        raise ValueError(
+            f"data.coordinates has {sorted(unknown)}; expected keys among {list(DIMENSIONS)}, "
+            "e.g. data.coordinates={depth: lev}"
+        )
+    name = select_variable(datasets, variable, named)
+    target = join_in_time(datasets, name, DIMENSIONS, named)
+    if max_depth is not None:
+        kept = np.flatnonzero(target["depth"].values <= max_depth)
+        if not len(kept):
+            raise ValueError(
+                f"data.max_depth={max_depth} is above the first level, {target['depth'].values.min():g} m"
+            )
+        target = target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
+    layers = [select_variable(datasets, layer, named, option="data.surface") for layer in surface]
+    return OceanField(
+        target, tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, named) for layer in layers)
+    )
+
+
+def sample_path() -> str:
+    """Path of the packaged sample: monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid."""
+    return str(resources.files("depthdif.data").joinpath("sample/woa_monthly_2deg.nc"))
+
+
+def _loaded(array: xr.DataArray) -> xr.DataArray:
+    return array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32))
+
+
+def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
+    """Check the coordinates; turn descending latitude and depth round, unwrap longitude."""
+    if array.dims != dimensions:
+        raise ValueError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
+    for dimension in dimensions:
+        values = array[dimension].values
+        if dimension not in array.coords:
+            raise ValueError(f"{array.name!r} has no coordinate values for {dimension!r}")
+        if len(np.unique(values)) != len(values):
+            raise ValueError(
+                f"{dimension} of {array.name!r} holds duplicate values; expected each value once"
+            )
+        if dimension in ("latitude", "depth") and len(values) > 1 and values[0] > values[-1]:
+            array = array.isel({dimension: slice(None, None, -1)})
+    longitude = _unwrapped(array["longitude"].values.astype(np.float64), array.name)
+    array = array.assign_coords(longitude=("longitude", longitude, array["longitude"].attrs))
+    for dimension in dimensions:
+        _check_ascending(array[dimension].values, dimension, array.name)
+    if not np.all(np.abs(array["latitude"].values) <= 90):
+        raise ValueError(
+            f"latitude of {array.name!r} leaves -90 to 90 degrees; is it a projected coordinate?"
+        )
+    return array
+
+
+def _unwrapped(longitude: np.ndarray, name: object) -> np.ndarray:
+    """Longitudes made to ascend across a jump of 360 degrees (179, -179 becomes 179, 181)."""
+    steps = np.diff(longitude)
+    if len(steps) and np.median(steps) < 0:
+        raise ValueError(
+            f"longitude of {name!r} descends ({longitude[0]:g} to {longitude[-1]:g}); expected ascending: "
+            "sort the file by longitude first, e.g. cdo or xarray sortby('longitude')"
+        )
+    unwrapped = longitude[0] + np.concatenate([[0.0], np.cumsum(steps % 360)])
+    if np.any(steps % 360 == 0) or unwrapped[-1] - unwrapped[0] >= 360 - 1e-6:
+        raise ValueError(
+            f"longitude of {name!r} ({longitude[0]:g} to {longitude[-1]:g}) is duplicate or unordered "
+            "modulo 360; expected ascending, each meridian once"
+        )
+    return unwrapped
+
+
+def _check_ascending(values: np.ndarray, dimension: str, name: object) -> None:
+    if np.any(values[1:] <= values[:-1]):
+        raise ValueError(
+            f"{dimension} of {name!r} is neither ascending nor descending; expected sorted values"
+        )
+
+
+def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:
+    for dimension in ("latitude", "longitude"):
+        ours, theirs = array[dimension].values, target[dimension].values
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-4):
+            raise ValueError(
+                f"surface variable {array.name!r} lies on another grid than {target.name!r}: {dimension} "
+                f"{_span(ours)} against {_span(theirs)}; interpolate it to the grid of the target first"
+            )
+    ours, theirs = array["time"].values, target["time"].values
+    if ours.shape != theirs.shape or not np.all(ours == theirs):
+        raise ValueError(
+            f"times of surface variable {array.name!r} ({_span(ours)}) are not those of {target.name!r} "
+            f"({_span(theirs)}); expected the same times, so select them first"
+        )
+
+
+def _span(values: np.ndarray) -> str:
+    return f"{values[0]} to {values[-1]}, {len(values)} values"

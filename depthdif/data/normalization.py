@@ -1,0 +1,160 @@
+"""Standardisation per depth (or surface channel) with the statistics of the training region."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.progress import track
+
+from depthdif.data.patches import Selection
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+# No ocean variable comes near this in any unit; a fill value that the file does not declare does (1e20,
+# 9.97e36).
+_LARGEST_PLAUSIBLE = 1e10
+_BAND_BYTES = 64 * 2**20
+_LONG_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standardization:
+    """Mean, standard deviation, minimum, maximum of C channels (depths or surface variables), (C,) float64.
+
+    A channel that does not vary (standard deviation 0) is divided by 1.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+
+    def standardize(self, values: Array) -> Array:
+        """(value - mean) / std of (..., C, H, W), NumPy or torch, at least float32."""
+        return (values - _like(self.mean, values)) / _like(self._divisor, values)
+
+    def restore(self, values: Array) -> Array:
+        """Back to physical units: value * std + mean of (..., C, H, W), NumPy or torch, at least float32."""
+        return values * _like(self._divisor, values) + _like(self.mean, values)
+
+    @property
+    def _divisor(self) -> np.ndarray:
+        return np.where(self.std > 0, self.std, 1.0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Plain float64 tensors, safe for torch.load(weights_only=True)."""
+        return {field.name: torch.from_numpy(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Standardization:
+        """The inverse of state_dict."""
+        return cls(**{name: state[name].cpu().numpy().astype(np.float64) for name in state})
+
+    @classmethod
+    def join(cls, parts: Sequence[Standardization]) -> Standardization:
+        """The channels of all parts, in order; no part gives no channel."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(
+            **{name: np.concatenate([np.empty(0), *(getattr(p, name) for p in parts)]) for name in names}
+        )
+
+
+def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardization:
+    """Statistics of one variable over a region, missing cells left out, accumulated in float64.
+
+    Counts, means and squared deviations of bands of rows are merged pairwise (Chan, Golub & LeVeque 1983),
+    so that a field larger than memory can be measured.
+
+    Args:
+        array: dims (time, depth, latitude, longitude), or (time, latitude, longitude) for a single channel.
+        region: times and cells to measure.
+        max_times: at most this many times are read, evenly spaced.
+
+    Raises:
+        ValueError: a channel without any value in the region, or values that look like an undeclared fill
+            value.
+    """
+    steps = np.flatnonzero(region.times)
+    steps = steps[np.unique(np.linspace(0, len(steps) - 1, min(max_times, len(steps))).round().astype(int))]
+    channels = array.sizes.get("depth", 1)
+    moments = _Moments(channels)
+    bands = list(_bands(array, region.cells))
+    is_long = len(steps) * channels * region.cells.size * 4 > _LONG_BYTES
+    for step in track(steps, f"statistics of {array.name}", disable=not is_long, transient=True):
+        for rows in bands:
+            values = array.variable[int(step), ..., rows, :].values
+            cells = region.cells[rows]
+            moments.add(values.reshape(channels, *cells.shape)[:, cells])
+    moments.check(array)
+    std = np.sqrt(moments.squares / moments.count)
+    return Standardization(moments.mean, std, moments.minimum, moments.maximum)
+
+
+class _Moments:
+    def __init__(self, channels: int) -> None:
+        self.count = np.zeros(channels)
+        self.mean = np.zeros(channels)
+        self.squares = np.zeros(channels)
+        self.minimum = np.full(channels, np.inf)
+        self.maximum = np.full(channels, -np.inf)
+
+    def add(self, values: np.ndarray) -> None:
+        """Merge values (C, N), NaN where missing."""
+        for channel, row in enumerate(values):
+            found = row[~np.isnan(row)].astype(np.float64)
+            if not found.size:
+                continue
+            total = self.count[channel] + found.size
+            difference = found.mean() - self.mean[channel]
+            self.squares[channel] += np.square(found - found.mean()).sum()
+            self.squares[channel] += difference**2 * self.count[channel] * found.size / total
+            self.mean[channel] += difference * found.size / total
+            self.count[channel] = total
+            self.minimum[channel] = min(self.minimum[channel], found.min())
+            self.maximum[channel] = max(self.maximum[channel], found.max())
+
+    def check(self, array: xr.DataArray) -> None:
+        """Raise ValueError where a channel cannot be standardised."""
+        empty = np.flatnonzero(self.count == 0)
+        if len(empty) and "depth" in array.dims:
+            depths = array["depth"].values
+            raise ValueError(
+                f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; leave "
+                f"out the levels below with data.max_depth={depths[max(empty[0] - 1, 0)]:g}, or choose "
+                "another data.validation"
+            )
+        if len(empty):
+            raise ValueError(
+                f"{array.name!r} is never defined in the training region; leave it out of data.surface"
+            )
+        extreme = max(np.abs(self.minimum).max(), np.abs(self.maximum).max())
+        if extreme > _LARGEST_PLAUSIBLE:
+            raise ValueError(
+                f"{array.name!r} holds {extreme:g}, which looks like a fill value that the file does not "
+                "declare; expected missing cells as NaN or _FillValue"
+            )
+
+
+def _bands(array: xr.DataArray, cells: np.ndarray) -> Iterator[slice]:
+    """Bands of rows that hold cells, about _BAND_BYTES each, in whole chunks (none is decompressed twice)."""
+    chunk = max(1, int(array.encoding.get("preferred_chunks", {}).get("latitude", 1)))
+    row_bytes = array.sizes.get("depth", 1) * cells.shape[1] * 4
+    height = max(1, _BAND_BYTES // (row_bytes * chunk)) * chunk
+    for start in range(0, cells.shape[0], height):
+        if cells[start : start + height].any():
+            yield slice(start, start + height)
+
+
+def _like(channels: np.ndarray, values: Array) -> Array:
+    """Channels as (C, 1, 1), of the kind, device and precision of the values, at least float32."""
+    column = channels[:, None, None]
+    if isinstance(values, torch.Tensor):
+        return torch.as_tensor(
+            column, dtype=torch.promote_types(values.dtype, torch.float32), device=values.device
+        )
+    return column.astype(np.result_type(values, np.float32))

@@ -1,0 +1,285 @@
+"""Regions of a field, and the patches that lie wholly inside one region."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+
+from depthdif.data.field import OceanField
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+    """The part of a field that a region covers: times (T,) bool and cells (H, W) bool; both must hold."""
+
+    times: np.ndarray
+    cells: np.ndarray
+
+    def complement(self) -> Selection:
+        """What the region leaves: the other cells at all times, or all cells at the other times."""
+        if self.times.all():
+            return Selection(self.times, ~self.cells)
+        return Selection(~self.times, self.cells)
+
+    def overlaps(self, other: Selection) -> bool:
+        """Whether any cell at any time lies in both."""
+        return bool((self.times & other.times).any() and (self.cells & other.cells).any())
+
+
+class Region(Protocol):
+    """Anything that can say which times and cells of a field it covers."""
+
+    def select(self, field: OceanField) -> Selection:
+        """The times and cells of the field inside the region."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """All times of a box in longitude and latitude, by the centres of the cells.
+
+    Args:
+        longitude: west and east, degrees; modulo 360, so (170, -170) crosses the date line. East is
+            excluded, so that neighbouring boxes share no cell.
+        latitude: south and north, degrees; north is excluded, except the pole.
+    """
+
+    longitude: tuple[float, float] = (-180.0, 180.0)
+    latitude: tuple[float, float] = (-90.0, 90.0)
+
+    def __post_init__(self) -> None:
+        for name in ("longitude", "latitude"):
+            limits = tuple(float(value) for value in getattr(self, name))
+            if len(limits) != 2 or not np.all(np.isfinite(limits)):
+                raise ValueError(
+                    f"a region has {name}={list(limits)}; expected two numbers, e.g. {name}=[30,110]"
+                )
+            object.__setattr__(self, name, limits)
+        south, north = self.latitude
+        if not -90 <= south < north <= 90:
+            raise ValueError(
+                f"a region has latitude=[{south:g},{north:g}]; expected south < north within -90 to 90"
+            )
+        west, east = self.longitude
+        if west == east or east - west > 360:
+            raise ValueError(
+                f"a region has longitude=[{west:g},{east:g}]; expected west and east at most 360 degrees "
+                "apart, e.g. longitude=[30,110]"
+            )
+
+    def select(self, field: OceanField) -> Selection:
+        """The cells whose centre lies in the box, at every time."""
+        west, east = self.longitude
+        width = (east - west) % 360 or 360.0
+        south, north = self.latitude
+        columns = (field.longitude - west) % 360 < width
+        rows = (field.latitude >= south) & ((field.latitude < north) | (north == 90))
+        return Selection(np.ones(len(field.times), bool), rows[:, None] & columns[None, :])
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeRange:
+    """All cells at the times from start to stop, both included.
+
+    Args:
+        start, stop: ISO dates, whole or partial: "2018" to "2018" is the year 2018, None is open.
+    """
+
+    start: str | None = None
+    stop: str | None = None
+
+    def select(self, field: OceanField) -> Selection:
+        """Every cell, at the times within the range."""
+        index = field.target.get_index("time")
+        start, stop = (None if limit is None else str(limit) for limit in (self.start, self.stop))
+        try:
+            inside = index.slice_indexer(start, stop)
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"a region has start={start} and stop={stop}, which cannot be read as dates; expected e.g. "
+                "start=2018-01-01 stop=2018-12-31"
+            ) from error
+        times = np.zeros(len(index), bool)
+        times[inside] = True
+        return Selection(times, np.ones(field.grid_shape, bool))
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """Where a patch lies: index of its time, and of its southern row and western column."""
+
+    time: int
+    row: int
+    column: int
+
+
+class PatchSet:
+    """All patches of one size that lie wholly inside a region and hold enough ocean.
+
+    Args:
+        field: the field to cut.
+        region: the cells and times to stay in; no cell of a patch lies outside.
+        patch_size: rows and columns of a patch.
+        min_ocean_fraction: least share of the patch that is ocean at the surface.
+        name: of the region, for messages: training or validation.
+
+    Raises:
+        ValueError: the patch is larger than the grid, the region holds no ocean, or no patch fits into it.
+    """
+
+    def __init__(
+        self,
+        field: OceanField,
+        region: Selection,
+        patch_size: tuple[int, int],
+        min_ocean_fraction: float = 0.25,
+        name: str = "training",
+    ) -> None:
+        height, width = patch_size
+        rows, columns = field.grid_shape
+        if height > rows or width > columns:
+            raise ValueError(
+                f"data.patch_size=[{height},{width}] is larger than the grid of {rows} x {columns} cells; "
+                f"type e.g. data.patch_size=[{min(height, rows)},{min(width, columns)}]"
+            )
+        if not 0 <= min_ocean_fraction <= 1:
+            raise ValueError(f"data.min_ocean_fraction={min_ocean_fraction}; expected a number from 0 to 1")
+        ocean = field.surface_ocean_mask()
+        if not region.times.any() or not (region.cells & ocean).any():
+            what = "time" if not region.times.any() else "ocean"
+            raise ValueError(
+                f"the {name} region holds no {what} of this field ({_extent(field)}); choose another one "
+                f"with data.{name}.longitude=[WEST,EAST], data.{name}.latitude=[SOUTH,NORTH] or a time "
+                "range"
+            )
+        inside = window_sums(region.cells, patch_size, field.wraps) == height * width
+        # At least one column of ocean even where the fraction asked for is 0: there is nothing to learn on
+        # land.
+        needed = max(1.0, min_ocean_fraction * height * width)
+        allowed = inside & (window_sums(ocean, patch_size, field.wraps) >= needed)
+        if not allowed.any():
+            reason = "fits into" if not inside.any() else f"has an ocean fraction of {min_ocean_fraction} in"
+            raise ValueError(
+                f"no patch of {height} x {width} cells {reason} the {name} region; type a smaller "
+                f"data.patch_size, a larger data.{name} region or a smaller data.min_ocean_fraction"
+            )
+        self.corners = np.argwhere(allowed)
+        self.times = np.flatnonzero(region.times)
+
+    def __len__(self) -> int:
+        return len(self.corners) * len(self.times)
+
+    def draw(self, generator: np.random.Generator) -> Patch:
+        """One patch, every position and time as likely as any other."""
+        row, column = self.corners[generator.integers(len(self.corners))]
+        return Patch(int(self.times[generator.integers(len(self.times))]), int(row), int(column))
+
+    def spread(self, count: int, generator: np.random.Generator) -> list[Patch]:
+        """`count` distinct patches, spread evenly over positions and times, in random order.
+
+        Raises:
+            ValueError: fewer distinct patches exist.
+        """
+        if count > len(self):
+            raise ValueError(
+                f"data.validation_patches={count} was asked, but the validation region holds only "
+                f"{len(self)} distinct patches ({len(self.corners)} positions, {len(self.times)} times); "
+                f"type data.validation_patches={len(self)} or fewer"
+            )
+        corners = self._spread_corners(min(count, len(self.corners)), generator)
+        rounds = -(-count // len(corners))
+        offsets = generator.permutation(len(corners)) * len(self.times) // len(corners)
+        steps = np.arange(rounds) * len(self.times) // rounds
+        times = self.times[(offsets[None, :] + steps[:, None]) % len(self.times)].ravel()
+        places = np.tile(corners, (rounds, 1))
+        order = generator.permutation(count)
+        return [Patch(int(times[i]), int(places[i, 0]), int(places[i, 1])) for i in order]
+
+    def _spread_corners(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """One corner from each of `count` stretches of a Z-order curve, which keeps neighbours together."""
+        ordered = self.corners[np.argsort(_z_order(self.corners), kind="stable")]
+        edges = np.arange(count + 1) * len(ordered) // count
+        return ordered[generator.integers(edges[:-1], edges[1:])]
+
+
+def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.ndarray:
+    """Count of true cells in the window at each corner, by a summed-area table.
+
+    Args:
+        mask: (H, W) bool.
+        window: rows h and columns w.
+        wraps: whether windows may cross the last column.
+
+    Returns:
+        (H - h + 1, W) int64 when it wraps, else (H - h + 1, W - w + 1).
+    """
+    height, width = window
+    if wraps:
+        mask = np.concatenate([mask, mask[:, : width - 1]], axis=1)
+    table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
+    table[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
+    return (
+        table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
+    )
+
+
+def read_patch(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Target (D, H, W) and surface (S, H, W) of a patch, float32, units of the file, NaN where missing."""
+    target = _cut(field.target.variable, patch, patch_size)
+    layers = [_cut(array.variable, patch, patch_size) for array in field.surface]
+    surface = np.stack(layers) if layers else np.empty((0, *patch_size), np.float32)
+    return target, surface
+
+
+def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
+    """(W,) float32 longitudes of a patch, degrees east, ascending across the seam."""
+    columns = patch.column + np.arange(width)
+    size = len(field.longitude)
+    return (field.longitude[columns % size] + 360.0 * (columns // size)).astype(np.float32)
+
+
+def check_separate(training: Selection, validation: Selection) -> None:
+    """Raise ValueError when one cell at one time lies in both regions."""
+    if training.overlaps(validation):
+        raise ValueError(
+            "data.training and data.validation overlap; expected regions without a common cell: narrow "
+            "one of them, or type data.training=null to train on everything outside data.validation"
+        )
+
+
+def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns from one number or two."""
+    sizes = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
+    if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(f"data.patch_size={patch_size}; expected a positive integer or [ROWS,COLUMNS]")
+    return sizes[0], sizes[1]
+
+
+def _cut(variable: xr.Variable, patch: Patch, patch_size: tuple[int, int]) -> np.ndarray:
+    height, width = patch_size
+    rows = slice(patch.row, patch.row + height)
+    beyond = patch.column + width - variable.shape[-1]
+    here = variable[patch.time, ..., rows, patch.column : patch.column + width].values
+    if beyond <= 0:
+        return here
+    return np.concatenate([here, variable[patch.time, ..., rows, :beyond].values], axis=-1)
+
+
+def _extent(field: OceanField) -> str:
+    latitude, longitude, times = field.latitude, field.longitude, field.times
+    return (
+        f"longitude {longitude[0]:g} to {longitude[-1]:g}, latitude {latitude[0]:g} to {latitude[-1]:g}, "
+        f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
+    )
+
+
+def _z_order(corners: np.ndarray) -> np.ndarray:
+    """Position along the Z-order (Morton) curve: the bits of row and column interleaved."""
+    code = np.zeros(len(corners), np.int64)
+    for bit in range(20):
+        code |= ((corners[:, 1] >> bit) & 1) << (2 * bit)
+        code |= ((corners[:, 0] >> bit) & 1) << (2 * bit + 1)
+    return code

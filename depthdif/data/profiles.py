@@ -1,0 +1,66 @@
+"""Sparse vertical profiles, as Argo floats give them: which cells of a patch are observed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileSampler:
+    """Random ocean columns, some of them cut at a shallower depth as real floats are.
+
+    Args:
+        density: share of the ocean columns of a patch that is observed, 0 < density <= 1; one number, or a
+            range from which each patch draws log-uniformly.
+        shallow_fraction: share of the profiles that end above the sea floor or the deepest level, at a level
+            drawn uniformly.
+    """
+
+    density: float | Sequence[float] = (0.01, 0.1)
+    shallow_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        given = self.density
+        density = (given, given) if isinstance(given, int | float) else tuple(given)
+        if len(density) != 2 or not 0 < density[0] <= density[1] <= 1:
+            raise ValueError(
+                f"data.profiles.density={given}; expected a share of the ocean columns or a range within 0 "
+                "to 1, e.g. data.profiles.density=[0.01,0.1]"
+            )
+        if not 0 <= self.shallow_fraction <= 1:
+            raise ValueError(
+                f"data.profiles.shallow_fraction={self.shallow_fraction}; expected a number from 0 to 1"
+            )
+        object.__setattr__(self, "density", (float(density[0]), float(density[1])))
+
+    def sample(self, ocean_mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Observed cells: a subset of the ocean, at least one column.
+
+        Args:
+            ocean_mask: (D, H, W) bool, shallowest level first.
+            generator: the only source of randomness.
+
+        Returns:
+            (D, H, W) bool.
+        """
+        columns = np.flatnonzero(ocean_mask.any(axis=0))
+        if not len(columns):
+            raise ValueError(
+                "profiles were asked of a patch without ocean; expected at least one ocean column"
+            )
+        low, high = self.density  # type: ignore[misc]
+        density = np.exp(generator.uniform(np.log(low), np.log(high)))
+        count = max(1, round(density * len(columns)))
+        chosen = generator.choice(columns, count, replace=False)
+        ocean = ocean_mask.reshape(len(ocean_mask), -1)[:, chosen]
+        # Number of defined levels from the top that each profile keeps: all of them, or fewer when it ends
+        # early.
+        levels = ocean.sum(axis=0)
+        shallow = (generator.random(count) < self.shallow_fraction) & (levels > 1)
+        kept = np.where(shallow, generator.integers(1, np.maximum(levels, 2)), levels)
+        observed = np.zeros((len(ocean_mask), ocean_mask[0].size), bool)
+        observed[:, chosen] = ocean & (np.cumsum(ocean, axis=0) <= kept)
+        return observed.reshape(ocean_mask.shape)

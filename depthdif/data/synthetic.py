@@ -1,0 +1,148 @@
+"""An analytic stratified ocean with seasons, eddies, land and a sea floor: any size, no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from depthdif.data.field import OceanField
+
+_EARTH_DAY = 365.25
+
+
+def synthetic_field(
+    times: int = 12,
+    depths: int = 19,
+    height: int = 90,
+    width: int = 180,
+    max_depth: float = 1000.0,
+    longitude: tuple[float, float] = (-180.0, 180.0),
+    latitude: tuple[float, float] = (-80.0, 80.0),
+    eddies: int = 200,
+    missing_surface: float = 0.15,
+    seed: int = 0,
+) -> OceanField:
+    """Temperature and an independent, incomplete SST on a global or regional grid, in memory.
+
+    Temperature is a thermocline that shoals towards the poles, a seasonal cycle in the mixed layer (opposite
+    in the hemispheres) and drifting Gaussian eddies that decay with depth and show in the SST. Continents
+    and a sea floor are smooth random fields; where the floor is above a level, the level is missing.
+
+    Args:
+        times: monthly time steps from 2000-01-15.
+        depths: levels from 0 m to max_depth, denser near the surface.
+        height, width: cells in latitude and longitude.
+        max_depth: deepest level, metres.
+        longitude, latitude: limits of the grid, degrees; (-180, 180) is global and wraps.
+        eddies: number of eddies.
+        missing_surface: share of the ocean where the SST is missing, in contiguous gaps that change with
+            time.
+        seed: of continents, sea floor, eddies and gaps.
+
+    Raises:
+        ValueError: a size below 1, or limits that do not ascend.
+    """
+    for name, value in {"times": times, "depths": depths, "height": height, "width": width}.items():
+        if value < 1:
+            raise ValueError(f"synthetic_field was given {name}={value}; expected at least 1")
+    if not (-90 <= latitude[0] < latitude[1] <= 90 and 0 < longitude[1] - longitude[0] <= 360):
+        raise ValueError(
+            f"synthetic_field was given longitude={list(longitude)} and latitude={list(latitude)}; "
+            "expected ascending limits within 360 degrees and -90 to 90"
+        )
+    generator = np.random.default_rng(seed)
+    lat = _centres(latitude, height)
+    lon = _centres(longitude, width)
+    z = max_depth * np.linspace(0, 1, depths) ** 2
+    dates = np.datetime64("2000-01-15", "ns") + np.round(np.arange(times) * _EARTH_DAY / 12).astype(
+        "timedelta64[D]"
+    )
+    floor = _sea_floor(lon, lat, max_depth, generator)
+    anomaly = _eddies(lon, lat, times, eddies, generator)
+    temperature = np.empty((times, depths, height, width), np.float32)
+    sst = np.empty((times, height, width), np.float32)
+    for step in range(times):
+        season = np.cos(2 * np.pi * (step / 12 - 0.1))
+        background = _stratification(z, lat, season)[:, :, None]
+        temperature[step] = background + np.exp(-z / 300)[:, None, None] * anomaly[step]
+        noise = 0.3 * _smooth(lon, lat, 8, generator)
+        gaps = _smooth(lon, lat, 5, generator)
+        sst[step] = np.where(gaps > np.quantile(gaps, missing_surface), temperature[step, 0] + noise, np.nan)
+    temperature[:, z[:, None, None] > floor] = np.nan
+    sst[:, floor < 0] = np.nan
+    coords = {
+        "time": ("time", dates),
+        "depth": ("depth", z, {"units": "m", "positive": "down"}),
+        "latitude": ("latitude", lat, {"units": "degrees_north"}),
+        "longitude": ("longitude", lon, {"units": "degrees_east"}),
+    }
+    attributes = {"units": "degree_Celsius"}
+    target = xr.DataArray(
+        temperature,
+        coords,
+        ("time", "depth", "latitude", "longitude"),
+        "temperature",
+        attributes | {"standard_name": "sea_water_temperature"},
+    )
+    surface = xr.DataArray(
+        sst,
+        {name: coords[name] for name in ("time", "latitude", "longitude")},
+        ("time", "latitude", "longitude"),
+        "sst",
+        attributes | {"standard_name": "sea_surface_temperature"},
+    )
+    return OceanField(target, (surface,))
+
+
+def _centres(limits: tuple[float, float], count: int) -> np.ndarray:
+    step = (limits[1] - limits[0]) / count
+    return limits[0] + step * (np.arange(count) + 0.5)
+
+
+def _stratification(z: np.ndarray, lat: np.ndarray, season: float) -> np.ndarray:
+    """(D, H) deg C: warm water over a thermocline, deepest in the subtropics; seasons in the mixed layer."""
+    cosine = np.cos(np.radians(lat))
+    surface = -1.5 + 29.5 * cosine**2
+    deep = 2.0 * cosine
+    thermocline = 120 + 250 * np.sin(np.radians(2 * np.clip(np.abs(lat), 0, 60))) ** 2
+    mixed = np.exp(-((z[:, None] / 60) ** 2))
+    # The northern summer (season -1) warms the north and cools the south.
+    seasonal = -4.0 * season * np.sin(np.radians(2 * lat)) * mixed
+    return deep + (surface - deep) * np.exp(-z[:, None] / thermocline) + seasonal
+
+
+def _eddies(
+    lon: np.ndarray, lat: np.ndarray, times: int, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(T, H, W) deg C at the surface: Gaussian eddies that drift westwards, 2 degrees a month."""
+    centre_lon = generator.uniform(lon[0], lon[-1], count)
+    centre_lat = generator.uniform(lat[0], lat[-1], count)
+    radius = generator.uniform(3.0, 9.0, count)
+    strength = generator.normal(0.0, 2.0, count)
+    field = np.zeros((times, len(lat), len(lon)), np.float32)
+    for step in range(times):
+        for x, y, r, amplitude in zip(centre_lon - 2.0 * step, centre_lat, radius, strength, strict=True):
+            across = np.exp(-((((lon - x + 180) % 360 - 180) / r) ** 2))
+            along = np.exp(-(((lat - y) / r) ** 2))
+            field[step] += amplitude * along[:, None] * across[None, :]
+    return field
+
+
+def _sea_floor(
+    lon: np.ndarray, lat: np.ndarray, max_depth: float, generator: np.random.Generator
+) -> np.ndarray:
+    """(H, W) metres below the surface, negative on land (about 30 percent), with shelves around it."""
+    height = _smooth(lon, lat, 3, generator) + 0.3 * _smooth(lon, lat, 12, generator)
+    return 3.0 * max_depth * (np.quantile(height, 0.7) - height)
+
+
+def _smooth(lon: np.ndarray, lat: np.ndarray, waves: int, generator: np.random.Generator) -> np.ndarray:
+    """(H, W) random field of unit variance, periodic in longitude, up to `waves` waves round the globe."""
+    field = np.zeros((len(lat), len(lon)))
+    for wave in range(1, waves + 1):
+        for _ in range(3):
+            phase, tilt, north = generator.uniform(0, 2 * np.pi, 3)
+            along = np.sin(np.radians(lat) * wave + north)
+            field += np.outer(along, np.cos(np.radians(lon) * wave + phase)) / np.sqrt(wave)
+            field += np.outer(np.sin(np.radians(lat) * wave + tilt), np.ones(len(lon))) / (3 * np.sqrt(wave))
+    return field / max(float(field.std()), 1e-12)
