@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from depthdif.data.dataset import (
+    VALIDATION_LAYOUT,
     DrawSampler,
     FixedPatches,
     PatchCutter,
@@ -61,7 +62,7 @@ class OceanDataModule(LightningDataModule):
         batch_size: int = 16,
         patches_per_epoch: int = 1024,
         validation_patches: int = 32,
-        statistics_times: int = 64,
+        statistics_times: int = 32,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -94,7 +95,8 @@ class OceanDataModule(LightningDataModule):
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )
         possible = PatchSet(field, held_out, self.patch_size, min_ocean_fraction, "validation")
-        self._validation_patches = possible.spread(validation_patches, np.random.default_rng([seed, 2]))
+        layout = np.random.default_rng([seed, VALIDATION_LAYOUT])
+        self._validation_patches = possible.spread(validation_patches, layout)
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
 
@@ -103,7 +105,7 @@ class OceanDataModule(LightningDataModule):
         cls,
         path: str | Path | Sequence[str | Path],
         variable: str | None = None,
-        surface: Sequence[str] = (),
+        surface: str | Sequence[str] = (),
         coordinates: Mapping[str, str] | None = None,
         max_depth: float | None = None,
         in_memory: bool = False,
@@ -214,7 +216,9 @@ class OceanDataModule(LightningDataModule):
     def _batches_done(self) -> int:
         # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between
         # batches, in a callback at the end of a batch, or after an exception within one.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0  # type: ignore[attr-defined]
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     def _loader_options(self) -> dict[str, Any]:
         workers: dict[str, Any] = {}

@@ -19,8 +19,11 @@ from depthdif.data.profiles import ProfileSampler
 
 Sample = dict[str, Any]
 
-# Keep the random streams of training and validation apart.
-_TRAINING, _VALIDATION = 0, 1
+# Keys that keep the random streams of one seed apart.
+TRAINING, VALIDATION, VALIDATION_LAYOUT = range(3)
+
+# A patch can be wholly missing at some times only; it is drawn again, but not for ever.
+_MAX_REDRAWS = 100
 
 
 class PatchCutter:
@@ -48,15 +51,23 @@ class PatchCutter:
         self._days = field.days
         self._day_of_year = field.day_of_year
 
-    def cut(
-        self, patch: Patch, profiles: ProfileSampler, generator: np.random.Generator, index: int
+    def read(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+        """Target (D, H, W) and surface (S, H, W), physical units, NaN where missing."""
+        return read_patch(self._field, patch, self._patch_size)
+
+    def sample(
+        self,
+        patch: Patch,
+        values: tuple[np.ndarray, np.ndarray],
+        profiles: ProfileSampler,
+        generator: np.random.Generator,
+        index: int,
     ) -> Sample:
-        """The sample of a patch, with the columns that `profiles` observes; `index` is its number."""
-        target, surface = read_patch(self._field, patch, self._patch_size)
-        ocean_mask = np.isfinite(target)
+        """The sample number `index`: a patch that was read, with the columns that `profiles` observes."""
+        target, surface = values
+        ocean_mask, surface_mask = np.isfinite(target), np.isfinite(surface)
         observed_mask = profiles.sample(ocean_mask, generator)
         target = np.where(ocean_mask, self._standardization.standardize(target), np.float32(0))
-        surface_mask = np.isfinite(surface)
         surface = np.where(surface_mask, self._surface_standardization.standardize(surface), np.float32(0))
         height, width = self._patch_size
         latitude = self._latitude[patch.row : patch.row + height]
@@ -102,8 +113,16 @@ class TrainingPatches(Dataset[Sample]):
         return self._length
 
     def __getitem__(self, draw: int) -> Sample:
-        generator = np.random.default_rng([self._seed, _TRAINING, draw])
-        return self._cutter.cut(self._patches.draw(generator), self._profiles, generator, draw)
+        generator = np.random.default_rng([self._seed, TRAINING, draw])
+        for _ in range(_MAX_REDRAWS):
+            patch = self._patches.draw(generator)
+            values = self._cutter.read(patch)
+            if np.isfinite(values[0]).any():
+                return self._cutter.sample(patch, values, self._profiles, generator, draw)
+        raise ValueError(
+            f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
+            "missing"
+        )
 
 
 class FixedPatches(Dataset[Sample]):
@@ -128,8 +147,9 @@ class FixedPatches(Dataset[Sample]):
         return len(self._patches)
 
     def __getitem__(self, index: int) -> Sample:
-        generator = np.random.default_rng([self._seed, _VALIDATION, index])
-        return self._cutter.cut(self._patches[index], self._profiles, generator, index)
+        generator = np.random.default_rng([self._seed, VALIDATION, index])
+        patch = self._patches[index]
+        return self._cutter.sample(patch, self._cutter.read(patch), self._profiles, generator, index)
 
 
 class DrawSampler(DistributedSampler):
@@ -137,8 +157,8 @@ class DrawSampler(DistributedSampler):
 
     All epochs are one endless row of draws. Its place is counted in batches already trained on, which
     Lightning saves in every checkpoint, so that a resumed run goes on with the next draw wherever it was
-    stopped. (Lightning's epoch number does not serve: after a resume with max_steps it runs ahead.) A
-    DistributedSampler, so that Lightning does not wrap it in another one.
+    stopped. (The epoch number that Lightning gives to set_epoch does not serve: after a resume with
+    max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it in another one.
 
     Args:
         length: draws in an epoch, all ranks together; a multiple of batch_size * ranks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -104,6 +105,7 @@ class OceanField:
         step = float(np.median(np.diff(longitude)))
         return abs(longitude[-1] - longitude[0] + step - 360) < 0.5 * step
 
+    @functools.cached_property
     def surface_ocean_mask(self) -> np.ndarray:
         """(H, W) bool: where the shallowest level is defined at the first time."""
         return np.isfinite(self.target.variable[0, 0].values)
@@ -116,7 +118,7 @@ class OceanField:
 def open_field(
     path: str | Path | Sequence[str | Path],
     variable: str | None = None,
-    surface: Sequence[str] = (),
+    surface: str | Sequence[str] = (),
     coordinates: Mapping[str, str] | None = None,
     max_depth: float | None = None,
 ) -> OceanField:
@@ -137,6 +139,7 @@ def open_field(
     """
     datasets = open_files(path)
     named = dict(coordinates or {})
+    surface = [surface] if isinstance(surface, str) else surface
     if unknown := set(named) - set(DIMENSIONS):
         raise ValueError(
             f"data.coordinates has {sorted(unknown)}; expected keys among {list(DIMENSIONS)}, "
@@ -170,24 +173,27 @@ def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
     """Check the coordinates; turn descending latitude and depth round, unwrap longitude."""
     if array.dims != dimensions:
         raise ValueError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
+    if missing := [dimension for dimension in dimensions if dimension not in array.coords]:
+        raise ValueError(f"{array.name!r} has no coordinate values for {', '.join(missing)}")
+    if not (array["time"].dtype == object or np.issubdtype(array["time"].dtype, np.datetime64)):
+        raise ValueError(
+            f"time of {array.name!r} is {array['time'].dtype}, not dates; expected CF units such as "
+            "'days since 1950-01-01'"
+        )
     for dimension in dimensions:
         values = array[dimension].values
-        if dimension not in array.coords:
-            raise ValueError(f"{array.name!r} has no coordinate values for {dimension!r}")
         if len(np.unique(values)) != len(values):
-            raise ValueError(
-                f"{dimension} of {array.name!r} holds duplicate values; expected each value once"
-            )
+            raise ValueError(f"{dimension} of {array.name!r} holds a value twice; expected each value once")
         if dimension in ("latitude", "depth") and len(values) > 1 and values[0] > values[-1]:
             array = array.isel({dimension: slice(None, None, -1)})
     longitude = _unwrapped(array["longitude"].values.astype(np.float64), array.name)
     array = array.assign_coords(longitude=("longitude", longitude, array["longitude"].attrs))
     for dimension in dimensions:
-        _check_ascending(array[dimension].values, dimension, array.name)
+        values = array[dimension].values
+        if not np.all(values[1:] > values[:-1]):
+            raise ValueError(f"{dimension} of {array.name!r} is not sorted; expected ascending values")
     if not np.all(np.abs(array["latitude"].values) <= 90):
-        raise ValueError(
-            f"latitude of {array.name!r} leaves -90 to 90 degrees; is it a projected coordinate?"
-        )
+        raise ValueError(f"latitude of {array.name!r} leaves -90 to 90; expected degrees, not a projection")
     return array
 
 
@@ -206,13 +212,6 @@ def _unwrapped(longitude: np.ndarray, name: object) -> np.ndarray:
             "modulo 360; expected ascending, each meridian once"
         )
     return unwrapped
-
-
-def _check_ascending(values: np.ndarray, dimension: str, name: object) -> None:
-    if np.any(values[1:] <= values[:-1]):
-        raise ValueError(
-            f"{dimension} of {name!r} is neither ascending nor descending; expected sorted values"
-        )
 
 
 def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:

@@ -147,13 +147,13 @@ class PatchSet:
             )
         if not 0 <= min_ocean_fraction <= 1:
             raise ValueError(f"data.min_ocean_fraction={min_ocean_fraction}; expected a number from 0 to 1")
-        ocean = field.surface_ocean_mask()
+        ocean = field.surface_ocean_mask
         if not region.times.any() or not (region.cells & ocean).any():
             what = "time" if not region.times.any() else "ocean"
             raise ValueError(
-                f"the {name} region holds no {what} of this field ({_extent(field)}); choose another one "
-                f"with data.{name}.longitude=[WEST,EAST], data.{name}.latitude=[SOUTH,NORTH] or a time "
-                "range"
+                f"the {name} region holds no {what} of this field ({_extent(field)}); choose other limits, "
+                "e.g. data.validation.longitude=[WEST,EAST] (data.training=null is all that validation "
+                "leaves)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
         # At least one column of ocean even where the fraction asked for is 0: there is nothing to learn on
@@ -166,16 +166,23 @@ class PatchSet:
                 f"no patch of {height} x {width} cells {reason} the {name} region; type a smaller "
                 f"data.patch_size, a larger data.{name} region or a smaller data.min_ocean_fraction"
             )
-        self.corners = np.argwhere(allowed)
-        self.times = np.flatnonzero(region.times)
+        # Flat and 32 bits: 8 million corners of a global 1/12 degree grid go to every worker.
+        self._corners = np.flatnonzero(allowed).astype(np.int32)
+        self._columns = allowed.shape[1]
+        self._times = np.flatnonzero(region.times)
+
+    @property
+    def positions(self) -> int:
+        """Number of allowed south-western corners."""
+        return len(self._corners)
 
     def __len__(self) -> int:
-        return len(self.corners) * len(self.times)
+        return self.positions * len(self._times)
 
     def draw(self, generator: np.random.Generator) -> Patch:
         """One patch, every position and time as likely as any other."""
-        row, column = self.corners[generator.integers(len(self.corners))]
-        return Patch(int(self.times[generator.integers(len(self.times))]), int(row), int(column))
+        corner = int(self._corners[generator.integers(self.positions)])
+        return Patch(int(self._times[generator.integers(len(self._times))]), *divmod(corner, self._columns))
 
     def spread(self, count: int, generator: np.random.Generator) -> list[Patch]:
         """`count` distinct patches, spread evenly over positions and times, in random order.
@@ -186,21 +193,23 @@ class PatchSet:
         if count > len(self):
             raise ValueError(
                 f"data.validation_patches={count} was asked, but the validation region holds only "
-                f"{len(self)} distinct patches ({len(self.corners)} positions, {len(self.times)} times); "
+                f"{len(self)} distinct patches ({self.positions} positions, {len(self._times)} times); "
                 f"type data.validation_patches={len(self)} or fewer"
             )
-        corners = self._spread_corners(min(count, len(self.corners)), generator)
+        corners = self._spread_corners(min(count, self.positions), generator)
+        # A position that is used several times gets a different time in each round.
         rounds = -(-count // len(corners))
-        offsets = generator.permutation(len(corners)) * len(self.times) // len(corners)
-        steps = np.arange(rounds) * len(self.times) // rounds
-        times = self.times[(offsets[None, :] + steps[:, None]) % len(self.times)].ravel()
-        places = np.tile(corners, (rounds, 1))
+        first = generator.permutation(len(corners)) * len(self._times) // len(corners)
+        later = np.arange(rounds) * len(self._times) // rounds
+        times = self._times[(first[None, :] + later[:, None]) % len(self._times)].ravel()
+        places = np.tile(corners, rounds)
         order = generator.permutation(count)
-        return [Patch(int(times[i]), int(places[i, 0]), int(places[i, 1])) for i in order]
+        return [Patch(int(times[i]), *divmod(int(places[i]), self._columns)) for i in order]
 
     def _spread_corners(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """One corner from each of `count` stretches of a Z-order curve, which keeps neighbours together."""
-        ordered = self.corners[np.argsort(_z_order(self.corners), kind="stable")]
+        curve = _z_order(*np.divmod(self._corners, self._columns))
+        ordered = self._corners[np.argsort(curve, kind="stable")]
         edges = np.arange(count + 1) * len(ordered) // count
         return ordered[generator.integers(edges[:-1], edges[1:])]
 
@@ -276,10 +285,10 @@ def _extent(field: OceanField) -> str:
     )
 
 
-def _z_order(corners: np.ndarray) -> np.ndarray:
+def _z_order(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Position along the Z-order (Morton) curve: the bits of row and column interleaved."""
-    code = np.zeros(len(corners), np.int64)
+    code = np.zeros(len(rows), np.int64)
     for bit in range(20):
-        code |= ((corners[:, 1] >> bit) & 1) << (2 * bit)
-        code |= ((corners[:, 0] >> bit) & 1) << (2 * bit + 1)
+        code |= ((columns >> bit) & 1).astype(np.int64) << (2 * bit)
+        code |= ((rows >> bit) & 1).astype(np.int64) << (2 * bit + 1)
     return code

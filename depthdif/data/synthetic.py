@@ -118,7 +118,7 @@ def _eddies(
     centre_lon = generator.uniform(lon[0], lon[-1], count)
     centre_lat = generator.uniform(lat[0], lat[-1], count)
     radius = generator.uniform(3.0, 9.0, count)
-    strength = generator.normal(0.0, 2.0, count)
+    strength = generator.normal(0.0, 1.2, count)
     field = np.zeros((times, len(lat), len(lon)), np.float32)
     for step in range(times):
         for x, y, r, amplitude in zip(centre_lon - 2.0 * step, centre_lat, radius, strength, strict=True):
@@ -133,7 +133,7 @@ def _sea_floor(
 ) -> np.ndarray:
     """(H, W) metres below the surface, negative on land (about 30 percent), with shelves around it."""
     height = _smooth(lon, lat, 3, generator) + 0.3 * _smooth(lon, lat, 12, generator)
-    return 3.0 * max_depth * (np.quantile(height, 0.7) - height)
+    return 1.5 * max_depth * (np.quantile(height, 0.7) - height)
 
 
 def _smooth(lon: np.ndarray, lat: np.ndarray, waves: int, generator: np.random.Generator) -> np.ndarray:
