@@ -50,7 +50,7 @@ def select_variable(
         for name, array in dataset.data_vars.items():
             holds.setdefault(str(name), array)
     if wanted is None:
-        found = [name for name, array in holds.items() if _find(array, "depth", coordinates)]
+        found = [name for name, array in holds.items() if _has_depth(array, coordinates)]
     elif wanted in holds:
         found = [wanted]
     else:
@@ -90,8 +90,9 @@ def join_in_time(
     coords: dict[str, Any] = {dimension: first[dimension] for dimension in dimensions[1:]}
     coords["time"] = ("time", np.concatenate([np.atleast_1d(part["time"].values) for part in parts]))
     lazy = indexing.LazilyIndexedArray(_JoinedArray([part.variable for part in parts], dimensions))
-    encoding = {"preferred_chunks": first.encoding.get("preferred_chunks", {})}
-    return xr.DataArray(xr.Variable(dimensions, lazy, first.attrs, encoding), coords, name=name)
+    joined = xr.DataArray(xr.Variable(dimensions, lazy, first.attrs), coords, name=name)
+    joined.encoding["preferred_chunks"] = first.encoding.get("preferred_chunks", {})
+    return joined
 
 
 class _JoinedArray(BackendArray):
@@ -159,28 +160,27 @@ def _canonical(
     array: xr.DataArray, dimensions: tuple[str, ...], coordinates: Mapping[str, str]
 ) -> xr.DataArray:
     """The variable with our names of dimensions; a scalar time or a single surface level is no obstacle."""
-    chunks = dict(array.encoding.get("preferred_chunks", {}))
-    for role in dimensions:
-        name = _find(array, role, coordinates)
-        if name is None:
-            raise ValueError(
-                f"{array.name!r} {_shape(array)} in {_source(array)} has no {role} coordinate; expected "
-                f"{', '.join(dimensions)}: if it has another name, type +data.coordinates.{role}=NAME"
-            )
-        if array[name].ndim == 1 and name not in array.dims:
-            array = array.swap_dims({array[name].dims[0]: name})
-        dimension = array[name].dims[0] if array[name].ndim else name
-        if dimension in chunks:
-            chunks[role] = chunks.pop(dimension)
+    names = {role: _find(array, role, coordinates) for role in dimensions}
+    if missing := [role for role, name in names.items() if name is None]:
+        raise ValueError(
+            f"{array.name!r} {_shape(array)} in {_source(array)} has no {missing[0]} coordinate; expected "
+            f"{', '.join(dimensions)}: if it has another name, type +data.coordinates.{missing[0]}=NAME"
+        )
+    source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
+    array = array.drop_vars([name for name in array.coords if name not in names.values()])
+    for role, name in names.items():
+        axis = array[name].dims[0] if array[name].ndim else name
+        array = array.swap_dims({axis: name}) if axis != name else array
         array = array.rename({name: role}) if name != role else array
+        chunks = {role if dimension == axis else dimension: size for dimension, size in chunks.items()}
     extra = [dimension for dimension in array.dims if dimension not in dimensions]
     if too_long := [str(dimension) for dimension in extra if array.sizes[dimension] != 1]:
         raise ValueError(
-            f"{array.name!r} in {_source(array)} also runs along {', '.join(too_long)}; expected "
+            f"{array.name!r} in {source or 'the data'} also runs along {', '.join(too_long)}; expected "
             f"{', '.join(dimensions)} only"
         )
     array = array.isel(dict.fromkeys(extra, 0), drop=True)
-    array.encoding["preferred_chunks"] = chunks
+    array.encoding = {"preferred_chunks": chunks, "source": source or "the data"}
     return _downward(array) if "depth" in dimensions else array
 
 
@@ -220,6 +220,11 @@ def _candidates(array: xr.DataArray, role: str) -> list[str]:
             if found:
                 return [name for name in found if name in array.dims] or found
     return []
+
+
+def _has_depth(array: xr.DataArray, coordinates: Mapping[str, str]) -> bool:
+    names = [coordinates["depth"]] if "depth" in coordinates else _candidates(array, "depth")
+    return any(name in array.coords and array[name].ndim > 0 for name in names)
 
 
 def _downward(array: xr.DataArray) -> xr.DataArray:

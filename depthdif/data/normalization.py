@@ -82,7 +82,7 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     steps = np.flatnonzero(region.times)
     steps = steps[np.unique(np.linspace(0, len(steps) - 1, min(max_times, len(steps))).round().astype(int))]
     channels = array.sizes.get("depth", 1)
-    moments = _Moments(channels)
+    moments = _Moments(str(array.name), channels)
     bands = list(_bands(array, region.cells))
     is_long = len(steps) * channels * region.cells.size * 4 > _LONG_BYTES
     for step in track(steps, f"statistics of {array.name}", disable=not is_long, transient=True):
@@ -90,13 +90,16 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
             values = array.variable[int(step), ..., rows, :].values
             cells = region.cells[rows]
             moments.add(values.reshape(channels, *cells.shape)[:, cells])
-    moments.check(array)
+    _check_defined(moments.count, array)
     std = np.sqrt(moments.squares / moments.count)
     return Standardization(moments.mean, std, moments.minimum, moments.maximum)
 
 
 class _Moments:
-    def __init__(self, channels: int) -> None:
+    """Running count, mean, sum of squared deviations and extremes of C channels."""
+
+    def __init__(self, name: str, channels: int) -> None:
+        self._name = name
         self.count = np.zeros(channels)
         self.mean = np.zeros(channels)
         self.squares = np.zeros(channels)
@@ -109,35 +112,33 @@ class _Moments:
             found = row[~np.isnan(row)].astype(np.float64)
             if not found.size:
                 continue
-            total = self.count[channel] + found.size
-            difference = found.mean() - self.mean[channel]
-            self.squares[channel] += np.square(found - found.mean()).sum()
+            lowest, highest = found.min(), found.max()
+            if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
+                raise ValueError(
+                    f"{self._name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the file "
+                    "does not declare; expected missing cells as NaN or _FillValue"
+                )
+            mean, total = found.mean(), self.count[channel] + found.size
+            difference = mean - self.mean[channel]
+            self.squares[channel] += np.square(found - mean).sum()
             self.squares[channel] += difference**2 * self.count[channel] * found.size / total
             self.mean[channel] += difference * found.size / total
             self.count[channel] = total
-            self.minimum[channel] = min(self.minimum[channel], found.min())
-            self.maximum[channel] = max(self.maximum[channel], found.max())
+            self.minimum[channel] = min(self.minimum[channel], lowest)
+            self.maximum[channel] = max(self.maximum[channel], highest)
 
-    def check(self, array: xr.DataArray) -> None:
-        """Raise ValueError where a channel cannot be standardised."""
-        empty = np.flatnonzero(self.count == 0)
-        if len(empty) and "depth" in array.dims:
-            depths = array["depth"].values
-            raise ValueError(
-                f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; leave "
-                f"out the levels below with data.max_depth={depths[max(empty[0] - 1, 0)]:g}, or choose "
-                "another data.validation"
-            )
-        if len(empty):
-            raise ValueError(
-                f"{array.name!r} is never defined in the training region; leave it out of data.surface"
-            )
-        extreme = max(np.abs(self.minimum).max(), np.abs(self.maximum).max())
-        if extreme > _LARGEST_PLAUSIBLE:
-            raise ValueError(
-                f"{array.name!r} holds {extreme:g}, which looks like a fill value that the file does not "
-                "declare; expected missing cells as NaN or _FillValue"
-            )
+
+def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
+    """Raise ValueError where a channel holds no value at all."""
+    empty = np.flatnonzero(count == 0)
+    if len(empty) and "depth" in array.dims:
+        depths = array["depth"].values
+        raise ValueError(
+            f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; leave out the "
+            f"deeper levels with data.max_depth={depths[max(empty[0] - 1, 0)]:g}, or choose another data.validation"
+        )
+    if len(empty):
+        raise ValueError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
 
 
 def _bands(array: xr.DataArray, cells: np.ndarray) -> Iterator[slice]:

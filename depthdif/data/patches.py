@@ -97,7 +97,7 @@ class TimeRange:
         start, stop = (None if limit is None else str(limit) for limit in (self.start, self.stop))
         try:
             inside = index.slice_indexer(start, stop)
-        except (ValueError, KeyError) as error:
+        except (TypeError, ValueError) as error:  # pandas raises one, cftime the other
             raise ValueError(
                 f"a region has start={start} and stop={stop}, which cannot be read as dates; expected e.g. "
                 "start=2018-01-01 stop=2018-12-31"

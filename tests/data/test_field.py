@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from depthdif.data.field import OceanField, open_field, sample_path
+
+MakeDataset = Callable[..., xr.Dataset]
+
+
+def opened(dataset: xr.Dataset) -> OceanField:
+    return OceanField(dataset["temperature"], (dataset["sst"],))
+
+
+def test_sample_is_the_world_ocean_atlas() -> None:
+    field = open_field(sample_path(), surface=["sst"])
+    assert (field.variable, field.units, field.surface_names) == ("temperature", "degree_Celsius", ("sst",))
+    assert field.target.shape == (12, 19, 90, 180)
+    assert field.grid_shape == (90, 180)
+    assert (field.depths[0], field.depths[-1]) == (0, 1000)
+    assert field.wraps
+    np.testing.assert_array_equal(field.day_of_year[:3], [15, 46, 75])
+    assert field.days[0] == (np.datetime64("2000-01-15") - np.datetime64("1970-01-01")).astype(int)
+    # Warm tropical surface, cold deep ocean, land in the Sahara.
+    at = field.target.isel(time=0).sel(latitude=0.5, longitude=-150.5, method="nearest")
+    assert 24 < at[0] < 30
+    assert 3 < at[-1] < 6
+    assert not field.surface_ocean_mask[
+        np.abs(field.latitude - 22.5).argmin(), np.abs(field.longitude - 10).argmin()
+    ]
+
+
+def test_descending_latitude_is_sorted(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    field = opened(dataset.isel(latitude=slice(None, None, -1)))
+    np.testing.assert_array_equal(field.latitude, dataset["latitude"].values)
+    np.testing.assert_array_equal(field.target.values, dataset["temperature"].values)
+    np.testing.assert_array_equal(field.surface[0].values, dataset["sst"].values)
+
+
+def test_depth_from_the_bottom_up_is_sorted(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    field = opened(dataset.isel(depth=slice(None, None, -1)))
+    np.testing.assert_array_equal(field.target.values, dataset["temperature"].values)
+
+
+def test_global_grid_wraps_and_regional_does_not(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    assert opened(dataset).wraps
+    assert opened(dataset.assign_coords(longitude=dataset["longitude"] + 180)).wraps
+    assert not opened(dataset.isel(longitude=slice(1, None))).wraps
+    assert not opened(dataset.isel(longitude=[3])).wraps
+
+
+def test_longitude_that_jumps_at_the_date_line_is_unwrapped(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset().roll(longitude=4, roll_coords=True)
+    field = opened(dataset)
+    assert np.all(np.diff(field.longitude) > 0)
+    assert field.wraps
+    np.testing.assert_allclose((field.longitude + 180) % 360 - 180, dataset["longitude"].values)
+    np.testing.assert_array_equal(field.target.values, dataset["temperature"].values)
+
+
+def test_max_depth_keeps_the_levels_above(make_dataset: MakeDataset, tmp_path: object) -> None:
+    path = f"{tmp_path}/ocean.nc"
+    make_dataset().to_netcdf(path)
+    np.testing.assert_array_equal(open_field(path, max_depth=20).depths, [0, 10, 20])
+    with pytest.raises(ValueError, match=r"data\.max_depth=-1 is above the first level"):
+        open_field(path, max_depth=-1)
+
+
+def test_loaded_field_holds_the_same_values_in_memory(make_dataset: MakeDataset, tmp_path: object) -> None:
+    path = f"{tmp_path}/ocean.nc"
+    make_dataset().isel(latitude=slice(None, None, -1)).to_netcdf(path)
+    lazy = open_field(path, surface=["sst"])
+    loaded = lazy.load()
+    assert isinstance(loaded.target.variable._data, np.ndarray)
+    assert not isinstance(lazy.target.variable._data, np.ndarray)
+    np.testing.assert_array_equal(loaded.target.values, lazy.target.values)
+    np.testing.assert_array_equal(loaded.surface[0].values, lazy.surface[0].values)
+
+
+def test_descending_longitude_is_refused(make_dataset: MakeDataset) -> None:
+    with pytest.raises(ValueError, match="longitude of 'temperature' descends") as error:
+        opened(make_dataset().isel(longitude=slice(None, None, -1)))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dimension", ["time", "depth", "latitude", "longitude"])
+def test_duplicate_coordinates_are_refused(make_dataset: MakeDataset, dimension: str) -> None:
+    dataset = make_dataset()
+    values = dataset[dimension].values.copy()
+    values[1] = values[0]
+    with pytest.raises(ValueError, match=f"{dimension} of 'temperature' holds a value twice") as error:
+        opened(dataset.assign_coords({dimension: values}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dimension", ["time", "depth", "latitude"])
+def test_unsorted_coordinates_are_refused(make_dataset: MakeDataset, dimension: str) -> None:
+    with pytest.raises(ValueError, match=f"{dimension} of 'temperature' is not sorted"):
+        opened(make_dataset().isel({dimension: [0, 2, 1]}))
+
+
+def test_repeated_meridian_is_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    both_ends = dataset.isel(longitude=[*range(12), 0])
+    both_ends = both_ends.assign_coords(longitude=np.linspace(0, 360, 13))
+    with pytest.raises(ValueError, match="duplicate or unordered modulo 360"):
+        opened(both_ends)
+
+
+def test_projected_coordinates_are_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    with pytest.raises(ValueError, match="latitude of 'temperature' leaves -90 to 90"):
+        opened(dataset.assign_coords(latitude=dataset["latitude"].values * 1000))
+
+
+def test_missing_coordinate_value_is_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    values = dataset["latitude"].values.copy()
+    values[3] = np.nan
+    with pytest.raises(ValueError, match="latitude of 'temperature' is not sorted"):
+        opened(dataset.assign_coords(latitude=values))
+
+
+def test_surface_on_another_grid_is_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    shifted = dataset["sst"].assign_coords(longitude=dataset["longitude"] + 0.5)
+    with pytest.raises(ValueError, match="'sst' lies on another grid than 'temperature': longitude") as error:
+        OceanField(dataset["temperature"], (shifted,))
+    assert "\n" not in str(error.value)
+
+
+def test_misaligned_times_raise_instead_of_interpolating(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    later = dataset["sst"].assign_coords(time=dataset["time"] + np.timedelta64(1, "D"))
+    with pytest.raises(ValueError, match="times of surface variable 'sst'") as error:
+        OceanField(dataset["temperature"], (later,))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="times of surface variable 'sst'"):
+        OceanField(dataset["temperature"], (dataset["sst"].isel(time=[0]),))

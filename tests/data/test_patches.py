@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from depthdif.data.field import OceanField
+from depthdif.data.patches import (
+    Box,
+    Patch,
+    PatchSet,
+    TimeRange,
+    as_patch_size,
+    check_separate,
+    patch_longitude,
+    read_patch,
+    window_sums,
+)
+from depthdif.data.synthetic import synthetic_field
+
+MakeField = Callable[..., OceanField]
+
+FIELD = synthetic_field(times=3, depths=3, height=12, width=24)
+# The same grid with every cell numbered, all ocean: a value tells its cell.
+SHAPE = FIELD.target.shape
+NUMBERED = OceanField(FIELD.target.copy(data=np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)))
+
+
+def all_patches(patches: PatchSet) -> set[Patch]:
+    return set(patches.spread(len(patches), np.random.default_rng(0)))
+
+
+def test_box_takes_centres_from_west_to_east(make_field: MakeField) -> None:
+    field = make_field(width=12)  # longitudes -165, -135, ..., 165
+    cells = Box(longitude=(-135, 15)).select(field).cells
+    np.testing.assert_array_equal(field.longitude[cells[0]], [-135, -105, -75, -45, -15])
+
+
+def test_box_may_cross_the_date_line(make_field: MakeField) -> None:
+    field = make_field(width=12)
+    for limits in ((150, -140), (150, 220), (-210, -140)):
+        cells = Box(longitude=limits).select(field).cells
+        np.testing.assert_array_equal(field.longitude[cells[0]], [-165, 165])
+
+
+def test_neighbouring_boxes_share_no_cell_and_leave_none(make_field: MakeField) -> None:
+    field = make_field(width=12, height=6)
+    west, east = Box(longitude=(-180, 15)).select(field), Box(longitude=(15, 180)).select(field)
+    assert not west.overlaps(east)
+    assert (west.cells | east.cells).all()
+    south, north = Box(latitude=(-90, 0)).select(field), Box(latitude=(0, 90)).select(field)
+    assert (south.cells ^ north.cells).all()
+
+
+def test_whole_circle_is_every_longitude(make_field: MakeField) -> None:
+    field = make_field()
+    for limits in ((-180, 180), (0, 360), (180, -180)):
+        assert Box(longitude=limits).select(field).cells.all()
+
+
+def test_time_range_takes_whole_periods(make_field: MakeField) -> None:
+    field = make_field(times=15)  # every 30 days from 2000-01-01 to 2001-02-24
+    assert TimeRange("2001", "2001").select(field).times.sum() == 2
+    assert TimeRange(None, "2000-03").select(field).times.sum() == 4
+    assert TimeRange("2000-01-01", "2000-01-01").select(field).times.tolist() == [True] + [False] * 14
+    assert TimeRange().select(field).times.all()
+
+
+@given(
+    west=st.floats(-360, 360),
+    width=st.floats(1, 359),
+    south=st.floats(-90, 60),
+    height=st.floats(1, 150),
+)
+def test_complement_holds_what_a_box_leaves(west: float, width: float, south: float, height: float) -> None:
+    selection = Box((west, west + width), (south, min(south + height, 90))).select(FIELD)
+    rest = selection.complement()
+    assert not selection.overlaps(rest)
+    assert (selection.cells ^ rest.cells).all()
+    assert rest.times.all()
+
+
+def test_complement_of_a_time_range_holds_the_other_times() -> None:
+    selection = TimeRange("2000-02", "2000-02").select(FIELD)
+    rest = selection.complement()
+    assert not selection.overlaps(rest)
+    assert rest.cells.all()
+    np.testing.assert_array_equal(rest.times, [True, False, True])
+
+
+@given(
+    mask=st.integers(0, 2**30).map(lambda seed: np.random.default_rng(seed).random((5, 7)) < 0.6),
+    height=st.integers(1, 5),
+    width=st.integers(1, 7),
+    wraps=st.booleans(),
+)
+def test_window_sums_count_the_cells_of_every_window(
+    mask: np.ndarray, height: int, width: int, wraps: bool
+) -> None:
+    sums = window_sums(mask, (height, width), wraps)
+    columns = 7 if wraps else 8 - width
+    assert sums.shape == (6 - height, columns)
+    for row in range(6 - height):
+        for column in range(columns):
+            window = np.take(mask[row : row + height], range(column, column + width), axis=1, mode="wrap")
+            assert sums[row, column] == window.sum()
+
+
+@given(
+    time=st.integers(0, SHAPE[0] - 1),
+    row=st.integers(0, 8),
+    column=st.integers(0, SHAPE[3] - 1),
+    width=st.integers(1, SHAPE[3]),
+)
+def test_patch_across_the_seam_continues_in_the_west(time: int, row: int, column: int, width: int) -> None:
+    patch = Patch(time, row, column)
+    target, surface = read_patch(NUMBERED, patch, (4, width))
+    columns = [(column + i) % SHAPE[3] for i in range(width)]
+    np.testing.assert_array_equal(target, NUMBERED.target.values[time][:, row : row + 4][:, :, columns])
+    assert surface.shape == (0, 4, width)
+    longitude = patch_longitude(NUMBERED, patch, width)
+    np.testing.assert_allclose(np.diff(longitude), 360 / SHAPE[3], rtol=1e-5)
+    assert longitude[0] == np.float32(NUMBERED.longitude[column])
+
+
+@given(
+    west=st.floats(-180, 180),
+    box_width=st.floats(60, 300),
+    height=st.integers(1, 5),
+    width=st.integers(1, 6),
+)
+def test_no_training_patch_contains_one_validation_cell(
+    west: float, box_width: float, height: int, width: int
+) -> None:
+    validation = Box((west, west + box_width)).select(NUMBERED)
+    held_out = set(NUMBERED.target.values[:, :, validation.cells].ravel().tolist())
+    kept = set(NUMBERED.target.values.ravel().tolist()) - held_out
+    for region, allowed in ((validation.complement(), kept), (validation, held_out)):
+        if window_sums(region.cells, (height, width), wraps=True).max() < height * width:
+            continue
+        for patch in all_patches(PatchSet(NUMBERED, region, (height, width))):
+            assert set(read_patch(NUMBERED, patch, (height, width))[0].ravel().tolist()) <= allowed
+
+
+def test_no_training_patch_lies_in_held_out_times() -> None:
+    training = TimeRange("2000-02", "2000-02").select(NUMBERED).complement()
+    assert {patch.time for patch in all_patches(PatchSet(NUMBERED, training, (4, 4)))} == {0, 2}
+
+
+def test_every_patch_that_fits_is_drawn() -> None:
+    region = Box((-90, 0)).select(NUMBERED)
+    patches = PatchSet(NUMBERED, region, (11, 5))
+    generator = np.random.default_rng(0)
+    drawn = {patches.draw(generator) for _ in range(500)}
+    # 6 columns and 12 rows: 2 x 2 positions at 3 times.
+    assert drawn == all_patches(patches) == {Patch(t, r, c) for t in range(3) for r in (0, 1) for c in (6, 7)}
+
+
+def test_patches_of_a_regional_grid_do_not_wrap(make_field: MakeField) -> None:
+    whole = make_field(times=1, height=4, width=12)
+    regional = OceanField(whole.target.isel(longitude=slice(0, 8)))
+    patches = PatchSet(regional, Box().select(regional), (4, 6))
+    assert {patch.column for patch in all_patches(patches)} == {0, 1, 2}
+
+
+@given(fraction=st.floats(0, 0.9))
+def test_ocean_fraction_is_kept(fraction: float) -> None:
+    patches = PatchSet(FIELD, Box().select(FIELD), (4, 4), fraction)
+    for patch in all_patches(patches):
+        target, _ = read_patch(FIELD, patch, (4, 4))
+        assert np.isfinite(target[0]).mean() >= max(fraction, 1 / 16)
+
+
+@given(count=st.integers(1, 200), seed=st.integers(0, 2**32))
+def test_spread_patches_are_distinct_and_balanced_in_time(count: int, seed: int) -> None:
+    patches = PatchSet(NUMBERED, Box((-180, 0)).select(NUMBERED), (6, 4))
+    assert patches.positions == 63
+    chosen = patches.spread(min(count, len(patches)), np.random.default_rng(seed))
+    assert len(set(chosen)) == len(chosen) == min(count, len(patches))
+    if len(chosen) <= 63:
+        times = np.bincount([patch.time for patch in chosen], minlength=3)
+        assert times.max() - times.min() <= 1
+        assert len({(patch.row, patch.column) for patch in chosen}) == len(chosen)
+
+
+def test_spread_patches_cover_the_region() -> None:
+    patches = PatchSet(NUMBERED, Box().select(NUMBERED), (1, 1))
+    chosen = patches.spread(16, np.random.default_rng(0))
+    quarters = {(patch.row // 6, patch.column // 12) for patch in chosen}
+    assert quarters == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_more_patches_than_exist_are_refused() -> None:
+    patches = PatchSet(NUMBERED, Box((-90, 0)).select(NUMBERED), (11, 5))
+    with pytest.raises(
+        ValueError, match=r"validation_patches=13 was asked, but .* only 12 distinct"
+    ) as error:
+        patches.spread(13, np.random.default_rng(0))
+    assert "\n" not in str(error.value)
+
+
+def test_patch_larger_than_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"patch_size=\[13,4\] is larger than the grid of 12 x 24") as error:
+        PatchSet(NUMBERED, Box().select(NUMBERED), (13, 4))
+    assert "data.patch_size=[12,4]" in str(error.value)
+
+
+def test_region_without_ocean_is_refused() -> None:
+    dry = OceanField(NUMBERED.target.where(NUMBERED.target.longitude < 0))
+    with pytest.raises(ValueError, match="validation region holds no ocean") as error:
+        PatchSet(dry, Box((0, 90)).select(dry), (2, 2), name="validation")
+    assert "\n" not in str(error.value)
+
+
+def test_region_without_times_is_refused() -> None:
+    with pytest.raises(ValueError, match="training region holds no time") as error:
+        PatchSet(NUMBERED, TimeRange("2018", "2018").select(NUMBERED), (2, 2))
+    assert "2000-01-15 to 2000-03-16" in str(error.value)
+
+
+def test_region_too_small_for_a_patch_is_refused() -> None:
+    with pytest.raises(ValueError, match="no patch of 4 x 8 cells fits into the training region") as error:
+        PatchSet(NUMBERED, Box((0, 90)).select(NUMBERED), (4, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_region_with_too_little_ocean_is_refused() -> None:
+    dry = OceanField(NUMBERED.target.where(NUMBERED.target.longitude < -150))
+    with pytest.raises(ValueError, match=r"no patch of 4 x 8 cells has an ocean fraction of 0\.5"):
+        PatchSet(dry, Box().select(dry), (4, 8), 0.5)
+
+
+def test_overlapping_regions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.training and data\.validation overlap") as error:
+        check_separate(Box((0, 90)).select(NUMBERED), Box((80, 180)).select(NUMBERED))
+    assert "data.training=null" in str(error.value)
+    check_separate(TimeRange("2000-01").select(NUMBERED), TimeRange("2000-12").select(NUMBERED))
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude"),
+    [((30, 30), (-90, 90)), ((0, 361), (-90, 90)), ((0, 9), (10, -10)), ((0, 9), (-91, 0)), ((0,), (0, 9))],
+)
+def test_limits_that_span_nothing_are_refused(
+    longitude: tuple[float, float], latitude: tuple[float, float]
+) -> None:
+    with pytest.raises(ValueError, match="a region has l"):
+        Box(longitude, latitude)
+
+
+def test_dates_that_cannot_be_read_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be read as dates") as error:
+        TimeRange("soon", "2018").select(NUMBERED)
+    assert "\n" not in str(error.value)
+
+
+def test_patch_size_is_one_number_or_two() -> None:
+    assert as_patch_size(8) == (8, 8)
+    assert as_patch_size([8, 4]) == (8, 4)
+    for wrong in (0, [8], [8, -1], [8.0, 4]):
+        with pytest.raises(ValueError, match=r"data\.patch_size="):
+            as_patch_size(wrong)  # type: ignore[arg-type]
