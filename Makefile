@@ -1,0 +1,29 @@
+# Two commands do everything on a machine with Python 3.11 (or 3.12, 3.13): make train, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+# Overrides of the training run, such as: make train ARGS="trainer.max_steps=2000 model.ema.decay=0.999"
+ARGS ?=
+
+.PHONY: train test lint clean
+
+train: .venv/installed
+	$(BIN)/python scripts/train.py model/ema=quick $(ARGS)
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The environment is made once, and again when what it holds has changed.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0] + " is not Python 3.11 to 3.13: type make PYTHON=python3.11"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,1 @@
+"""Masked conditional diffusion: denoiser, objective, reverse sampler, and the module that trains them."""

@@ -1,0 +1,133 @@
+"""The denoiser: a `diffusers` U-Net that sees the noisy field beside everything that is known of the patch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+DAYS_PER_YEAR = 365.25
+POSITION_AND_SEASON_FEATURES = 5
+
+# Channels of the condition, in order. `first_guess` follows when the batch holds one.
+DEPTH_CONDITIONS = ("observations", "observed_mask", "ocean_mask")
+SURFACE_CONDITIONS = ("surface", "surface_mask")
+
+
+def condition_channels(depths: int, surface_channels: int, first_guess: bool = False) -> int:
+    """Channels of `condition_image` for D `depths` and S `surface_channels`."""
+    depth_fields = len(DEPTH_CONDITIONS) + int(first_guess)
+    return depth_fields * depths + len(SURFACE_CONDITIONS) * surface_channels
+
+
+def condition_image(batch: Mapping[str, Tensor]) -> Tensor:
+    """Stack what is known of each cell: (B, C, H, W) float32, C as `condition_channels` counts."""
+    names = (*DEPTH_CONDITIONS, *SURFACE_CONDITIONS, *(["first_guess"] if "first_guess" in batch else []))
+    return torch.cat([batch[name].float() for name in names], dim=1)
+
+
+def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:
+    """Where and when a patch lies, without a seam at the date line or at new year.
+
+    `coordinates` (B, 2) are latitude and longitude in degrees, `day_of_year` (B,) runs from 1 to 366. Returns (B, 5): the
+    unit vector of the position on the sphere, then cosine and sine of the season.
+    """
+    latitude, longitude = torch.deg2rad(coordinates).unbind(dim=1)
+    season = 2 * math.pi * day_of_year / DAYS_PER_YEAR
+    return torch.stack(
+        [
+            torch.cos(latitude) * torch.cos(longitude),
+            torch.cos(latitude) * torch.sin(longitude),
+            torch.sin(latitude),
+            torch.cos(season),
+            torch.sin(season),
+        ],
+        dim=1,
+    )
+
+
+class UNetDenoiser(nn.Module):
+    """`diffusers.UNet2DModel`, conditioned by channels and by an embedding of position and season.
+
+    The embedding is added to that of the time step (`class_embed_type="identity"`). Patches whose sides the U-Net cannot
+    halve often enough are padded with zeros and the padding is cut off again.
+
+    Args:
+        depths: depth levels D of the field.
+        surface_channels: dense surface fields S.
+        block_out_channels: channels of each resolution level, finest first; multiples of `norm_groups`.
+        layers_per_block: residual blocks of each level.
+        attention_levels: levels (0 is the finest) that get self-attention besides the one at the bottom.
+        dropout: probability within the residual blocks.
+        norm_groups: groups of the group normalisation.
+        first_guess: whether batches hold a first guess.
+
+    Raises:
+        ValueError: for a count below 1, channels that the groups do not divide, an unknown level or a probability outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        depths: int,
+        surface_channels: int,
+        block_out_channels: Sequence[int] = (32, 64, 128),
+        layers_per_block: int = 2,
+        attention_levels: Sequence[int] = (),
+        dropout: float = 0.0,
+        norm_groups: int = 8,
+        first_guess: bool = False,
+    ) -> None:
+        super().__init__()
+        levels = len(block_out_channels)
+        if levels < 1 or any(channels < 1 or channels % norm_groups for channels in block_out_channels):
+            raise ValueError(
+                f"block_out_channels is {list(block_out_channels)}: expected multiples of norm_groups={norm_groups}, "
+                "such as model.denoiser.block_out_channels=[32,64,128]"
+            )
+        if layers_per_block < 1:
+            raise ValueError(
+                f"layers_per_block is {layers_per_block}: expected at least 1, such as model.denoiser.layers_per_block=2"
+            )
+        if not set(attention_levels) <= set(range(levels)):
+            raise ValueError(
+                f"attention_levels is {list(attention_levels)}: expected levels out of 0-{levels - 1}, "
+                f"such as model.denoiser.attention_levels=[{levels - 1}]"
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1")
+        attends = [level in attention_levels for level in range(levels)]
+        self.smallest_multiple = 2 ** (levels - 1)
+        self.unet = UNet2DModel(
+            in_channels=depths + condition_channels(depths, surface_channels, first_guess),
+            out_channels=depths,
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+            up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+            class_embed_type="identity",
+            norm_num_groups=norm_groups,
+            dropout=dropout,
+        )
+        embedding_channels = 4 * block_out_channels[0]
+        self.position_and_season = nn.Sequential(
+            nn.Linear(POSITION_AND_SEASON_FEATURES, embedding_channels),
+            nn.SiLU(),
+            nn.Linear(embedding_channels, embedding_channels),
+        )
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Predict x0, the noise or the velocity, as the noise schedule's `prediction_type` says.
+
+        `noisy` is (B, D, H, W), `timesteps` (B,) or a scalar, `batch` the data contract. Cells outside the ocean are set to
+        zero first, in training and in sampling alike, so that no noise enters from where no field is. Returns (B, D, H, W) float32.
+        """
+        height, width = noisy.shape[-2:]
+        image = torch.cat([noisy * batch["ocean_mask"], condition_image(batch)], dim=1)
+        padding = (0, -width % self.smallest_multiple, 0, -height % self.smallest_multiple)
+        embedding = self.position_and_season(position_and_season(batch["coordinates"], batch["day_of_year"]))
+        prediction = self.unet(functional.pad(image, padding), timesteps, class_labels=embedding).sample
+        return prediction[..., :height, :width].float()

@@ -1,0 +1,97 @@
+"""The LightningModule: puts denoiser, noise schedule, objective and reverse sampler together, and trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import Module
+
+from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
+from depthdif.diffusion.sampler import ReverseSampler
+
+
+class DiffusionModule(LightningModule):
+    """Conditional diffusion of standardised depth fields.
+
+    Args:
+        denoiser: network (noisy field, time steps, batch) to prediction.
+        noise_schedule: `diffusers` scheduler of the forward process; its `prediction_type` is what the denoiser predicts.
+        objective: loss of the denoiser on a batch.
+        sampler: reverse chain.
+        optimizer: makes the optimiser from the parameters.
+        lr_scheduler: makes the learning-rate schedule from the optimiser and `num_training_steps`.
+        seed: of every draw in training and of the draws of `val/loss`.
+
+    Raises:
+        ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction.
+    """
+
+    def __init__(
+        self,
+        denoiser: Module,
+        noise_schedule: Any,
+        objective: MaskedDiffusionObjective,
+        sampler: ReverseSampler,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        prediction_type = noise_schedule.config.prediction_type
+        if prediction_type not in PREDICTION_TYPES:
+            raise ValueError(
+                f"prediction_type is {prediction_type!r}: expected one of {', '.join(PREDICTION_TYPES)}, "
+                "such as model.noise_schedule.prediction_type=sample"
+            )
+        self.denoiser = denoiser
+        self.noise_schedule = noise_schedule
+        self.objective = objective
+        self.sampler = sampler
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.seed = seed
+
+    def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean."""
+        return self.sampler(self.denoiser, self.noise_schedule, batch)
+
+    def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a
+        # resumed run draws what the uninterrupted one would have drawn. (Lightning's epoch number runs ahead after a resume.)
+        batches_done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        place = [self.seed, batches_done, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        loss = self.objective(self.denoiser, self.noise_schedule, batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Log `val/loss`, at the same time steps and noise in every epoch."""
+        generator = torch.Generator().manual_seed(self.seed + batch_idx)
+        loss = self.objective(self.denoiser, self.noise_schedule, batch, generator)
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["target"]), sync_dist=True)
+
+    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Reconstruct one batch."""
+        return self.reconstruct(batch)
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser with the learning rate set anew at every step of the planned training.
+
+        Raises:
+            ValueError: when the number of planned steps is not known.
+        """
+        planned = self.trainer.estimated_stepping_batches
+        if planned == float("inf"):
+            raise ValueError("the number of training steps is not bounded: type trainer.max_steps=2000 or trainer.max_epochs=10")
+        optimizer = self.optimizer(self.parameters())
+        lr_scheduler = self.lr_scheduler(optimizer, num_training_steps=int(planned))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}

@@ -1,0 +1,93 @@
+"""The objective: what the denoiser is asked to predict, and how its error is weighted over the ocean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from torch.nn import Module
+
+PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
+
+
+def signal_to_noise_ratio(noise_schedule: DDPMScheduler, timesteps: Tensor) -> Tensor:
+    """alpha_bar_t / (1 - alpha_bar_t) for each of the (B,) `timesteps` (Hang et al. 2023, arXiv 2303.09556, section 3.1)."""
+    alpha_bar = noise_schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+    return alpha_bar / (1 - alpha_bar)
+
+
+def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Weight of each sample's squared error, (B,): min(SNR, gamma) in x0 space (Hang et al. 2023, section 3.4 and its v form)."""
+    clipped = snr.clamp(max=gamma)
+    return {"sample": clipped, "epsilon": clipped / snr, "v_prediction": clipped / (snr + 1)}[prediction_type]
+
+
+def prediction_target(noise_schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What the denoiser should return for `clean` (B, D, H, W) and `noise` at `timesteps` (B,)."""
+    prediction_type = noise_schedule.config.prediction_type
+    if prediction_type == "sample":
+        return clean
+    if prediction_type == "epsilon":
+        return noise
+    return noise_schedule.get_velocity(clean, noise, timesteps)
+
+
+class MaskedDiffusionObjective:
+    """Mean squared error of the denoiser over the ocean mask alone, normalised by the mask's size.
+
+    Args:
+        latitude_weighting: weight cells by the cosine of their latitude, which is their area on a regular grid.
+        min_snr_gamma: clip the signal-to-noise weight of a time step here (5 in Hang et al. 2023); None weighs all steps alike.
+
+    Raises:
+        ValueError: for a `min_snr_gamma` that is not positive.
+    """
+
+    def __init__(self, latitude_weighting: bool = False, min_snr_gamma: float | None = None) -> None:
+        if min_snr_gamma is not None and not min_snr_gamma > 0:
+            raise ValueError(
+                f"min_snr_gamma is {min_snr_gamma}: expected a positive number or null, such as model.objective.min_snr_gamma=5"
+            )
+        self.latitude_weighting = latitude_weighting
+        self.min_snr_gamma = min_snr_gamma
+
+    def __call__(
+        self,
+        denoiser: Module,
+        noise_schedule: DDPMScheduler,
+        batch: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The loss, a scalar, of one batch of the data contract at uniformly drawn time steps.
+
+        `generator` (on the CPU) fixes the draws of time steps and noise; None takes the global stream of the batch's device.
+        """
+        clean = batch["target"]
+        device = clean.device if generator is None else torch.device("cpu")
+        steps = noise_schedule.config.num_train_timesteps
+        timesteps = torch.randint(steps, clean.shape[:1], generator=generator, device=device).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator, device=device).to(clean.device)
+        prediction = denoiser(noise_schedule.add_noise(clean, noise, timesteps), timesteps, batch)
+        squared_error = (prediction - prediction_target(noise_schedule, clean, noise, timesteps)).square()
+        if self.min_snr_gamma is not None:
+            snr = signal_to_noise_ratio(noise_schedule, timesteps)
+            weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
+            squared_error = squared_error * weight[:, None, None, None]
+        return ocean_mean(squared_error, self.cell_weights(batch))
+
+    def cell_weights(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Weight of each cell, (B, D, H, W): 0 outside the ocean; 1, or the cosine of the latitude, within."""
+        weights = batch["ocean_mask"].float()
+        if self.latitude_weighting:
+            weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
+        return weights
+
+
+def ocean_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of `values`; cells of weight 0 count for nothing, whatever they hold."""
+    return torch.where(weights > 0, weights * values, 0).sum() / weights.sum()

@@ -1,0 +1,117 @@
+"""The reverse sampler: the chain from noise to a reconstruction, on any `diffusers` scheduler."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+
+def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
+    """The random stream of one ensemble member of one sample; on the CPU, so that every device sees the same noise."""
+    state = np.random.SeedSequence([seed, index, member]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def repeat_members(batch: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
+    """Each sample of the batch `members` times in a row: B becomes B x `members`."""
+    return {name: tensor.repeat_interleave(members, dim=0) for name, tensor in batch.items()}
+
+
+class ReverseSampler:
+    """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
+
+    Args:
+        scheduler: makes the `diffusers` scheduler from the config of the noise schedule, such as `DDIMScheduler.from_config`.
+        steps: reverse steps; at most the time steps of the noise schedule.
+        seed: of all noise of the chain.
+        ensemble_size: independent reconstructions E of each sample.
+        clamp_observations: hold observed cells on the noised observations along the chain, and on the observations at its end.
+
+    Raises:
+        ValueError: for steps or ensemble_size below 1, a negative seed, or more steps than the noise schedule has.
+    """
+
+    def __init__(
+        self,
+        scheduler: Callable[[Any], Any],
+        steps: int = 20,
+        seed: int = 0,
+        ensemble_size: int = 1,
+        clamp_observations: bool = False,
+    ) -> None:
+        for name, value, least in (("steps", steps, 1), ("ensemble_size", ensemble_size, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}")
+        self.scheduler = scheduler
+        self.steps = steps
+        self.seed = seed
+        self.ensemble_size = ensemble_size
+        self.clamp_observations = clamp_observations
+
+    @torch.no_grad()
+    def __call__(self, denoiser: Module, noise_schedule: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """Reconstruct a batch of the data contract (with `index`): standardised (B, E, D, H, W) float32, 0 outside the ocean."""
+        scheduler = self.prepared_scheduler(noise_schedule, batch["observations"].device)
+        generators = [
+            sample_generator(self.seed, index, member)
+            for index in batch["index"].tolist()
+            for member in range(self.ensemble_size)
+        ]
+        batch = repeat_members(batch, self.ensemble_size)
+        noise = self.initial_noise(batch["observations"], generators)
+        field = noise * scheduler.init_noise_sigma
+        # Heun's scheduler lists each inner time step twice: the network is asked once an entry.
+        for position, timestep in enumerate(scheduler.timesteps):
+            field = self.step(scheduler, denoiser, field, timestep, batch, generators)
+            if self.clamp_observations:
+                field = self.clamp(scheduler, field, position, noise, batch)
+        samples = torch.where(batch["ocean_mask"], field, 0)
+        return samples.unflatten(0, (-1, self.ensemble_size))
+
+    def prepared_scheduler(self, noise_schedule: Any, device: torch.device) -> Any:
+        """A fresh scheduler at the start of its chain; a chain never sees the state that another one left."""
+        available = noise_schedule.config.num_train_timesteps
+        if self.steps > available:
+            raise ValueError(
+                f"steps is {self.steps}, but the noise schedule has {available}: type model.sampler.steps={available} or less"
+            )
+        scheduler = self.scheduler(noise_schedule.config)
+        scheduler.set_timesteps(self.steps, device=device)
+        return scheduler
+
+    @staticmethod
+    def initial_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Standard normal noise of the shape of `like`, sample by sample from its own generator."""
+        draws = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+        return torch.stack(draws).to(like.device)
+
+    @staticmethod
+    def step(
+        scheduler: Any,
+        denoiser: Module,
+        field: Tensor,
+        timestep: Tensor,
+        batch: Mapping[str, Tensor],
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """One reverse step from `field` (B, D, H, W) at `timestep`."""
+        prediction = denoiser(scheduler.scale_model_input(field, timestep), timestep, batch)
+        # Only the stochastic schedulers take generators.
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        arguments = {"generator": generators} if takes_generator else {}
+        return scheduler.step(prediction, timestep, field, **arguments).prev_sample
+
+    @staticmethod
+    def clamp(scheduler: Any, field: Tensor, position: int, noise: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Put the observations, noised to the level that the chain has reached, into the observed cells."""
+        known = batch["observations"]
+        if position + 1 < len(scheduler.timesteps):
+            level = scheduler.timesteps[position + 1].expand(len(known))
+            known = scheduler.add_noise(known, noise, level)
+        return torch.where(batch["observed_mask"], known, field)

@@ -1,0 +1,151 @@
+"""The table at the end of a run: what happened, where everything lies, and what to type next."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from depthdif.evaluation.figures import display_units
+from depthdif.wandb_logger import sync_command
+
+# Score, unit ({} is that of the field), decimals.
+SCORES = (("mse", "{}²", 4), ("psnr", "dB", 2), ("ssim", "", 4))
+DISTANCES = {
+    "ema/decay": "decay of the last update",
+    "ema/weight_relative_rms_delta": "RMS distance of EMA and standard weights over the RMS of the standard ones",
+    "ema/weight_rms_delta": "RMS distance",
+    "ema/weight_mean_abs_delta": "mean absolute distance",
+    "ema/weight_max_abs_delta": "largest distance",
+    "ema/tracked_floating_tensors": "averaged tensors",
+}
+
+
+def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """`{"standard": {"mse": ...}, "ema": ...}` out of the logged keys; without EMA the standard weights alone."""
+    prefixes = [key.partition("/")[0] for key in metrics if key.endswith("/recon_mse_full_recon")]
+    by_prefix = {prefix.removeprefix("val_"): prefix for prefix in prefixes if prefix != "val"}
+    found = {}
+    for variant, prefix in (by_prefix or {"standard": "val"}).items():
+        keys = {name: f"{prefix}/recon_{name}_full_recon" for name, _, _ in SCORES}
+        found[variant] = {name: float(metrics[key]) for name, key in keys.items() if key in metrics}
+    return found
+
+
+def score_table(metrics: Mapping[str, Any], units: str) -> Table:
+    """A row for each score, a column for each weight state."""
+    by_variant = scores_by_variant(metrics)
+    table = Table(title="Reconstructions of the first validation mini-batch, over the ocean", min_width=60)
+    table.add_column("score")
+    for variant in by_variant:
+        table.add_column(variant.replace("ema", "EMA", 1).replace("_", " "), justify="right")
+    for name, unit, decimals in SCORES:
+        row = [f"{scores[name]:.{decimals}f}" if name in scores else "-" for scores in by_variant.values()]
+        table.add_row(f"{name.upper()} {unit.format(units)}".strip(), *row)
+    return table
+
+
+def distance_table(metrics: Mapping[str, Any]) -> Table:
+    """How far the averaged weights are from the standard ones."""
+    table = Table(title="Weights", min_width=60)
+    table.add_column("distance")
+    table.add_column("value", justify="right")
+    table.add_column("what")
+    for key, words in DISTANCES.items():
+        if key in metrics:
+            table.add_row(key, f"{float(metrics[key]):.6g}", words)
+    return table
+
+
+def peak_memory() -> str:
+    """Largest memory so far: of the GPU where one was used, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return f"{torch.cuda.max_memory_allocated() / 1e9:.2f} GB on the GPU"
+    # Linux counts kibibytes here, macOS bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
+
+
+class ClosingTable(Callback):
+    """Prints the closing table after a fit and keeps it as `closing_table.txt`.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.first_step = 0
+        self.training_seconds = 0.0
+        self.started = self.validation_started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.first_step = trainer.global_step
+        self.training_seconds = 0.0
+        self.started = time.monotonic()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validation_started = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.training_seconds -= time.monotonic() - self.validation_started
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.training_seconds += time.monotonic() - self.started
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        parts: list[Table | str] = [score_table(metrics, display_units(trainer.datamodule.field.units))]  # type: ignore[attr-defined]
+        if "ema/decay" in metrics:
+            parts.append(distance_table(metrics))
+        parts.append(self.speed(trainer))
+        parts += [f"{name + ':':17}{place}" for name, place in self.places(trainer).items()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "closing_table.txt").open("w", encoding="utf-8") as file:
+            for console in (Console(), Console(file=file, width=120)):
+                for part in parts:
+                    # Paths and commands are never broken: they are there to be copied.
+                    console.print(part, soft_wrap=isinstance(part, str), highlight=False)
+
+    def speed(self, trainer: Trainer) -> str:
+        """Steps, steps per second of training (validation apart) and memory, in one line."""
+        steps = trainer.global_step - self.first_step
+        rate = f"{steps / self.training_seconds:.2f} steps/s" if self.training_seconds else "no training"
+        return f"{steps} optimizer steps in {self.training_seconds:.0f} s ({rate}, validation apart), peak memory {peak_memory()}"
+
+    def places(self, trainer: Trainer) -> dict[str, str]:
+        """What lies where, and the next commands."""
+        places = {"run": near(self.folder), "panels": near(self.folder / "panels")}
+        checkpoint = trainer.checkpoint_callback
+        best, last = (getattr(checkpoint, name, "") for name in ("best_model_path", "last_model_path"))
+        if best:
+            places["best checkpoint"] = near(best)
+        if last:
+            places["last checkpoint"] = near(last)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                upload = sync_command(logger)
+                places["upload to W&B" if upload else "W&B run"] = upload or str(logger.experiment.url)
+        if last:
+            longer = 2 * trainer.global_step
+            places["train on"] = f"python scripts/train.py resume={shlex.quote(near(last))} trainer.max_steps={longer}"
+        return places
+
+
+def near(path: str | Path) -> str:
+    """The path from here, where it lies below this folder; else whole."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

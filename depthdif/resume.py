@@ -1,0 +1,47 @@
+"""Going on from a checkpoint: every way in which it cannot be used is one clear error, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from depthdif.ema import read_checkpoint
+
+
+def read_resumed(path: str | Path) -> dict[str, Any]:
+    """The content of the checkpoint at `resume=path`; no code from the file is run.
+
+    Raises:
+        FileNotFoundError, ValueError: when it is missing, truncated, or no checkpoint of a training run.
+    """
+    try:
+        checkpoint = read_checkpoint(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"resume={error}; type resume=runs/DATE_TIME/checkpoints/last.ckpt") from error
+    except ValueError as error:
+        raise ValueError(f"resume={error}; type the path of another checkpoint") from error
+    if not isinstance(checkpoint.get("state_dict"), Mapping):
+        raise ValueError(f"resume={path}: holds no state_dict; type the path of a checkpoint of a training run")
+    return checkpoint
+
+
+def check_resumed(path: str | Path, expected: Mapping[str, Tensor]) -> None:
+    """Raise FileNotFoundError or ValueError when `path` cannot continue the training of a model with the `expected` state dict."""
+    checkpoint = read_resumed(path)
+    found = checkpoint["state_dict"]
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    reshaped = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
+    if missing or unknown or reshaped:
+        raise ValueError(
+            f"resume={path}: of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(reshaped)} of another shape, such as {(reshaped or missing or unknown)[0]}); "
+            "type the model/denoiser and data that it was trained with"
+        )
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(
+            f"resume={path}: holds weights without an optimizer, so training cannot go on as if never stopped; "
+            "type the path of a checkpoint saved with callbacks.checkpoint.save_weights_only=false"
+        )

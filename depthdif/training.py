@@ -1,0 +1,123 @@
+"""Training, from a config to a fitted model: reads as a table of contents."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from depthdif.data.datamodule import OceanDataModule
+from depthdif.diffusion.module import DiffusionModule
+from depthdif.evaluation.reconstruction import ReconstructionCallback
+from depthdif.resume import check_resumed
+
+log = logging.getLogger(__name__)
+
+RETURNED_METRIC = "val/recon_mse_full_recon"
+
+
+def train(cfg: DictConfig) -> float:
+    """Build everything that `cfg` names, fit, and return `val/recon_mse_full_recon`, which a sweeper can minimise.
+
+    `cfg` is `conf/train.yaml` as Hydra composes it; outside of a Hydra job set `output_dir`.
+
+    Raises:
+        ValueError, OSError: for bad input, in one line and before any training starts.
+    """
+    silence_libraries()
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    module = build_module(cfg, data)
+    callbacks = build_callbacks(cfg, data)
+    if cfg.resume is not None:
+        check_resumed(cfg.resume, module.state_dict())
+    write_config(cfg)
+    loggers = build_loggers(cfg)
+    try:
+        trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+        trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
+        return float(trainer.callback_metrics[RETURNED_METRIC])
+    finally:
+        close(loggers)
+
+
+def build_data(cfg: DictConfig) -> OceanDataModule:
+    """Open the field and compute its statistics: what is wrong with the data is said here."""
+    data: OceanDataModule = instantiate(cfg.data)
+    data.setup("fit")
+    return data
+
+
+def build_module(cfg: DictConfig, data: OceanDataModule) -> DiffusionModule:
+    """The model for the depths and surface fields of `data`; EMA belongs to the trainer."""
+    without_ema = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key != "ema"])
+    without_ema._set_parent(cfg)
+    denoiser = instantiate(cfg.model.denoiser)(depths=len(data.depths), surface_channels=data.surface_channels)
+    module: DiffusionModule = instantiate(without_ema, denoiser=denoiser)
+    # Logged by every logger and written into every checkpoint.
+    module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
+    return module
+
+
+def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
+    """The callbacks of the config, and that of EMA when it is enabled."""
+    callbacks: list[Callback] = []
+    if cfg.model.ema.enabled:
+        callbacks.append(instantiate(OmegaConf.masked_copy(cfg.model.ema, [k for k in cfg.model.ema if k != "enabled"])))
+    callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    for callback in callbacks:
+        if isinstance(callback, ReconstructionCallback):
+            callback.check_samples(data)
+    return callbacks
+
+
+def build_loggers(cfg: DictConfig) -> list[Logger]:
+    """The loggers of the config, named after the run and its sweep."""
+    return [instantiate(logger) for logger in cfg.logger.values() if logger is not None]
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, every interpolation resolved."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def task_overrides() -> list[str]:
+    """What the user typed; empty outside of a Hydra job."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def write_config(cfg: DictConfig) -> None:
+    """Keep the resolved config in the run folder, beside what Hydra keeps."""
+    folder = Path(cfg.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / "config.unfinished.yaml"
+    OmegaConf.save(OmegaConf.create(resolved(cfg)), unfinished)
+    unfinished.replace(folder / "config.yaml")
+
+
+def close(loggers: Sequence[Logger]) -> None:
+    """Finish the W&B run, so that the next job of a sweep opens its own."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+def silence_libraries() -> None:
+    """Drop what the libraries say of themselves and a user can do nothing about."""
+    advertisements = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(advertisements)
+    )
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # The sample lies in memory: workers would only cost.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

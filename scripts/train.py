@@ -1,0 +1,20 @@
+"""Train a model: `python scripts/train.py model.ema.enabled=true data.batch_size=32`; `--help` shows what can be set."""
+
+import hydra
+from omegaconf import DictConfig
+
+from depthdif.command_line import input_errors_in_one_line, nearest_key_named, with_overrides_of_resumed_run
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> float:
+    with input_errors_in_one_line():
+        # Heavy imports belong to the job: --help answers without them.
+        from depthdif.training import train
+
+        return train(with_overrides_of_resumed_run(cfg))
+
+
+if __name__ == "__main__":
+    with nearest_key_named():
+        main()

@@ -1,0 +1,90 @@
+"""Parts that many tests need: batches of the data contract, and the config as a user would compose it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch import Tensor
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+# A run of seconds: synthetic ocean, the tiny U-Net, a short chain.
+SMALL_RUN = (
+    "data=synthetic",
+    "data.patch_size=16",
+    "data.batch_size=4",
+    "data.validation_patches=4",
+    "model/denoiser=unet_tiny",
+    "model.sampler.steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "callbacks.progress=null",
+    "callbacks.reconstruction.panel_samples=1",
+    "callbacks.reconstruction.panel_depths=[0]",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_wandb_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests never reach a W&B account of the machine they run on."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
+
+
+@pytest.fixture
+def compose_train() -> Callable[..., DictConfig]:
+    """Composes `conf/train.yaml` with overrides."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose(config_name="train", overrides=list(overrides))
+
+    return composed
+
+
+@pytest.fixture
+def small_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
+    """A config that trains within seconds into a folder of its own; `name` tells several apart."""
+
+    def composed(*overrides: str, name: str = "run") -> DictConfig:
+        return compose_train(*SMALL_RUN, f"output_dir={tmp_path / name}", *overrides)
+
+    return composed
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., dict[str, Tensor]]:
+    """Makes a random batch that keeps the data contract."""
+
+    def made(
+        size: int = 2, depths: int = 3, height: int = 8, width: int = 8, surfaces: int = 1, seed: int = 0
+    ) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (size, depths, height, width)
+        ocean = torch.rand(shape, generator=generator) > 0.2
+        observed = ocean & (torch.rand(shape, generator=generator) > 0.7)
+        target = torch.where(ocean, torch.randn(shape, generator=generator), 0)
+        surface_mask = torch.rand((size, surfaces, height, width), generator=generator) > 0.1
+        surface = torch.where(surface_mask, torch.randn(surface_mask.shape, generator=generator), 0)
+        return {
+            "target": target,
+            "ocean_mask": ocean,
+            "observations": torch.where(observed, target, 0),
+            "observed_mask": observed,
+            "surface": surface,
+            "surface_mask": surface_mask,
+            "coordinates": torch.tensor([[10.0, 70.0]]).repeat(size, 1),
+            "day_of_year": torch.full((size,), 46.0),
+            "index": torch.arange(size),
+            "latitude": torch.linspace(0, 20, height).repeat(size, 1),
+            "longitude": torch.linspace(60, 80, width).repeat(size, 1),
+            "time": torch.full((size,), 10957),
+        }
+
+    return made

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor, nn
+
+from depthdif.diffusion.sampler import ReverseSampler
+
+MakeBatch = Callable[..., dict[str, Tensor]]
+PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
+
+
+def cosine(prediction_type: str = "sample") -> DDPMScheduler:
+    return DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type, clip_sample=False
+    )
+
+
+class Oracle(nn.Module):
+    """Knows the truth and answers in the way that the noise schedule asks for."""
+
+    def __init__(self, noise_schedule: DDPMScheduler) -> None:
+        super().__init__()
+        self.noise_schedule = noise_schedule
+
+    def forward(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        truth = batch["target"]
+        alpha_bar = self.noise_schedule.alphas_cumprod[timestep.long()]
+        noise = (noisy - alpha_bar.sqrt() * truth) / (1 - alpha_bar).sqrt()
+        velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * truth
+        return {"sample": truth, "epsilon": noise, "v_prediction": velocity}[self.noise_schedule.config.prediction_type]
+
+
+class Echo(nn.Module):
+    """Lets the noise through, so that its effect is seen at the end of the chain."""
+
+    def forward(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return 0.5 * noisy + 0.1 * batch["observations"]
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+@pytest.mark.parametrize("scheduler", [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler])
+def test_a_chain_whose_denoiser_knows_the_truth_ends_at_the_truth(
+    make_batch: MakeBatch, scheduler: type, prediction_type: str
+) -> None:
+    batch = make_batch()
+    noise_schedule = cosine(prediction_type)
+    sampler = ReverseSampler(scheduler.from_config, steps=20)
+    samples = sampler(Oracle(noise_schedule), noise_schedule, batch)
+    assert samples.shape == (2, 1, 3, 8, 8)
+    torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("scheduler", [UniPCMultistepScheduler, HeunDiscreteScheduler])
+def test_schedulers_that_take_no_generator_run_too(make_batch: MakeBatch, scheduler: type) -> None:
+    batch = make_batch()
+    samples = ReverseSampler(scheduler.from_config, steps=10)(Oracle(cosine()), cosine(), batch)
+    torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("scheduler", [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler])
+def test_a_sample_does_not_depend_on_the_batch_it_is_in(make_batch: MakeBatch, scheduler: type) -> None:
+    batch = make_batch(size=3)
+    alone = {name: tensor[2:] for name, tensor in batch.items()}
+    sampler = ReverseSampler(scheduler.from_config, steps=5, ensemble_size=2)
+    together = sampler(Echo(), cosine(), batch)
+    torch.testing.assert_close(together[2:], sampler(Echo(), cosine(), alone), atol=1e-5, rtol=1e-5)
+
+
+def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    first, again, other = (
+        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(Echo(), cosine(), batch) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    small, large = (
+        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(Echo(), cosine(), batch) for size in (2, 4)
+    )
+    assert large.shape == (2, 4, 3, 8, 8)
+    assert not torch.allclose(large[:, 0], large[:, 1])
+    torch.testing.assert_close(large[:, :2], small)
+
+
+def test_cells_outside_the_ocean_are_zero(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    samples = ReverseSampler(DDPMScheduler.from_config, steps=3)(Echo(), cosine(), batch)
+    assert torch.equal(samples[:, 0][~batch["ocean_mask"]], torch.zeros((~batch["ocean_mask"]).sum()))
+
+
+@pytest.mark.parametrize("scheduler", [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler])
+def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
+    make_batch: MakeBatch, scheduler: type
+) -> None:
+    batch = make_batch()
+    observed = batch["observed_mask"]
+    clamped, free = (
+        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(Echo(), cosine(), batch)[:, 0]
+        for clamp in (True, False)
+    )
+    assert torch.equal(clamped[observed], batch["observations"][observed])
+    assert not torch.allclose(free[observed], batch["observations"][observed], atol=0.1)
+
+
+def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_type(make_batch: MakeBatch) -> None:
+    sampler = ReverseSampler(DDIMScheduler.from_config, steps=1001)
+    with pytest.raises(ValueError, match=r"steps is 1001.*model\.sampler\.steps=1000"):
+        sampler(Echo(), cosine(), make_batch())
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("ensemble_size", 0), ("seed", -1)])
+def test_counts_out_of_range_are_errors_that_name_the_override(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is {value}.*model\.sampler\.{name}="):
+        ReverseSampler(DDIMScheduler.from_config, **{name: value})

@@ -1,0 +1,133 @@
+"""Every shipped YAML composes, and builds the object that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
+
+from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.synthetic import synthetic_field
+from depthdif.diffusion.denoiser import UNetDenoiser
+from depthdif.ema import EMACallback
+from depthdif.training import build_module, resolved, train
+
+Compose = Callable[..., DictConfig]
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def options(group: str) -> list[str]:
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    assert names, f"conf/{group} is empty"
+    return names
+
+
+@pytest.fixture
+def ocean_file(tmp_path: Path) -> Path:
+    field = synthetic_field(times=2, depths=3, height=40, width=80)
+    dataset = field.target.rename("thetao").to_dataset()
+    dataset["zos"] = field.surface[0].rename("zos")
+    dataset.to_netcdf(tmp_path / "ocean.nc")
+    return tmp_path / "ocean.nc"
+
+
+def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
+    tested = {"data", "data/validation", "model", "model/denoiser", "model/noise_schedule", "model/sampler", "model/ema",
+              "trainer", "callbacks", "logger", "experiment", "hydra/help", "."}  # fmt: skip
+    assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} <= tested
+
+
+@pytest.mark.parametrize("name", options("data"))
+def test_every_data_config_builds_a_data_module(compose_train: Compose, ocean_file: Path, name: str) -> None:
+    overrides = [f"data.path={ocean_file}", "data.patch_size=16"] if name == "glorys" else []
+    if name == "synthetic_glorys":
+        # Its full size takes a gigabyte.
+        overrides = ["data.field.times=1", "data.field.height=135", "data.field.width=270", "data.field.eddies=10", "data.validation_patches=2"]
+    data = instantiate(compose_train(f"data={name}", *overrides).data)
+    assert isinstance(data, OceanDataModule)
+    data.setup("fit")
+    assert len(data.standardization.mean) == len(data.depths)
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("box", []), ("time_range", ["data.validation.start=2000-11", "data.validation.stop=2000-12"])])
+def test_every_way_to_hold_out_a_region_builds(compose_train: Compose, name: str, overrides: list[str]) -> None:
+    assert isinstance(instantiate(compose_train(f"data/validation={name}", *overrides).data), OceanDataModule)
+
+
+@pytest.mark.parametrize("name", options("model/denoiser"))
+def test_every_denoiser_builds(compose_train: Compose, name: str) -> None:
+    denoiser = instantiate(compose_train(f"model/denoiser={name}").model.denoiser)(depths=3, surface_channels=1)
+    assert isinstance(denoiser, UNetDenoiser)
+
+
+@pytest.mark.parametrize("sampler", options("model/sampler"))
+@pytest.mark.parametrize("schedule", options("model/noise_schedule"))
+def test_every_noise_schedule_goes_with_every_sampler(compose_train: Compose, schedule: str, sampler: str) -> None:
+    cfg = compose_train("data=synthetic", "model/denoiser=unet_tiny", f"model/noise_schedule={schedule}",
+                        f"model/sampler={sampler}", "output_dir=unused")  # fmt: skip
+    data = instantiate(cfg.data)
+    data.setup("fit")
+    module = build_module(cfg, data)
+    batch = next(iter(data.val_dataloader()))
+    module.sampler.steps = 2
+    assert module.reconstruct(batch).isfinite().all()
+
+
+@pytest.mark.parametrize("name", options("model/ema"))
+def test_every_ema_config_builds_the_callback(compose_train: Compose, name: str) -> None:
+    ema = OmegaConf.to_container(compose_train(f"model/ema={name}").model.ema)
+    assert isinstance(ema, dict)
+    enabled = ema.pop("enabled")
+    assert enabled is (name != "default")
+    assert isinstance(instantiate(ema), EMACallback)
+
+
+def test_the_default_ema_fields_are_those_of_the_contract(compose_train: Compose) -> None:
+    ema = compose_train().model.ema
+    contract = {
+        "enabled": False,
+        "decay": 0.9999,
+        "apply_every_n_steps": 1,
+        "start_step": 0,
+        "save_ema_weights_in_callback_state": True,
+        "evaluate_ema_weights_instead": True,
+    }
+    assert {name: ema[name] for name in contract} == contract
+
+
+@pytest.mark.parametrize("name", options("trainer"))
+def test_every_trainer_config_builds(compose_train: Compose, name: str, tmp_path: Path) -> None:
+    cfg = compose_train(f"trainer={name}", f"output_dir={tmp_path}")
+    assert isinstance(instantiate(cfg.trainer, logger=False, callbacks=[]), Trainer)
+
+
+@pytest.mark.parametrize("name", options("callbacks"))
+def test_every_callback_builds(compose_train: Compose, name: str, tmp_path: Path) -> None:
+    cfg = compose_train(f"callbacks={name}", f"output_dir={tmp_path}")
+    assert all(isinstance(instantiate(callback), Callback) for callback in cfg.callbacks.values())
+
+
+@pytest.mark.parametrize("name", options("logger"))
+def test_every_logger_config_builds_and_keeps_a_csv(
+    compose_train: Compose, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    cfg = compose_train(f"logger={name}", f"output_dir={tmp_path}")
+    assert "csv" in cfg.logger
+    assert all(isinstance(instantiate(logger), Logger) for logger in cfg.logger.values())
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_trains(compose_train: Compose, name: str, tmp_path: Path) -> None:
+    cfg = compose_train(f"experiment={name}", f"output_dir={tmp_path}", "logger=csv", "callbacks.progress=null")
+    assert train(cfg) > 0
+
+
+def test_the_whole_config_resolves(compose_train: Compose) -> None:
+    assert resolved(compose_train("output_dir=somewhere"))["model"]["seed"] == 0

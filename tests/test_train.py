@@ -1,0 +1,233 @@
+"""The main job, end to end: what a user gets of it is read back from what it leaves on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from depthdif.diffusion.sampler import ReverseSampler
+from depthdif.training import train
+
+SmallRun = Callable[..., DictConfig]
+
+SCORES = ("mse", "psnr", "ssim")
+ALWAYS = {"val/loss", *(f"val/recon_{score}_full_recon" for score in SCORES)}
+IMAGE = "val_imgs/x_y_full_reconstruction"
+EMA_KEYS = {
+    *(f"val_{weights}/recon_{score}_full_recon" for weights in ("standard", "ema") for score in SCORES),
+    "ema/decay",
+    "ema/weight_mean_abs_delta",
+    "ema/weight_rms_delta",
+    "ema/weight_relative_rms_delta",
+    "ema/weight_max_abs_delta",
+    "ema/tracked_floating_tensors",
+    "ema/skipped_updates",
+    f"{IMAGE}_standard",
+    f"{IMAGE}_ema",
+}
+OF_TRAINING = {"train/loss", "lr-AdamW", "epoch", "trainer/global_step"}
+
+EMA = ("model.ema.enabled=true", "model.ema.decay=0.9")
+
+
+def wandb_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the offline W&B run of a run folder, read with W&B's own command."""
+    (run,) = folder.glob("wandb/offline-run-*")
+    executable = shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
+    printed = subprocess.run([executable, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in printed.stdout.splitlines() if line.startswith("{")]
+    return [record["history"]["item"] for record in records if record.get("type") == "history"]
+
+
+def logged_keys(folder: Path) -> set[str]:
+    rows = wandb_history(folder)
+    return {key.split(".")[0] for row in rows for key in keys_of(row) if not key.startswith("_")}
+
+
+def keys_of(row: Any) -> list[str]:
+    if isinstance(row, dict):
+        return list(row)
+    return [item.get("key") or ".".join(item["nested_key"]) for item in row]
+
+
+def checkpoint(folder: Path, name: str = "last.ckpt") -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def assert_equal_states(first: Any, second: Any, place: str = "") -> None:
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            assert_equal_states(first[key], second[key], f"{place}.{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), place
+        for number, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_equal_states(one, other, f"{place}.{number}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), place
+    else:
+        assert first == second or (first != first and second != second), place
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [(EMA, ALWAYS | EMA_KEYS), ((), ALWAYS | {IMAGE})],
+    ids=["with_ema", "without_ema"],
+)
+def test_a_short_run_logs_exactly_the_keys_of_the_contract_to_wandb(
+    small_run: SmallRun, tmp_path: Path, overrides: tuple[str, ...], expected: set[str]
+) -> None:
+    train(small_run("trainer.max_steps=4", "trainer.log_every_n_steps=1", *overrides))
+    assert logged_keys(tmp_path / "run") - OF_TRAINING == expected
+
+
+def test_the_run_folder_keeps_scalars_panels_config_checkpoints_and_the_closing_table(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    value = train(small_run("trainer.max_steps=3", *EMA))
+    run = tmp_path / "run"
+    rows = list(csv.DictReader((run / "metrics" / "metrics.csv").open()))
+    logged = [float(row["val/recon_mse_full_recon"]) for row in rows if row.get("val/recon_mse_full_recon")]
+    assert logged == pytest.approx([value])
+    assert sorted(path.name for path in (run / "panels").iterdir()) == [
+        "x_y_full_reconstruction_ema_step=0000003.png",
+        "x_y_full_reconstruction_standard_step=0000003.png",
+    ]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best_step=3.ckpt", "last.ckpt"]
+    assert (run / "config.yaml").read_text().count("decay: 0.9")
+    table = (run / "closing_table.txt").read_text()
+    for word in ("standard", "EMA", "MSE", "PSNR", "SSIM", "steps/s", "wandb sync", "last.ckpt", "ema/weight_relative_rms_delta"):
+        assert word in table
+
+
+def test_val_follows_the_weights_that_validation_is_configured_to_use(small_run: SmallRun, tmp_path: Path) -> None:
+    for name, evaluate_ema, followed in (("ema", "true", "val_ema"), ("standard", "false", "val_standard")):
+        train(small_run("trainer.max_steps=3", *EMA, f"model.ema.evaluate_ema_weights_instead={evaluate_ema}",
+                        "logger=csv", name=name))  # fmt: skip
+        row = list(csv.DictReader((tmp_path / name / "metrics" / "metrics.csv").open()))[-1]
+        assert row["val/recon_mse_full_recon"] == row[f"{followed}/recon_mse_full_recon"]
+        assert row["val_standard/recon_mse_full_recon"] != row["val_ema/recon_mse_full_recon"]
+
+
+def test_training_is_bit_for_bit_the_same_with_ema_on_and_off(small_run: SmallRun, tmp_path: Path) -> None:
+    schedule = ("trainer.max_steps=6", "trainer.val_check_interval=2", "model.denoiser.dropout=0.1", "logger=csv")
+    train(small_run(*schedule, *EMA, name="on"))
+    train(small_run(*schedule, name="off"))
+    on, off = checkpoint(tmp_path / "on"), checkpoint(tmp_path / "off")
+    assert_equal_states(on["state_dict"], off["state_dict"])
+    assert_equal_states(on["optimizer_states"], off["optimizer_states"])
+
+
+class SaveAt(Callback):
+    """Writes a checkpoint at a step, as a scheduler's signal would, and goes on."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("stopped_at", [3, 16], ids=["within_an_epoch", "at_the_end_of_an_epoch"])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    small_run: SmallRun, tmp_path: Path, stopped_at: int
+) -> None:
+    # 16 batches make an epoch of the synthetic data.
+    common = ("trainer.max_steps=20", "trainer.val_check_interval=9", "model.denoiser.dropout=0.1",
+              "trainer.accumulate_grad_batches=1", "logger=csv", *EMA)  # fmt: skip
+    stop = (f"callbacks.checkpoint.every_n_train_steps={stopped_at}", "callbacks.checkpoint.save_top_k=-1",
+            "callbacks.checkpoint.monitor=null", "callbacks.checkpoint.mode=min")  # fmt: skip
+    train(small_run(*common, *stop, name="whole"))
+    saved = tmp_path / "whole" / "checkpoints" / f"best_step={stopped_at}.ckpt"
+    value = train(small_run(*common, f"resume={saved}", name="resumed"))
+    whole, resumed = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "resumed")
+    assert resumed["global_step"] == whole["global_step"] == 20
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_equal_states(resumed[part], whole[part], part)
+    assert_equal_states(ema_weights(resumed), ema_weights(whole))
+    assert not math.isnan(value)
+
+
+def ema_weights(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
+    (state,) = [state for name, state in saved["callbacks"].items() if "EMACallback" in name]
+    return state["ema_weights"]
+
+
+def test_both_panels_start_from_the_same_noise(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    original = ReverseSampler.initial_noise
+
+    def remember(like: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
+        seen.append(original(like, generators))
+        return seen[-1]
+
+    monkeypatch.setattr(ReverseSampler, "initial_noise", staticmethod(remember))
+    train(small_run("trainer.max_steps=4", "trainer.val_check_interval=2", "logger=csv", *EMA))
+    assert len(seen) == 4  # Two validations, two weight states.
+    assert all(torch.equal(seen[0], noise) for noise in seen)
+
+
+def test_with_decay_zero_standard_and_ema_reconstruct_the_same_bit_for_bit(small_run: SmallRun, tmp_path: Path) -> None:
+    train(small_run("trainer.max_steps=3", "model.ema.enabled=true", "model.ema.decay=0", "logger=csv"))
+    row = list(csv.DictReader((tmp_path / "run" / "metrics" / "metrics.csv").open()))[-1]
+    for score in SCORES:
+        assert row[f"val_standard/recon_{score}_full_recon"] == row[f"val_ema/recon_{score}_full_recon"]
+    assert float(row["ema/weight_max_abs_delta"]) == 0
+
+
+def test_a_checkpoint_holds_raw_weights_averages_statistics_and_config_without_code(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    train(small_run("trainer.max_steps=2", "logger=csv", *EMA))
+    saved = checkpoint(tmp_path / "run")
+    assert ema_weights(saved).keys() <= saved["state_dict"].keys()
+    assert saved["hyper_parameters"]["model"]["ema"]["decay"] == 0.9
+    assert len(saved["OceanDataModule"]["standardization"]["mean"]) == len(saved["OceanDataModule"]["depths"])
+
+
+def test_gradient_accumulation_counts_optimizer_steps(small_run: SmallRun, tmp_path: Path) -> None:
+    train(small_run("trainer.max_steps=3", "trainer.accumulate_grad_batches=2", "logger=csv", *EMA))
+    assert checkpoint(tmp_path / "run")["global_step"] == 3
+
+
+@pytest.mark.parametrize("bad", ["missing", "truncated", "foreign", "other_architecture"])
+def test_a_checkpoint_that_cannot_be_resumed_is_one_clear_error_and_stays_as_it_is(
+    small_run: SmallRun, tmp_path: Path, bad: str
+) -> None:
+    train(small_run("trainer.max_steps=1", "logger=csv", name="first"))
+    path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    overrides = ["trainer.max_steps=2", "logger=csv"]
+    if bad == "missing":
+        path = tmp_path / "nowhere.ckpt"
+    elif bad == "truncated":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif bad == "foreign":
+        torch.save([1, 2, 3], path)
+    else:
+        overrides.append("model.denoiser.block_out_channels=[8,32]")
+    before = path.read_bytes() if path.exists() else None
+    expected = FileNotFoundError if bad == "missing" else ValueError
+    with pytest.raises(expected, match="resume=") as error:
+        train(small_run(*overrides, f"resume={path}", name="second"))
+    assert "\n" not in str(error.value)
+    assert "type" in str(error.value)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert not (tmp_path / "second").exists()
+
+
+def test_more_panel_samples_than_the_validation_batch_holds_is_an_error_before_training(small_run: SmallRun) -> None:
+    with pytest.raises(ValueError, match=r"panel_samples is 5.*panel_samples=4"):
+        train(small_run("callbacks.reconstruction.panel_samples=5"))
