@@ -1,0 +1,118 @@
+"""Where a module keeps the tensors of its `state_dict`, and under which canonical key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+# Modules that wrap another one, and the name that the wrapped module has in them.
+WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of a module: looked up at each use, since a module may put another tensor in its place."""
+
+    owner: MutableMapping[str, Tensor | None]
+    name: str
+    is_parameter: bool
+
+    def tensor(self) -> Tensor:
+        """The tensor that the module holds there now."""
+        tensor = self.owner[self.name]
+        assert tensor is not None
+        return tensor
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside `torch.compile`, DDP and activation checkpointing."""
+    while (name := _wrapped_name(module)) is not None:
+        module = module.get_submodule(name)
+    return module
+
+
+def find_slots(module: nn.Module) -> dict[str, Slot]:
+    """Slots of the tensors in `module.state_dict()` by canonical key, in its order.
+
+    Keys are those of the plain module: the prefixes of wrappers are left out, wherever in the tree they wrap.
+    Entries of the state dict that are no parameter or buffer of the module (made by hooks) are not listed.
+
+    Raises:
+        ValueError: a parameter has no shape yet, or is kept in pieces by FSDP1 or DeepSpeed ZeRO-3.
+    """
+    found = {id(slot.tensor()): (key, actual, slot) for key, actual, slot in _walk(unwrapped(module), "", "")}
+    by_actual = {actual: (key, slot) for key, actual, slot in _walk(unwrapped(module), "", "")}
+    slots = {}
+    for actual, tensor in unwrapped(module).state_dict(keep_vars=True).items():
+        if not isinstance(tensor, Tensor) or id(tensor) not in found:
+            continue
+        if nn.parameter.is_lazy(tensor):
+            raise ValueError(
+                f"EMA: {actual!r} has no shape yet; run one forward pass before the training starts"
+            )
+        key, slot = by_actual.get(actual, (actual, found[id(tensor)][2]))
+        slots[key] = slot
+    return slots
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether the tensor is a DTensor: each process holds a shard of it."""
+    return hasattr(tensor, "device_mesh") and hasattr(tensor, "placements")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's shard of a DTensor, or the tensor itself."""
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def reshard(module: nn.Module) -> None:
+    """Give FSDP2 modules their sharded parameters back: after a forward pass the root holds gathered ones."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for submodule in module.modules():
+        if isinstance(submodule, FSDPModule):
+            submodule.reshard()
+
+
+def _walk(module: nn.Module, key: str, actual: str) -> Iterator[tuple[str, str, Slot]]:
+    """Canonical key, actual key and slot of every parameter and buffer below `module`."""
+    kind = type(module).__name__
+    if kind == "FullyShardedDataParallel" or any(hasattr(p, "ds_id") for p in module._parameters.values()):
+        raise ValueError(
+            f"EMA: {key or 'the model'!r} is sharded by FSDP1 or DeepSpeed ZeRO-3, which hide its tensors; "
+            "use FSDP2 (pytorch_lightning.strategies.ModelParallelStrategy) or type model.ema.enabled=false"
+        )
+    for owner, is_parameter in ((module._parameters, True), (module._buffers, False)):
+        for name, tensor in owner.items():
+            if tensor is not None:
+                slot = Slot(cast("MutableMapping[str, Tensor | None]", owner), name, is_parameter)
+                yield f"{key}{name}", f"{actual}{name}", slot
+    wrapped = _wrapped_name(module)
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _walk(child, key if name == wrapped else f"{key}{name}.", f"{actual}{name}.")
+
+
+def _wrapped_name(module: nn.Module) -> str | None:
+    for kind in type(module).__mro__:
+        name = WRAPPERS.get(kind.__name__)
+        if name is not None and name in module._modules:
+            return name
+    return None
+
+
+def is_averaged(slot: Slot) -> bool:
+    """Whether a slot is averaged: floating or complex, and no buffer of constants such as a mask of -inf."""
+    tensor = slot.tensor()
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    return slot.is_parameter or bool(torch.isfinite(local(tensor)).all())

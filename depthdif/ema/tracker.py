@@ -1,0 +1,139 @@
+"""When the averages of a module move: at each optimizer step they are seeded, updated, or wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+
+from depthdif.ema.decay import warmup_decay
+from depthdif.ema.weights import ModuleAverages, captured
+
+
+class Tracker:
+    """Named averages of a module, moved step by step.
+
+    Before `start_step` the averages follow the weights; the step before it seeds them, and from
+    `start_step` on every n-th optimizer step updates them. Step 0 is the weights before any step.
+
+    Args:
+        module: the module to average.
+        decays: decay by name of the average, the main one ("ema") first.
+        apply_every_n_steps: update at the steps that n divides.
+        start_step: first step that may update.
+        warmup: begin with a shorter memory, see `warmup_decay`.
+        steps: number of optimizer steps that were made already.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        decays: Mapping[str, float],
+        apply_every_n_steps: int = 1,
+        start_step: int = 0,
+        warmup: bool = False,
+        steps: int = 0,
+    ) -> None:
+        self.decays = dict(decays)
+        self.averages = ModuleAverages(module, tuple(decays.values()))
+        self.steps = steps
+        self._every = apply_every_n_steps
+        self._start = start_step
+        self._warmup = warmup
+        self._offered = 0
+        self._is_seeded = False
+        self._seed_in_time()
+
+    @property
+    def updates(self) -> int:
+        """Number of updates made, the skipped ones not counted."""
+        return self._offered - self.averages.skipped_updates
+
+    def step(self) -> None:
+        """Account for one optimizer step, after it was made."""
+        self.steps += 1
+        if not self._is_seeded:
+            self._seed_in_time()
+        elif self.steps >= self._start and self.steps % self._every == 0:
+            self.averages.update({decay: self._now(decay, self._offered) for decay in self.averages.decays})
+            self._offered += 1
+
+    def holding(self, variant: str) -> AbstractContextManager[None]:
+        """Context in which the module holds "standard" weights or a named average.
+
+        Before the first update all of them are the current weights: an average of none is only a memory of
+        the seed.
+        """
+        is_average = variant != "standard" and self.updates > 0
+        return self.averages.holding(self.decays[variant] if is_average else None)
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """One average by `state_dict` key, not copied; before the start it is what the raw weights are."""
+        if self._is_seeded:
+            return self.averages.state(self.decays[name])
+        with self.averages.holding(None):
+            return self.averages.current_state()
+
+    def scalars(self, name: str) -> dict[str, float]:
+        """Decay of the last update, and the distance between average and raw weights: the numbers to log."""
+        if not self._is_seeded:
+            self.averages.seed()
+        decay = self.decays[name]
+        return {
+            "decay": self._now(decay, max(self._offered - 1, 0)),
+            **self.averages.distance(decay).metrics(),
+        }
+
+    def state_dict(self, with_weights: bool) -> dict[str, Any]:
+        """Everything that a resumed run needs, in plain types and copies: nothing in it changes afterwards."""
+        state: dict[str, Any] = {
+            "decay": self.decays["ema"],
+            "steps": self.steps,
+            "updates": self.updates,
+            "skipped_updates": self.averages.skipped_updates,
+            "is_seeded": self._is_seeded,
+        }
+        if with_weights:
+            weights = {name: captured(self.state(name)) for name in self.decays}
+            state["ema_weights"] = weights.pop("ema")
+            state["extra_ema_weights"] = weights
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Go on from a saved state, that of another EMA callback too.
+
+        Returns:
+            Remarks on what could not be taken over as it was, one line each.
+        """
+        self.steps = int(state.get("steps", self.steps))
+        self._is_seeded = bool(state.get("is_seeded", True))
+        self.averages.skipped_updates = int(state.get("skipped_updates", 0))
+        self._offered = int(state.get("updates", 1)) + self.averages.skipped_updates
+        if not self._is_seeded:
+            self._seed_in_time()
+            return []
+        saved_decay = float(state.get("decay", self.decays["ema"]))
+        extra = state.get("extra_ema_weights", {})
+        saved = {float(name.removeprefix("ema_")): weights for name, weights in extra.items()}
+        saved[saved_decay] = state["ema_weights"]
+        remarks = []
+        for name, decay in self.decays.items():
+            if decay not in saved:
+                remarks.append(
+                    f"{name}: decay {decay} from here on; it goes on from the saved average of {saved_decay}"
+                )
+            missing = self.averages.load(decay, saved.get(decay, saved[saved_decay]))
+            if missing:
+                remarks.append(
+                    f"{name}: no saved average of {', '.join(missing[:5])}; it starts from the raw weights"
+                )
+        return remarks
+
+    def _seed_in_time(self) -> None:
+        if self.steps >= self._start - 1:
+            self._is_seeded = self.averages.seed()
+
+    def _now(self, decay: float, offered: int) -> float:
+        return warmup_decay(decay, offered) if self._warmup else decay

@@ -1,0 +1,284 @@
+"""Exponential moving averages of a module's weights, without any training framework."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthdif.ema.distance import Distance, distance
+from depthdif.ema.exchange import Exchange
+from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
+from depthdif.ema.update import lerp_, not_finite
+
+_AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
+
+
+def averaged(module: nn.Module, decay: float | None = None) -> AbstractContextManager[None]:
+    """Context in which `module` holds its averages; afterwards it holds exactly what it held before.
+
+    Args:
+        module: a module that a `ModuleAverages` follows, wrapped or not.
+        decay: which average, where several are tracked; the first by default.
+
+    Raises:
+        ValueError: nothing averages this module, or not with this decay.
+    """
+    averages = _AVERAGES.get(unwrapped(module))
+    if averages is None:
+        raise ValueError(
+            f"averaged: nothing averages this {type(module).__name__}; "
+            "make ModuleAverages(module, [0.999]) first, or train with model.ema.enabled=true"
+        )
+    return averages.holding(averages.decays[0] if decay is None else decay)
+
+
+class ModuleAverages:
+    """Exponential moving averages of the tensors in a module's `state_dict`, one average a decay.
+
+    Floating and complex tensors are averaged, others copied; so are floating buffers that hold NaN or Inf
+    when the averaging starts (masks of -inf). Tied tensors are averaged once. Shadows of half-precision
+    tensors are float32. Averages start as copies of the weights. Keys are canonical: those of the plain
+    module, without the prefixes that `torch.compile`, DDP or activation checkpointing put in.
+
+    Args:
+        module: the module to follow; it is not changed and holds no reference to its averages.
+        decays: one average is kept for each; the first is the main one.
+        guard: leave out updates in which a weight is NaN or infinite.
+
+    Raises:
+        ValueError: the module has parameters without a shape yet, or is sharded by FSDP1 or DeepSpeed ZeRO-3.
+    """
+
+    def __init__(self, module: nn.Module, decays: Sequence[float], guard: bool = True) -> None:
+        self.decays = tuple(decays)
+        self.guard = guard
+        self._module = weakref.ref(unwrapped(module))
+        self._skipped = 0
+        self._skipped_on_device: Tensor | None = None
+        with torch.inference_mode(False), torch.no_grad():
+            self._find_tensors()
+            current = [slot.tensor() for slot in self._averaged]
+            self._shadows = {decay: [_shadow_of(tensor) for tensor in current] for decay in self.decays}
+            self._copies = [slot.tensor().detach().clone() for slot in self._copied]
+        self._exchange = Exchange(self._averaged, self._shadows)
+        _AVERAGES[unwrapped(module)] = self
+
+    def follows(self, module: nn.Module) -> bool:
+        """Whether these are the averages of this very module."""
+        return self._module() is unwrapped(module)
+
+    @property
+    def skipped_updates(self) -> int:
+        """Number of updates left out because a weight was NaN or infinite; reading it syncs the device."""
+        return self._skipped + (0 if self._skipped_on_device is None else int(self._skipped_on_device.item()))
+
+    @skipped_updates.setter
+    def skipped_updates(self, number: int) -> None:
+        self._skipped, self._skipped_on_device = number, None
+
+    @property
+    def has_seen_skip(self) -> bool:
+        """Whether a skipped update is known without waiting for the device."""
+        return self._skipped > 0
+
+    def seed(self) -> bool:
+        """Make all averages equal to the current weights, if these are finite; returns whether they were."""
+        with torch.inference_mode(False), torch.no_grad():
+            current = self._current()
+            if self.guard and bool(self._not_finite(current)):
+                return False
+            for decay in self.decays:
+                torch._foreach_copy_(self._work_shadows(decay), current)
+            self._copy_the_others()
+        return True
+
+    def update(self, effective: Mapping[float, float] | None = None) -> None:
+        """Move every average towards the current weights, after an optimizer step.
+
+        Skipped, and counted in `skipped_updates`, where a weight is not finite. On an accelerator the device
+        decides that, so that no step waits for it.
+
+        Args:
+            effective: decay to use now, by decay of the average, while it warms up; otherwise its own.
+        """
+        rates = {decay: decay if effective is None else effective[decay] for decay in self.decays}
+        with torch.inference_mode(False), torch.no_grad():
+            current = self._current()
+            skip = self._not_finite(current) if self.guard and current else None
+            if skip is not None and (skip.device.type == "cpu" or min(rates.values()) <= 0.5):
+                if bool(skip):
+                    self._skipped += 1
+                    return
+                skip = None
+            if skip is not None:
+                before = self._skipped_on_device
+                self._skipped_on_device = skip.clone() if before is None else before.add_(skip)
+            for decay, rate in rates.items():
+                lerp_(self._work_shadows(decay), current, 1 - rate, skip)
+            self._copy_the_others()
+
+    def state(self, decay: float) -> dict[str, Tensor]:
+        """The averages by canonical `state_dict` key: the tracked tensors themselves, not copies."""
+        shadows = self._shadows[decay]
+        return {key: shadows[i] if is_float else self._copies[i] for key, (is_float, i) in self._keys.items()}
+
+    def current_state(self) -> dict[str, Tensor]:
+        """What the module holds now, by the same keys: not copies."""
+        self._gather_shards()
+        slots = {True: self._averaged, False: self._copied}
+        return {key: slots[is_float][i].tensor().detach() for key, (is_float, i) in self._keys.items()}
+
+    def load(self, decay: float, state: Mapping[str, Tensor]) -> list[str]:
+        """Set one average from saved tensors; keys that are not in `state` keep their value and are returned.
+
+        Raises:
+            ValueError: a saved tensor has another shape than the module's.
+        """
+        missing = []
+        with torch.inference_mode(False), torch.no_grad():
+            for key, tensor in self.state(decay).items():
+                if key not in state:
+                    missing.append(key)
+                elif tuple(state[key].shape) != tuple(tensor.shape):
+                    raise ValueError(
+                        f"EMA: the saved average of {key!r} has shape {tuple(state[key].shape)}, the model "
+                        f"has {tuple(tensor.shape)}; use the model configuration that wrote the checkpoint"
+                    )
+                else:
+                    tensor.copy_(_distributed_like(state[key], tensor))
+        return missing
+
+    def holding(self, decay: float | None) -> AbstractContextManager[None]:
+        """Context in which the module holds the average of this decay, or its raw weights for None."""
+        if decay is not None and decay not in self._shadows:
+            raise ValueError(
+                f"EMA: no average with decay {decay}; tracked: {', '.join(map(str, self.decays))}"
+            )
+        self._gather_shards()
+        return self._exchange.holding(decay)
+
+    def release(self) -> None:
+        """Give the module its raw weights, whatever it holds."""
+        self._gather_shards()
+        self._exchange.release()
+
+    @property
+    def held(self) -> float | None:
+        """Decay of the average that the module holds, None while it holds its raw weights."""
+        held: float | None = self._exchange.held
+        return held
+
+    def distance(self, decay: float) -> Distance:
+        """How far this average is from the raw weights, over all shards where there are several."""
+        self._gather_shards()
+        total = distance([local(t) for t in self._exchange.raw()], [local(t) for t in self._shadows[decay]])
+        return total.over_processes(self._shadows[decay][0].device) if self._is_sharded else total
+
+    def broadcast_buffers(self) -> None:
+        """Give every process the averaged buffers of the first: under DDP each has batch statistics of its own."""
+        for shadows in self._shadows.values():
+            for slot, shadow in zip(self._averaged, shadows, strict=True):
+                if not slot.is_parameter and not is_sharded(shadow):
+                    torch.distributed.broadcast(shadow, src=0)
+
+    def _find_tensors(self) -> None:
+        module = self._module()
+        assert module is not None
+        self._averaged: list[Slot] = []
+        self._copied: list[Slot] = []
+        self._keys: dict[str, tuple[bool, int]] = {}
+        known: dict[int, tuple[bool, int]] = {}
+        for key, slot in find_slots(module).items():
+            identity = id(slot.tensor())
+            if identity not in known:
+                is_float = is_averaged(slot)
+                slots = self._averaged if is_float else self._copied
+                known[identity] = (is_float, len(slots))
+                slots.append(slot)
+            self._keys[key] = known[identity]
+        self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
+
+    def _current(self) -> list[Tensor]:
+        """The weights as real tensors of the shadows' dtypes and devices, this process's shards only."""
+        self._gather_shards()
+        tensors = [slot.tensor() for slot in self._averaged]
+        shadows = self._shadows[self.decays[0]]
+        if tensors and tensors[0].device != shadows[0].device:
+            self._follow_device(tensors)
+        return [_workable(tensor, shadow.dtype) for tensor, shadow in zip(tensors, shadows, strict=True)]
+
+    def _work_shadows(self, decay: float) -> list[Tensor]:
+        return [_workable(shadow, shadow.dtype) for shadow in self._shadows[decay]]
+
+    def _follow_device(self, tensors: list[Tensor]) -> None:
+        for shadows in self._shadows.values():
+            shadows[:] = [shadow.to(tensor.device) for shadow, tensor in zip(shadows, tensors, strict=True)]
+        self._copies = [
+            copy.to(slot.tensor().device) for copy, slot in zip(self._copies, self._copied, strict=True)
+        ]
+
+    def _copy_the_others(self) -> None:
+        for copy, slot in zip(self._copies, self._copied, strict=True):
+            copy.copy_(slot.tensor())
+
+    def _not_finite(self, current: list[Tensor]) -> Tensor:
+        flag = not_finite(current)
+        if self._is_sharded:
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return flag
+
+    def _gather_shards(self) -> None:
+        module = self._module()
+        if self._is_sharded and module is not None:
+            reshard(module)
+
+
+def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
+    """Copies of the tensors of a state dict on the CPU, tied as they were: what is captured never changes.
+
+    Args:
+        state: tensors, and other values that are passed on, by key.
+        whole: put the shards of DTensors together, for which every process must take part; else copy shards.
+    """
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    with torch.inference_mode(False), torch.no_grad():
+        return {key: _captured(value, whole, copies) for key, value in state.items()}
+
+
+def _captured(value: Any, whole: bool, copies: dict[tuple[Any, ...], Tensor]) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if is_sharded(value):
+        return value.full_tensor().cpu() if whole else value.detach().clone()  # type: ignore[attr-defined]
+    identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+    if value.numel() == 0 or identity not in copies:
+        copies[identity] = value.detach().to("cpu", copy=True)
+    return copies[identity]
+
+
+def _shadow_of(tensor: Tensor) -> Tensor:
+    full = torch.complex64 if tensor.is_complex() else torch.float32
+    is_half = tensor.dtype.itemsize < full.itemsize
+    return tensor.detach().to(full if is_half else tensor.dtype, copy=True)
+
+
+def _workable(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = local(tensor)
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def _distributed_like(whole: Tensor, tensor: Tensor) -> Tensor:
+    """A whole saved tensor, cut into shards as `tensor` is, without communication."""
+    if not is_sharded(tensor) or is_sharded(whole):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
+    return distribute_tensor(whole.to(tensor.device, tensor.dtype), mesh, placements, src_data_rank=None)
