@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,11 @@ class OceanDataModule(LightningDataModule):
     def _loader_options(self) -> dict[str, Any]:
         workers: dict[str, Any] = {}
         if self._num_workers:
-            # forkserver: a remote store opened before a fork errors or hangs in the worker.
-            workers = {"multiprocessing_context": "forkserver", "persistent_workers": True}
+            # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server imports
+            # what samples need once, so that a worker starts in milliseconds instead of seconds.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([PatchCutter.__module__])
+            workers = {"multiprocessing_context": context, "persistent_workers": True}
         return {
             "batch_size": self.batch_size,
             "num_workers": self._num_workers,

@@ -115,8 +115,8 @@ class _Moments:
             lowest, highest = found.min(), found.max()
             if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
                 raise ValueError(
-                    f"{self._name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the file "
-                    "does not declare; expected missing cells as NaN or _FillValue"
+                    f"{self._name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
+                    "file does not declare; expected missing cells as NaN or _FillValue"
                 )
             mean, total = found.mean(), self.count[channel] + found.size
             difference = mean - self.mean[channel]
@@ -131,14 +131,18 @@ class _Moments:
 def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
     """Raise ValueError where a channel holds no value at all."""
     empty = np.flatnonzero(count == 0)
-    if len(empty) and "depth" in array.dims:
-        depths = array["depth"].values
-        raise ValueError(
-            f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; leave out the "
-            f"deeper levels with data.max_depth={depths[max(empty[0] - 1, 0)]:g}, or choose another data.validation"
-        )
-    if len(empty):
+    if not len(empty):
+        return
+    if "depth" not in array.dims:
         raise ValueError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
+    depths = array["depth"].values
+    shallower = (
+        f"leave out the deeper levels with data.max_depth={depths[empty[0] - 1]:g}, or " if empty[0] else ""
+    )
+    raise ValueError(
+        f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; "
+        f"{shallower}choose other regions"
+    )
 
 
 def _bands(array: xr.DataArray, cells: np.ndarray) -> Iterator[slice]:

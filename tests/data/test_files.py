@@ -98,10 +98,11 @@ def test_packed_and_missing_values_become_float32_and_nan(
 ) -> None:
     dataset = make_dataset()
     dataset["temperature"][:, 2:, 1] = np.nan
-    packing = {"dtype": "int16", "scale_factor": 0.5, "_FillValue": -32768}
+    packing = {"dtype": "int32", "scale_factor": 0.5, "_FillValue": -1}
     dataset.to_netcdf(tmp_path / "packed.nc", encoding={"temperature": packing})
     read = open_field(tmp_path / "packed.nc").target
     assert read.dtype == np.float32
+    assert read[0].values.dtype == read[[0, 1]].values.dtype == np.float32
     np.testing.assert_array_equal(read.values, dataset["temperature"].values)
 
 

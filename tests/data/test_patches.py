@@ -193,6 +193,14 @@ def test_spread_patches_cover_the_region() -> None:
     assert quarters == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_first_of_the_spread_patches_are_far_apart(seed: int) -> None:
+    """The panels show the first validation batch, which must not be one corner of the region."""
+    patches = PatchSet(NUMBERED, Box().select(NUMBERED), (1, 1))
+    first = patches.spread(16, np.random.default_rng(seed))[:4]
+    assert len({(patch.row // 6, patch.column // 12) for patch in first}) >= 2
+
+
 def test_more_patches_than_exist_are_refused() -> None:
     patches = PatchSet(NUMBERED, Box((-90, 0)).select(NUMBERED), (11, 5))
     with pytest.raises(

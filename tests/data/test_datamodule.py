@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.field import OceanField, open_field, sample_path
+from depthdif.data.normalization import measure
+from depthdif.data.patches import Box, TimeRange
+from depthdif.data.profiles import ProfileSampler
+from depthdif.data.synthetic import synthetic_field
+
+FIELD = synthetic_field(times=3, depths=4, height=20, width=40)
+VALIDATION = Box(longitude=(-120, 0))
+
+
+def module(field: OceanField = FIELD, **options: Any) -> OceanDataModule:
+    small: dict[str, Any] = {
+        "validation": VALIDATION,
+        "patch_size": 6,
+        "batch_size": 2,
+        "patches_per_epoch": 8,
+        "validation_patches": 6,
+    }
+    return OceanDataModule(field, **(small | options))
+
+
+def ready(**options: Any) -> OceanDataModule:
+    data = module(**options)
+    data.setup()
+    return data
+
+
+def same(first: Sequence[dict[str, torch.Tensor]], other: Sequence[dict[str, torch.Tensor]]) -> bool:
+    return len(first) == len(other) and all(
+        a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+        for a, b in zip(first, other, strict=True)
+    )
+
+
+class Recorder(pl.LightningModule):
+    """Records the draws it is trained on; fails before the given step."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.fail_at = fail_at
+        self.seen: list[list[int]] = []
+
+    def training_step(self, batch: dict[str, torch.Tensor], _: int) -> torch.Tensor:
+        if self.global_step == self.fail_at:
+            raise InterruptedError
+        self.seen.append(batch["index"].tolist())
+        return self.layer(batch["target"].mean().reshape(1)).sum()
+
+    def validation_step(self, *_: Any) -> None:
+        """Nothing: only that the loop runs."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 1e-3)
+
+
+def fit(
+    data: OceanDataModule,
+    model: Recorder,
+    *callbacks: pl.Callback,
+    resume: Path | None = None,
+    **options: Any,
+) -> pl.Trainer:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    trainer.fit(model, data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def test_shipped_sample_gives_batches(compose_train: Callable[..., DictConfig]) -> None:
+    data = instantiate(compose_train().data, _convert_="all")
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch["target"].shape == (16, 19, 32, 32)
+    assert batch["surface"].shape == (16, 1, 32, 32)
+    assert data.surface_channels == 1
+    np.testing.assert_array_equal(data.depths[:3], [0, 10, 20])
+    values = batch["target"][batch["ocean_mask"]]
+    assert values.abs().max() < 10
+    assert 0.3 < values.std() < 3
+
+
+@pytest.mark.parametrize("name", ["synthetic", "synthetic_glorys"])
+def test_shipped_synthetic_data_can_be_built(compose_train: Callable[..., DictConfig], name: str) -> None:
+    config = compose_train(f"data={name}", "data.field.times=1").data
+    if name == "synthetic_glorys":
+        config.field.update(depths=2, eddies=2)
+    data = instantiate(config, _convert_="all")
+    assert data.patch_size == ((128, 128) if name == "synthetic_glorys" else (16, 16))
+
+
+def test_own_files_are_read_by_the_glorys_config(
+    compose_train: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    target = FIELD.target.rename("thetao").assign_attrs(standard_name="sea_water_potential_temperature")
+    target.to_dataset().assign(zos=FIELD.surface[0]).to_netcdf(tmp_path / "glorys.nc")
+    config = compose_train(
+        "data=glorys",
+        f"data.path='{tmp_path}/*.nc'",
+        "data.patch_size=6",
+        "data/validation=time_range",
+        "data.validation.start=2000-03",
+        "data.validation.stop=2000-03",
+    ).data
+    data = instantiate(config, _convert_="all")
+    assert (data.field.variable, data.field.surface_names) == ("thetao", ("zos",))
+    assert not isinstance(data.field.target.variable._data, np.ndarray)
+
+
+def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callable[..., DictConfig]) -> None:
+    woa, glorys = compose_train("data=woa").data, compose_train("data=glorys").data
+    assert list(woa) == list(glorys)
+    synthetic = list(compose_train("data=synthetic").data)
+    assert [key for key in woa if key in synthetic] == [key for key in synthetic if key != "field"]
+
+
+def test_validation_set_is_the_same_every_epoch_and_run() -> None:
+    data = ready()
+    first = list(data.val_dataloader())
+    assert same(first, list(data.val_dataloader()))
+    assert same(first, list(ready(batch_size=2, profiles=ProfileSampler((0.5, 0.9))).val_dataloader()))
+    assert not same(first, list(ready(seed=1).val_dataloader()))
+
+
+def test_validation_set_has_distinct_patches_at_balanced_times() -> None:
+    data = ready(validation_patches=12)
+    patches = data._validation_patches
+    assert len({(patch.row, patch.column) for patch in patches}) == 12
+    assert np.bincount([patch.time for patch in patches]).tolist() == [4, 4, 4]
+
+
+def test_workers_change_nothing() -> None:
+    alone, helped = ready(), ready(num_workers=2)
+    assert same(list(alone.train_dataloader()), list(helped.train_dataloader()))
+    assert same(list(alone.val_dataloader()), list(helped.val_dataloader()))
+
+
+def test_loaders_leave_the_global_random_numbers_alone() -> None:
+    data = ready()
+    torch.manual_seed(0)
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    after = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(3))
+
+
+def test_files_read_on_demand_give_the_batches_of_memory(tmp_path: Path) -> None:
+    FIELD.target.to_dataset().assign(sst=FIELD.surface[0]).to_netcdf(tmp_path / "ocean.nc")
+    options: dict[str, Any] = {"validation": VALIDATION, "patch_size": 6, "patches_per_epoch": 16}
+    loaders = []
+    for more in ({"in_memory": True}, {"in_memory": False}, {"in_memory": False, "num_workers": 1}):
+        data = OceanDataModule.from_files(tmp_path / "ocean.nc", "temperature", ["sst"], **options, **more)
+        data.setup()
+        loaders.append(list(data.train_dataloader()))
+    assert same(loaders[0], loaders[1])
+    assert same(loaders[0], loaders[2])
+
+
+def test_training_batches_hold_no_validation_cell() -> None:
+    data = ready(patches_per_epoch=400)
+    for batch in data.train_dataloader():
+        longitude = (batch["longitude"].numpy() + 180) % 360 - 180
+        assert not ((longitude > -120) & (longitude < 0)).any()
+
+
+def test_statistics_come_from_the_training_region_alone() -> None:
+    poisoned = FIELD.target.where((FIELD.target.longitude < -120) | (FIELD.target.longitude > 0), 1e3)
+    sst = FIELD.surface[0]
+    data = ready(field=OceanField(poisoned, (sst,)))
+    assert data.standardization.maximum.max() < 100
+    np.testing.assert_array_equal(data.standardization.mean, ready().standardization.mean)
+    expected = measure(sst, VALIDATION.select(FIELD).complement(), 99)
+    np.testing.assert_array_equal(data.surface_standardization.mean, expected.mean)
+
+
+def test_given_training_region_is_kept() -> None:
+    data = ready(training=TimeRange("2000-01", "2000-01"), validation=TimeRange("2000-03", "2000-03"))
+    assert {int(batch["time"][0]) for batch in data.train_dataloader()} == {int(FIELD.days[0])}
+    assert {int(batch["time"][0]) for batch in data.val_dataloader()} == {int(FIELD.days[2])}
+
+
+@pytest.mark.parametrize(
+    ("limits", "saving", "step", "workers"),
+    [
+        ({"max_epochs": 3}, {"every_n_train_steps": 2}, 2, 0),
+        ({"max_epochs": 3}, {"every_n_train_steps": 2}, 6, 2),
+        ({"max_epochs": 3}, {"every_n_train_steps": 4}, 8, 0),
+        ({"max_epochs": 3}, {"every_n_epochs": 1}, 4, 2),
+        ({"max_steps": 12}, {"every_n_epochs": 1}, 4, 0),
+        ({"max_steps": 12}, {"every_n_epochs": 1, "save_on_train_epoch_end": False}, 8, 0),
+        ({"max_steps": 12}, {"every_n_train_steps": 3}, 3, 0),
+        ({"max_steps": 11, "val_check_interval": 2}, {"every_n_epochs": 1}, 6, 0),
+        ({"max_steps": 12, "limit_train_batches": 3}, {"every_n_train_steps": 2}, 4, 0),
+        ({"max_steps": 6, "accumulate_grad_batches": 2}, {"every_n_train_steps": 1}, 3, 0),
+    ],
+)
+def test_interrupted_and_resumed_training_sees_the_draws_of_an_uninterrupted_one(
+    tmp_path: Path, limits: dict[str, Any], saving: dict[str, Any], step: int, workers: int
+) -> None:
+    whole = Recorder()
+    saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", **saving)
+    fit(module(num_workers=workers), whole, saver, **limits)
+    assert [d for batch in whole.seen for d in batch] == list(range(2 * len(whole.seen)))
+    resumed = Recorder()
+    fit(module(num_workers=workers), resumed, resume=tmp_path / f"step={step}.ckpt", **limits)
+    done = step * limits.get("accumulate_grad_batches", 1)
+    assert resumed.seen == whole.seen[done:]
+    assert resumed.seen
+
+
+def test_training_that_failed_in_the_middle_of_a_batch_resumes_with_that_batch(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, filename="failed", save_on_exception=True)
+    broken = Recorder(fail_at=6)
+    with pytest.raises(InterruptedError):
+        fit(module(), broken, saver, max_epochs=3)
+    (saved,) = (path for path in tmp_path.glob("*.ckpt") if torch.load(path)["global_step"] == 6)
+    resumed = Recorder()
+    fit(module(), resumed, resume=saved, max_epochs=3)
+    assert [d for batch in broken.seen + resumed.seen for d in batch] == list(range(24))
+
+
+@pytest.mark.filterwarnings("error:.*not resumable.*")
+def test_lightning_does_not_warn_that_the_loader_cannot_resume(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", every_n_train_steps=3)
+    fit(module(), Recorder(), saver, max_steps=4)
+    fit(module(), Recorder(), resume=tmp_path / "step=3.ckpt", max_steps=4)
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_checkpoint_holds_what_prediction_needs(tmp_path: Path, weights_only: bool) -> None:
+    data = module()
+    trainer = fit(data, Recorder(), max_steps=1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=weights_only)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["OceanDataModule"]
+    assert state["variable"] == "temperature"
+    assert state["surface"] == ["sst"]
+    assert state["units"] == "degree_Celsius"
+    assert state["patch_size"] == [6, 6]
+    assert state["depths"] == FIELD.depths.tolist()
+    other = module()
+    other.load_state_dict(state)
+    np.testing.assert_array_equal(other.standardization.mean, data.standardization.mean)
+    np.testing.assert_array_equal(other.surface_standardization.std, data.surface_standardization.std)
+
+
+def test_resumed_training_keeps_the_statistics_of_the_checkpoint(tmp_path: Path) -> None:
+    fit(module(), Recorder(), max_steps=1).save_checkpoint(tmp_path / "last.ckpt")
+    warmer = module(field=OceanField(FIELD.target + 1, FIELD.surface))
+    fit(warmer, Recorder(), resume=tmp_path / "last.ckpt", max_steps=2)
+    np.testing.assert_array_equal(warmer.standardization.mean, ready().standardization.mean)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        (
+            OceanField(FIELD.target.isel(depth=slice(0, 3)), FIELD.surface),
+            "trained on 4 depths from 0 to 1000 m",
+        ),
+        (OceanField(FIELD.target.rename("salinity"), FIELD.surface), "type data.variable=temperature"),
+        (OceanField(FIELD.target), r"type data.surface=\[sst\]"),
+    ],
+)
+def test_checkpoint_of_other_data_is_refused(field: OceanField, message: str) -> None:
+    state = ready().state_dict()
+    with pytest.raises(ValueError, match=message) as error:
+        module(field=field).load_state_dict(state)
+    assert "\n" not in str(error.value)
+
+
+def test_state_of_a_data_module_is_safe_to_load() -> None:
+    file = io.BytesIO()
+    torch.save(ready().state_dict(), file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["variable"] == "temperature"
+
+
+def test_unknown_statistics_are_not_guessed() -> None:
+    with pytest.raises(RuntimeError, match="call setup"):
+        _ = module().standardization
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("batch_size", 0),
+        ("patches_per_epoch", 0),
+        ("validation_patches", 0),
+        ("statistics_times", 0),
+        ("num_workers", -1),
+        ("seed", -1),
+        ("batch_size", 2.5),
+        ("validation_density", 0),
+        ("validation_density", 1.5),
+        ("min_ocean_fraction", 2),
+        ("patch_size", 0),
+        ("patch_size", 100),
+        ("validation_patches", 10_000),
+    ],
+)
+def test_value_out_of_range_is_refused_by_name(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"data\.{option}=") as error:
+        module(**{option: value})
+    assert "\n" not in str(error.value)
+
+
+def test_overlapping_regions_are_refused_before_training() -> None:
+    with pytest.raises(ValueError, match=r"data\.training and data\.validation overlap"):
+        module(training=Box(longitude=(-60, 60)))
+
+
+def test_validation_on_land_is_refused_before_training() -> None:
+    field = open_field(sample_path())
+    with pytest.raises(ValueError, match="the validation region holds no ocean"):
+        module(field=field, validation=Box((60, 80), (35, 50)))
+
+
+def test_epoch_smaller_than_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.patches_per_epoch=3 is less than one batch of 4"):
+        ready(batch_size=4, patches_per_epoch=3).train_dataloader()
