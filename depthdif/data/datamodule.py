@@ -224,8 +224,8 @@ class OceanDataModule(LightningDataModule):
     def _loader_options(self) -> dict[str, Any]:
         workers: dict[str, Any] = {}
         if self._num_workers:
-            # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server imports
-            # what samples need once, so that a worker starts in milliseconds instead of seconds.
+            # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server
+            # imports what samples need once: a worker then starts in milliseconds instead of seconds.
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload([PatchCutter.__module__])
             workers = {"multiprocessing_context": context, "persistent_workers": True}
