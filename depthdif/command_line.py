@@ -1,4 +1,4 @@
-"""What the scripts share: errors in one line, the nearest valid key, and resuming with the overrides of the run resumed.
+"""What the scripts share: errors that a user can mend in one line, and resuming with the overrides of the run resumed.
 
 Nothing heavy is imported here, so that `--help` answers at once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,28 +16,47 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-
-
-class InputError(CompactHydraException):
-    """Bad input, said in one line: Hydra prints it without a traceback unless HYDRA_FULL_ERROR=1."""
+FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 @contextmanager
-def input_errors_in_one_line() -> Iterator[None]:
-    """Turn the errors that bad input raises (ValueError, OSError, and what a constructor raises) into an `InputError`."""
+def readable_errors() -> Iterator[None]:
+    """Print an error that a user can mend in one line and exit with 1; HYDRA_FULL_ERROR=1 shows the traceback instead.
+
+    Bad input raises ValueError or OSError, and TypeError from a constructor that does not know an argument. All other
+    errors are our own mistakes and keep their traceback.
+    """
+    in_full = os.environ.get(FULL_ERROR, "0") != "0"
+    # Else Hydra prints its own account and exits before the error gets here.
+    os.environ[FULL_ERROR] = "1"
     try:
         yield
-    except InstantiationException as error:
-        cause = error.__cause__
-        if not isinstance(cause, ValueError | OSError | TypeError | type(None)):
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        lines = lines_about(error)
+        if in_full or not lines:
             raise
-        raise InputError(f"error: {in_one_line(cause or error)}") from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"error: {in_one_line(error)}") from error
+        print("\n".join([*lines, f"({FULL_ERROR}=1 shows where)"]), file=sys.stderr)
+        sys.exit(1)
+
+
+def lines_about(error: Exception) -> list[str]:
+    """What to print of an error; nothing when it is a mistake of ours."""
+    if isinstance(error, InstantiationException):
+        cause = error.__cause__
+        return [f"error: {in_one_line(cause)}"] if isinstance(cause, ValueError | OSError | TypeError) else []
+    if isinstance(error, HydraException):
+        causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return [str(error), *causes, *suggestions(sys.argv[1:])]
+    in_job = any(frame.name == "train" for frame in traceback.extract_tb(error.__traceback__))
+    if isinstance(error, OSError) and error.errno is not None and not in_job:
+        advice = "type hydra.run.dir=FOLDER, or for a sweep hydra.sweep.dir=FOLDER"
+        return [f"error: the run folder cannot be made ({in_one_line(error)}); {advice}"]
+    return [f"error: {in_one_line(error)}"]
 
 
 def in_one_line(error: BaseException) -> str:
@@ -44,44 +64,49 @@ def in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@contextmanager
-def nearest_key_named() -> Iterator[None]:
-    """When Hydra refuses an override whose key does not exist, add the nearest one that does, and exit as Hydra does."""
-    try:
-        yield
-    except SystemExit as stop:
-        if stop.code:
-            for line in suggestions(sys.argv[1:]):
-                print(line, file=sys.stderr)
-        raise
-
-
 def suggestions(arguments: Sequence[str]) -> list[str]:
-    """One line for each override in `arguments` whose key is neither in the config nor a config group."""
-    typed = [argument.lstrip("+~") for argument in arguments if "=" in argument and not argument.startswith("-")]
-    keys = [argument.partition("=")[0].partition("@")[0] for argument in typed]
-    known = known_keys()
+    """One line for each override in `arguments` whose key or option does not exist, with the nearest one that does."""
+    typed = [
+        argument.lstrip("+~") for argument in arguments if "=" in argument and not argument.startswith("-")
+    ]
+    groups = config_groups()
+    known = known_keys() + list(groups)
     lines = []
-    for key in keys:
-        if key not in known and not key.startswith("hydra"):
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            lines.append(f"error: no key {key!r}; the nearest valid one is {nearest[0]}")
+    for key, _, value in (override.partition("=") for override in typed):
+        if key in groups and value not in groups[key]:
+            lines.append(
+                f"error: no option {key}={value}; the nearest valid one is {key}={nearest(value, groups[key])}"
+            )
+        elif key not in known and not key.startswith("hydra"):
+            lines.append(f"error: no key {key!r}; the nearest valid one is {nearest(key, known)}")
     return lines
 
 
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The most similar of the `known` words."""
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
+
+
+def config_groups() -> dict[str, list[str]]:
+    """The options of each config group."""
+    options = [path.relative_to(CONF).with_suffix("") for path in sorted(CONF.rglob("*/*.yaml"))]
+    return {
+        str(group): [path.name for path in options if path.parent == group]
+        for group in {path.parent for path in options}
+    }
+
+
 def known_keys() -> list[str]:
-    """Every key of the default config, dotted, and every config group."""
+    """Every key of the default config, dotted."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(config_name="train")
-    groups = [str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir() and list(path.glob("*.yaml"))]
-    return dotted_keys(cfg) + groups
+        return dotted_keys(compose(config_name="train"))
 
 
 def dotted_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """`a`, `a.b`, `a.b.c` and so on, for every node of the config."""
     keys: list[str] = []
-    for key in cfg:
+    for key in map(str, cfg):
         dotted = f"{prefix}{key}"
         keys.append(dotted)
         node = cfg._get_node(key)

@@ -20,20 +20,30 @@ def read_resumed(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = read_checkpoint(path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"resume={error}; type resume=runs/DATE_TIME/checkpoints/last.ckpt") from error
+        raise FileNotFoundError(
+            f"resume={error}; type resume=runs/DATE_TIME/checkpoints/last.ckpt"
+        ) from error
     except ValueError as error:
         raise ValueError(f"resume={error}; type the path of another checkpoint") from error
     if not isinstance(checkpoint.get("state_dict"), Mapping):
-        raise ValueError(f"resume={path}: holds no state_dict; type the path of a checkpoint of a training run")
+        raise ValueError(
+            f"resume={path}: holds no state_dict; type the path of a checkpoint of a training run"
+        )
     return checkpoint
 
 
 def check_resumed(path: str | Path, expected: Mapping[str, Tensor]) -> None:
-    """Raise FileNotFoundError or ValueError when `path` cannot continue the training of a model with the `expected` state dict."""
+    """Check that `path` can continue the training of a model with the `expected` state dict.
+
+    Raises:
+        FileNotFoundError, ValueError: when it cannot, and why.
+    """
     checkpoint = read_resumed(path)
     found = checkpoint["state_dict"]
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    reshaped = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
+    reshaped = sorted(
+        key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
+    )
     if missing or unknown or reshaped:
         raise ValueError(
             f"resume={path}: of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "

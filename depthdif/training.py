@@ -60,7 +60,9 @@ def build_module(cfg: DictConfig, data: OceanDataModule) -> DiffusionModule:
     """The model for the depths and surface fields of `data`; EMA belongs to the trainer."""
     without_ema = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key != "ema"])
     without_ema._set_parent(cfg)
-    denoiser = instantiate(cfg.model.denoiser)(depths=len(data.depths), surface_channels=data.surface_channels)
+    denoiser = instantiate(cfg.model.denoiser)(
+        depths=len(data.depths), surface_channels=data.surface_channels
+    )
     module: DiffusionModule = instantiate(without_ema, denoiser=denoiser)
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
@@ -71,7 +73,9 @@ def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
     """The callbacks of the config, and that of EMA when it is enabled."""
     callbacks: list[Callback] = []
     if cfg.model.ema.enabled:
-        callbacks.append(instantiate(OmegaConf.masked_copy(cfg.model.ema, [k for k in cfg.model.ema if k != "enabled"])))
+        callbacks.append(
+            instantiate(OmegaConf.masked_copy(cfg.model.ema, [k for k in cfg.model.ema if k != "enabled"]))
+        )
     callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     for callback in callbacks:
         if isinstance(callback, ReconstructionCallback):
@@ -119,5 +123,7 @@ def silence_libraries() -> None:
         lambda record: not record.getMessage().startswith(advertisements)
     )
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # A resumed run keeps its checkpoints in its own folder.
+    warnings.filterwarnings("ignore", message="The dirpath has changed")
     # The sample lies in memory: workers would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -34,7 +34,9 @@ def has_api_key(base_url: str) -> bool:
             try:
                 return netrc.netrc(path).authenticators(urlsplit(base_url).hostname or "") is not None
             except netrc.NetrcParseError as error:
-                log.warning("W&B: %s cannot be read as a netrc file (%s): going on without a key", path, error)
+                log.warning(
+                    "W&B: %s cannot be read as a netrc file (%s): going on without a key", path, error
+                )
     return False
 
 

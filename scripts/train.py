@@ -3,18 +3,17 @@
 import hydra
 from omegaconf import DictConfig
 
-from depthdif.command_line import input_errors_in_one_line, nearest_key_named, with_overrides_of_resumed_run
+from depthdif.command_line import readable_errors, with_overrides_of_resumed_run
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> float:
-    with input_errors_in_one_line():
-        # Heavy imports belong to the job: --help answers without them.
-        from depthdif.training import train
+    # Heavy imports belong to the job: --help answers without them.
+    from depthdif.training import train
 
-        return train(with_overrides_of_resumed_run(cfg))
+    return train(with_overrides_of_resumed_run(cfg))
 
 
 if __name__ == "__main__":
-    with nearest_key_named():
+    with readable_errors():
         main()

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
 
-from depthdif.command_line import suggestions
+from depthdif.command_line import lines_about, readable_errors, suggestions
+from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
-SMOKE = ("experiment=smoke", "logger=csv", "callbacks.progress=null", "callbacks.reconstruction.panel_samples=1",
+SMOKE = ("experiment=smoke", "logger=csv", "trainer.precision=32-true", "callbacks.progress=null", "callbacks.reconstruction.panel_samples=1",
          "callbacks.reconstruction.panel_depths=[0]")  # fmt: skip
 
 
 def run_train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HYDRA_FULL_ERROR": "0"}
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments],
         cwd=folder,
@@ -41,55 +45,87 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
     )
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "heavy: []" in finished.stdout
-    for words in ("model/denoiser: unet_base, unet_small, unet_tiny", "model.ema.enabled=true", "resume=", "-m model.ema"):
+    for words in (
+        "model/denoiser: unet_base, unet_small, unet_tiny",
+        "model.ema.enabled=true",
+        "resume=",
+        "-m model.ema",
+    ):
         assert words in finished.stdout
 
 
 @pytest.mark.parametrize(
-    ("override", "nearest"),
+    ("override", "line"),
     [
-        ("model.ema.decya=0.9", "model.ema.decay"),
-        ("data.batchsize=8", "data.batch_size"),
-        ("model/denoizer=unet_base", "model/denoiser"),
-        ("trainer.max_step=10", "trainer.max_steps"),
+        ("model.ema.decya=0.9", "no key 'model.ema.decya'; the nearest valid one is model.ema.decay"),
+        ("data.batchsize=8", "no key 'data.batchsize'; the nearest valid one is data.batch_size"),
+        ("model/denoizer=unet_base", "no key 'model/denoizer'; the nearest valid one is model/denoiser"),
+        ("trainer.max_step=10", "no key 'trainer.max_step'; the nearest valid one is trainer.max_steps"),
+        ("model/ema=quik", "no option model/ema=quik; the nearest valid one is model/ema=quick"),
     ],
 )
-def test_an_unknown_key_is_answered_with_the_nearest_valid_one(override: str, nearest: str) -> None:
-    assert suggestions(["model/ema=quick", override, "-m"]) == [
-        f"error: no key {override.partition('=')[0]!r}; the nearest valid one is {nearest}"
-    ]
+def test_an_unknown_key_or_option_is_answered_with_the_nearest_valid_one(override: str, line: str) -> None:
+    assert suggestions(["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"]) == [f"error: {line}"]
 
 
 def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_key(tmp_path: Path) -> None:
     finished = run_train("model.ema.decya=0.9", folder=tmp_path)
-    assert finished.returncode != 0
+    assert finished.returncode == 1
     assert "Key 'decya' is not in struct" in finished.stderr
-    assert error_lines(finished) == ["error: no key 'model.ema.decya'; the nearest valid one is model.ema.decay"]
+    assert error_lines(finished) == [
+        "error: no key 'model.ema.decya'; the nearest valid one is model.ema.decay"
+    ]
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (("data=glorys", "data.path=nowhere.nc"), ("nowhere.nc", "data.path")),
-        (("model.ema.decay=1.5",), ("1.5", "model.ema.decay=")),
+        (("data=woa", "data.variable=salinity"), ("salinity", "temperature", "data.variable")),
+        (("model.ema.enabled=true", "model.ema.decay=1.5"), ("1.5", "model.ema.decay=")),
+        (
+            ("model.ema.enabled=true", "model.ema.apply_every_n_steps=0"),
+            ("0", "model.ema.apply_every_n_steps="),
+        ),
+        (("model.ema.enabled=true", "model.ema.start_step=-1"), ("-1", "model.ema.start_step=")),
         (("resume=nowhere.ckpt",), ("nowhere.ckpt", "resume=")),
         (("data.patch_size=400",), ("400", "data.patch_size")),
+        (("data.validation_patches=1000000",), ("1000000", "data.validation_patches")),
         (("model.sampler.steps=0",), ("0", "model.sampler.steps=")),
+        (("callbacks.reconstruction.panel_samples=99",), ("99", "callbacks.reconstruction.panel_samples=")),
+        (("model.noise_schedule.prediction_type=noise",), ("noise", "model.noise_schedule.prediction_type=")),
     ],
     ids=lambda value: " ".join(value),
 )
-def test_bad_input_is_one_line_without_a_traceback(tmp_path: Path, overrides: tuple[str, ...], words: tuple[str, ...]) -> None:
-    finished = run_train(*SMOKE, *overrides, folder=tmp_path)
-    assert finished.returncode != 0
-    (line,) = error_lines(finished)
+def test_bad_input_is_one_line_that_says_what_to_type_and_nothing_is_written(
+    small_run: Callable[..., DictConfig], tmp_path: Path, overrides: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    with pytest.raises((ValueError, OSError, InstantiationException)) as raised:
+        train(small_run(*overrides))
+    (line,) = lines_about(raised.value)
+    assert line.startswith("error: ")
+    assert "\n" not in line
     assert all(word in line for word in words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_at_the_prompt_fails_without_a_traceback(tmp_path: Path) -> None:
+    finished = run_train(*SMOKE, "model.ema.decay=1.5", folder=tmp_path)
+    assert finished.returncode == 1
+    (line,) = error_lines(finished)
+    assert "1.5" in line
     assert "Traceback" not in finished.stderr
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), readable_errors():
+        _ = 1 / 0
 
 
 def test_an_output_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     finished = run_train(*SMOKE, "hydra.run.dir=taken/run", folder=tmp_path)
-    assert finished.returncode != 0
+    assert finished.returncode == 1
     (line,) = error_lines(finished)
     assert "taken/run" in line
     assert "hydra.run.dir=" in line
@@ -107,7 +143,9 @@ def test_a_sweep_trains_each_job_in_its_folder(tmp_path: Path) -> None:
 def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(tmp_path: Path) -> None:
     first = run_train(*SMOKE, "trainer.max_steps=2", "hydra.run.dir=first", folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    second = run_train("resume=first/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=second", folder=tmp_path)
+    second = run_train(
+        "resume=first/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=second", folder=tmp_path
+    )
     assert second.returncode == 0, second.stderr
     saved = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 3

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningModule, Trainer
 
 from depthdif.diffusion.sampler import ReverseSampler
 from depthdif.training import train
@@ -46,7 +45,9 @@ def wandb_history(folder: Path) -> list[dict[str, Any]]:
     """The rows of the offline W&B run of a run folder, read with W&B's own command."""
     (run,) = folder.glob("wandb/offline-run-*")
     executable = shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
-    printed = subprocess.run([executable, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [executable, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True
+    )
     records = [json.loads(line) for line in printed.stdout.splitlines() if line.startswith("{")]
     return [record["history"]["item"] for record in records if record.get("type") == "history"]
 
@@ -105,14 +106,26 @@ def test_the_run_folder_keeps_scalars_panels_config_checkpoints_and_the_closing_
         "x_y_full_reconstruction_ema_step=0000003.png",
         "x_y_full_reconstruction_standard_step=0000003.png",
     ]
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best_step=3.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best-step-3.ckpt", "last.ckpt"]
     assert (run / "config.yaml").read_text().count("decay: 0.9")
     table = (run / "closing_table.txt").read_text()
-    for word in ("standard", "EMA", "MSE", "PSNR", "SSIM", "steps/s", "wandb sync", "last.ckpt", "ema/weight_relative_rms_delta"):
+    for word in (
+        "standard",
+        "EMA",
+        "MSE",
+        "PSNR",
+        "SSIM",
+        "steps/s",
+        "wandb sync",
+        "last.ckpt",
+        "ema/weight_relative_rms_delta",
+    ):
         assert word in table
 
 
-def test_val_follows_the_weights_that_validation_is_configured_to_use(small_run: SmallRun, tmp_path: Path) -> None:
+def test_val_follows_the_weights_that_validation_is_configured_to_use(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
     for name, evaluate_ema, followed in (("ema", "true", "val_ema"), ("standard", "false", "val_standard")):
         train(small_run("trainer.max_steps=3", *EMA, f"model.ema.evaluate_ema_weights_instead={evaluate_ema}",
                         "logger=csv", name=name))  # fmt: skip
@@ -122,7 +135,12 @@ def test_val_follows_the_weights_that_validation_is_configured_to_use(small_run:
 
 
 def test_training_is_bit_for_bit_the_same_with_ema_on_and_off(small_run: SmallRun, tmp_path: Path) -> None:
-    schedule = ("trainer.max_steps=6", "trainer.val_check_interval=2", "model.denoiser.dropout=0.1", "logger=csv")
+    schedule = (
+        "trainer.max_steps=6",
+        "trainer.val_check_interval=2",
+        "model.denoiser.dropout=0.1",
+        "logger=csv",
+    )
     train(small_run(*schedule, *EMA, name="on"))
     train(small_run(*schedule, name="off"))
     on, off = checkpoint(tmp_path / "on"), checkpoint(tmp_path / "off")
@@ -130,29 +148,17 @@ def test_training_is_bit_for_bit_the_same_with_ema_on_and_off(small_run: SmallRu
     assert_equal_states(on["optimizer_states"], off["optimizer_states"])
 
 
-class SaveAt(Callback):
-    """Writes a checkpoint at a step, as a scheduler's signal would, and goes on."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        self.step, self.path = step, path
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-
-
 @pytest.mark.parametrize("stopped_at", [3, 16], ids=["within_an_epoch", "at_the_end_of_an_epoch"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     small_run: SmallRun, tmp_path: Path, stopped_at: int
 ) -> None:
     # 16 batches make an epoch of the synthetic data.
-    common = ("trainer.max_steps=20", "trainer.val_check_interval=9", "model.denoiser.dropout=0.1",
-              "trainer.accumulate_grad_batches=1", "logger=csv", *EMA)  # fmt: skip
-    stop = (f"callbacks.checkpoint.every_n_train_steps={stopped_at}", "callbacks.checkpoint.save_top_k=-1",
-            "callbacks.checkpoint.monitor=null", "callbacks.checkpoint.mode=min")  # fmt: skip
-    train(small_run(*common, *stop, name="whole"))
-    saved = tmp_path / "whole" / "checkpoints" / f"best_step={stopped_at}.ckpt"
-    value = train(small_run(*common, f"resume={saved}", name="resumed"))
+    common = ("trainer.max_steps=20", "trainer.val_check_interval=9", "model.denoiser.dropout=0.1", "logger=csv", *EMA)  # fmt: skip
+    periodic = ("+callbacks.periodic._target_=pytorch_lightning.callbacks.ModelCheckpoint", "+callbacks.periodic.save_top_k=-1",
+                f"+callbacks.periodic.dirpath={tmp_path}", f"+callbacks.periodic.every_n_train_steps={stopped_at}")  # fmt: skip
+    train(small_run(*common, *periodic, name="whole"))
+    saved = tmp_path / f"epoch=0-step={stopped_at}.ckpt"
+    value = train(small_run(*common, f"resume='{saved}'", name="resumed"))
     whole, resumed = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "resumed")
     assert resumed["global_step"] == whole["global_step"] == 20
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
@@ -180,7 +186,9 @@ def test_both_panels_start_from_the_same_noise(small_run: SmallRun, monkeypatch:
     assert all(torch.equal(seen[0], noise) for noise in seen)
 
 
-def test_with_decay_zero_standard_and_ema_reconstruct_the_same_bit_for_bit(small_run: SmallRun, tmp_path: Path) -> None:
+def test_with_decay_zero_standard_and_ema_reconstruct_the_same_bit_for_bit(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
     train(small_run("trainer.max_steps=3", "model.ema.enabled=true", "model.ema.decay=0", "logger=csv"))
     row = list(csv.DictReader((tmp_path / "run" / "metrics" / "metrics.csv").open()))[-1]
     for score in SCORES:
@@ -228,6 +236,8 @@ def test_a_checkpoint_that_cannot_be_resumed_is_one_clear_error_and_stays_as_it_
     assert not (tmp_path / "second").exists()
 
 
-def test_more_panel_samples_than_the_validation_batch_holds_is_an_error_before_training(small_run: SmallRun) -> None:
+def test_more_panel_samples_than_the_validation_batch_holds_is_an_error_before_training(
+    small_run: SmallRun,
+) -> None:
     with pytest.raises(ValueError, match=r"panel_samples is 5.*panel_samples=4"):
         train(small_run("callbacks.reconstruction.panel_samples=5"))

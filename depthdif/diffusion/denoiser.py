@@ -98,7 +98,9 @@ class UNetDenoiser(nn.Module):
                 f"such as model.denoiser.attention_levels=[{levels - 1}]"
             )
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1")
+            raise ValueError(
+                f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1"
+            )
         attends = [level in attention_levels for level in range(levels)]
         self.smallest_multiple = 2 ** (levels - 1)
         self.unet = UNet2DModel(
@@ -123,7 +125,8 @@ class UNetDenoiser(nn.Module):
         """Predict x0, the noise or the velocity, as the noise schedule's `prediction_type` says.
 
         `noisy` is (B, D, H, W), `timesteps` (B,) or a scalar, `batch` the data contract. Cells outside the ocean are set to
-        zero first, in training and in sampling alike, so that no noise enters from where no field is. Returns (B, D, H, W) float32.
+        zero first, in training and in sampling alike, so that no noise enters from where no field is.
+        Returns (B, D, H, W) float32.
         """
         height, width = noisy.shape[-2:]
         image = torch.cat([noisy * batch["ocean_mask"], condition_image(batch)], dim=1)

@@ -63,7 +63,7 @@ class DiffusionModule(LightningModule):
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a
         # resumed run draws what the uninterrupted one would have drawn. (Lightning's epoch number runs ahead after a resume.)
-        batches_done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        batches_done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         place = [self.seed, batches_done, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
@@ -91,7 +91,9 @@ class DiffusionModule(LightningModule):
         """
         planned = self.trainer.estimated_stepping_batches
         if planned == float("inf"):
-            raise ValueError("the number of training steps is not bounded: type trainer.max_steps=2000 or trainer.max_epochs=10")
+            raise ValueError(
+                "the number of training steps is not bounded: type trainer.max_steps=2000 or trainer.max_epochs=10"
+            )
         optimizer = self.optimizer(self.parameters())
         lr_scheduler = self.lr_scheduler(optimizer, num_training_steps=int(planned))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}

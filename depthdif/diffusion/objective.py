@@ -27,7 +27,9 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     return {"sample": clipped, "epsilon": clipped / snr, "v_prediction": clipped / (snr + 1)}[prediction_type]
 
 
-def prediction_target(noise_schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+def prediction_target(
+    noise_schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor
+) -> Tensor:
     """What the denoiser should return for `clean` (B, D, H, W) and `noise` at `timesteps` (B,)."""
     prediction_type = noise_schedule.config.prediction_type
     if prediction_type == "sample":

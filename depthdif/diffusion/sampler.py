@@ -27,7 +27,8 @@ class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
     Args:
-        scheduler: makes the `diffusers` scheduler from the config of the noise schedule, such as `DDIMScheduler.from_config`.
+        scheduler: makes the `diffusers` scheduler from the config and betas of the noise schedule, such as
+            `DDIMScheduler.from_config`.
         steps: reverse steps; at most the time steps of the noise schedule.
         seed: of all noise of the chain.
         ensemble_size: independent reconstructions E of each sample.
@@ -39,15 +40,21 @@ class ReverseSampler:
 
     def __init__(
         self,
-        scheduler: Callable[[Any], Any],
+        scheduler: Callable[..., Any],
         steps: int = 20,
         seed: int = 0,
         ensemble_size: int = 1,
         clamp_observations: bool = False,
     ) -> None:
-        for name, value, least in (("steps", steps, 1), ("ensemble_size", ensemble_size, 1), ("seed", seed, 0)):
+        for name, value, least in (
+            ("steps", steps, 1),
+            ("ensemble_size", ensemble_size, 1),
+            ("seed", seed, 0),
+        ):
             if value < least:
-                raise ValueError(f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}")
+                raise ValueError(
+                    f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
+                )
         self.scheduler = scheduler
         self.steps = steps
         self.seed = seed
@@ -81,7 +88,8 @@ class ReverseSampler:
             raise ValueError(
                 f"steps is {self.steps}, but the noise schedule has {available}: type model.sampler.steps={available} or less"
             )
-        scheduler = self.scheduler(noise_schedule.config)
+        # Its betas themselves: not every scheduler of diffusers knows every name of a noise schedule.
+        scheduler = self.scheduler(noise_schedule.config, trained_betas=noise_schedule.betas.numpy())
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
 
@@ -108,7 +116,9 @@ class ReverseSampler:
         return scheduler.step(prediction, timestep, field, **arguments).prev_sample
 
     @staticmethod
-    def clamp(scheduler: Any, field: Tensor, position: int, noise: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def clamp(
+        scheduler: Any, field: Tensor, position: int, noise: Tensor, batch: Mapping[str, Tensor]
+    ) -> Tensor:
         """Put the observations, noised to the level that the chain has reached, into the observed cells."""
         known = batch["observations"]
         if position + 1 < len(scheduler.timesteps):

@@ -141,7 +141,9 @@ class ClosingTable(Callback):
                 places["upload to W&B" if upload else "W&B run"] = upload or str(logger.experiment.url)
         if last:
             longer = 2 * trainer.global_step
-            places["train on"] = f"python scripts/train.py resume={shlex.quote(near(last))} trainer.max_steps={longer}"
+            places["train on"] = (
+                f"python scripts/train.py resume={shlex.quote(near(last))} trainer.max_steps={longer}"
+            )
         return places
 
 

@@ -89,11 +89,12 @@ def reconstruction_figure(
     has_first_guess = any(case.first_guess is not None for case in cases)
     columns = 4 + has_first_guess + 2
     figure = Figure(
-        figsize=(MAP_INCHES * columns, MAP_INCHES * 0.82 * len(levels) * len(cases) + 0.6), layout="constrained"
+        figsize=(MAP_INCHES * columns, MAP_INCHES * 0.82 * len(levels) * len(cases) + 0.6),
+        layout="constrained",
     )
     figure.suptitle(title, fontsize=11)
-    blocks = np.atleast_1d(figure.subfigures(len(cases), 1, hspace=0.04))
-    for case, block, case_limits in zip(cases, blocks, limits, strict=True):
+    blocks = figure.subfigures(len(cases), 1, hspace=0.04, squeeze=False)
+    for case, block, case_limits in zip(cases, blocks[:, 0], limits, strict=True):
         draw_case(block, case, depths, levels, case_limits, units)
     return figure
 
@@ -140,7 +141,9 @@ def draw_level(
     add_colour_bar(block, error, axes[-1], units)
 
 
-def draw_map(axis: Axes, case: Case, field: Field, colours: str | Colormap, low: float, high: float) -> AxesImage:
+def draw_map(
+    axis: Axes, case: Case, field: Field, colours: str | Colormap, low: float, high: float
+) -> AxesImage:
     """One level (H, W) as a map, land grey."""
     latitude, longitude = case.latitude, case.longitude
     half_row, half_column = (latitude[1] - latitude[0]) / 2, (longitude[1] - longitude[0]) / 2
@@ -194,7 +197,8 @@ def add_colour_bar(block: SubFigure, image: AxesImage, axis: Axes, units: str) -
 def most_complete_observed_column(case: Case) -> tuple[int, int] | None:
     """Row and column of the observed profile with the most levels, None when nothing was observed."""
     counts = np.isfinite(case.observations).sum(axis=0)
-    return tuple(np.unravel_index(counts.argmax(), counts.shape)) if counts.max() else None  # type: ignore[return-value]
+    row, column = np.unravel_index(counts.argmax(), counts.shape)
+    return (int(row), int(column)) if counts.max() else None
 
 
 def column_far_from_observations(case: Case) -> tuple[int, int] | None:
@@ -218,13 +222,21 @@ def draw_profile(
         axis.axis("off")
         return
     row, column = place
-    lines = [("truth", case.truth, TRUTH_COLOUR, "-"), ("reconstruction", case.reconstruction, RECONSTRUCTION_COLOUR, "-")]
+    lines = [
+        ("truth", case.truth, TRUTH_COLOUR, "-"),
+        ("reconstruction", case.reconstruction, RECONSTRUCTION_COLOUR, "-"),
+    ]
     if case.first_guess is not None:
         lines.append(("first guess", case.first_guess, FIRST_GUESS_COLOUR, "--"))
     for name, field, colour, style in lines:
         axis.plot(field[:, row, column], depths, color=colour, linestyle=style, linewidth=1.2, label=name)
     axis.plot(
-        case.observations[:, row, column], depths, "o", markersize=3, markerfacecolor="none", color=TRUTH_COLOUR,
+        case.observations[:, row, column],
+        depths,
+        "o",
+        markersize=3,
+        markerfacecolor="none",
+        color=TRUTH_COLOUR,
         label="observed",
     )
     axis.set_ylim(float(depths[-1]) * 1.03, -0.03 * float(depths[-1]))

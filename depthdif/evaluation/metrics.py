@@ -28,7 +28,9 @@ def ocean_psnr(reconstruction: Tensor, truth: Tensor, ocean_mask: Tensor, data_r
 
     `data_range` is one fixed number in units of the field, so that scores of different patches, epochs and runs compare.
     """
-    return float(peak_signal_noise_ratio(reconstruction[ocean_mask], truth[ocean_mask], data_range=float(data_range)))
+    return float(
+        peak_signal_noise_ratio(reconstruction[ocean_mask], truth[ocean_mask], data_range=float(data_range))
+    )
 
 
 def windows_free_of_land(ocean_mask: Tensor, window: int = SSIM_WINDOW) -> Tensor:
@@ -60,7 +62,12 @@ def ocean_ssim(
     # One constant over land in both: it only enters windows that are not counted.
     images = [torch.where(ocean_mask, (field - low) / (high - low), 0.5) for field in (reconstruction, truth)]
     _, similarity = structural_similarity_index_measure(
-        *images, gaussian_kernel=False, kernel_size=window, data_range=1.0, return_full_image=True, reduction="none"
+        *images,
+        gaussian_kernel=False,
+        kernel_size=window,
+        data_range=1.0,
+        return_full_image=True,
+        reduction="none",
     )
     return float(similarity[inner].mean())
 

@@ -7,9 +7,18 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from depthdif.evaluation.closing_table import scores_by_variant
+
+LOSS_EVERY_N_STEPS = 10
 
 
 class StepProgress(Callback):
@@ -32,7 +41,10 @@ class StepProgress(Callback):
             TextColumn("{task.fields[loss]}"),
         )
         self.task = self.progress.add_task(
-            "training", total=int(planned) if math.isfinite(planned) else None, completed=trainer.global_step, loss=""
+            "training",
+            total=int(planned) if math.isfinite(planned) else None,
+            completed=trainer.global_step,
+            loss="",
         )
         self.progress.start()
 
@@ -40,11 +52,11 @@ class StepProgress(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.progress is None:
             return
-        fields = {}
-        # Reading the loss makes an accelerator wait: only as often as it is logged.
-        if trainer.global_step % trainer.log_every_n_steps == 0 and "train/loss" in trainer.callback_metrics:
-            fields["loss"] = f"train/loss {float(trainer.callback_metrics['train/loss']):.4f}"
-        self.progress.update(self.task, completed=trainer.global_step, **fields)
+        self.progress.update(self.task, completed=trainer.global_step)
+        # Reading the loss makes an accelerator wait: only now and then.
+        if trainer.global_step % LOSS_EVERY_N_STEPS == 0 and "train/loss" in trainer.callback_metrics:
+            loss = float(trainer.callback_metrics["train/loss"])
+            self.progress.update(self.task, loss=f"train/loss {loss:.4f}")
 
     @rank_zero_only
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,9 +68,12 @@ class StepProgress(Callback):
         if self.progress is None:
             return
         scores = ", ".join(
-            f"{variant} {scores['mse']:.4g}" for variant, scores in scores_by_variant(trainer.callback_metrics).items()
+            f"{variant} {scores['mse']:.4g}"
+            for variant, scores in scores_by_variant(trainer.callback_metrics).items()
         )
-        self.progress.console.print(f"step {trainer.global_step}: MSE of the reconstructions: {scores}", highlight=False)
+        self.progress.console.print(
+            f"step {trainer.global_step}: MSE of the reconstructions: {scores}", highlight=False
+        )
         self.progress.update(self.task, description="training")
 
     @rank_zero_only

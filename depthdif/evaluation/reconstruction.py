@@ -57,9 +57,13 @@ class ReconstructionCallback(Callback):
         ValueError: for no sample or no depth, and at the start of a fit for more samples than the validation mini-batch holds.
     """
 
-    def __init__(self, folder: str | Path, panel_samples: int = 2, panel_depths: Sequence[float] = (0, 100, 500)) -> None:
+    def __init__(
+        self, folder: str | Path, panel_samples: int = 2, panel_depths: Sequence[float] = (0, 100, 500)
+    ) -> None:
         if panel_samples < 1:
-            raise ValueError(f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2")
+            raise ValueError(
+                f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2"
+            )
         if not panel_depths or min(panel_depths) < 0:
             raise ValueError(
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
@@ -98,7 +102,8 @@ class ReconstructionCallback(Callback):
             return
         assert isinstance(pl_module, DiffusionModule)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        ema = next((callback for callback in trainer.callbacks if isinstance(callback, EMACallback)), None)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        ema = next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
         reconstructions = {
             variant: self.reconstruct(trainer, pl_module, data) for variant in held_weights(ema)
         }
@@ -109,7 +114,9 @@ class ReconstructionCallback(Callback):
             for variant, of_variant in scores.items():
                 logged |= score_keys(f"val_{variant}", of_variant)
         # Every rank reconstructs its own batch (sharded weights need them all); what the first one found is what counts.
-        pl_module.log_dict(trainer.strategy.broadcast(logged), batch_size=len(self.batch["target"]), rank_zero_only=False)
+        pl_module.log_dict(
+            trainer.strategy.broadcast(logged), batch_size=len(self.batch["target"]), rank_zero_only=False
+        )
         if trainer.is_global_zero:
             self.show(trainer, data, reconstructions, with_ema=ema is not None)
         self.batch = None

@@ -16,7 +16,7 @@ def tiny(depths: int = 3, surfaces: int = 1, **options: object) -> UNetDenoiser:
     return UNetDenoiser(depths, surfaces, block_out_channels=(8, 16, 16), layers_per_block=1, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("height, width", [(8, 8), (9, 14), (5, 8)])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 14), (5, 8)])
 def test_the_prediction_has_the_shape_of_the_field_for_sides_of_any_length(
     make_batch: MakeBatch, height: int, width: int
 ) -> None:
@@ -35,7 +35,8 @@ def test_noise_on_land_never_reaches_the_ocean(make_batch: MakeBatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["observations", "observed_mask", "ocean_mask", "surface", "surface_mask", "coordinates", "day_of_year"]
+    "name",
+    ["observations", "observed_mask", "ocean_mask", "surface", "surface_mask", "coordinates", "day_of_year"],
 )
 def test_every_condition_changes_the_prediction(make_batch: MakeBatch, name: str) -> None:
     batch = make_batch()
@@ -54,7 +55,9 @@ def test_a_first_guess_in_the_batch_is_a_condition(make_batch: MakeBatch) -> Non
     denoiser = tiny(first_guess=True)
     other = {**batch, "first_guess": batch["first_guess"] + 1}
     field = batch["target"]
-    assert not torch.allclose(denoiser(field, torch.tensor(5), batch), denoiser(field, torch.tensor(5), other), atol=1e-6)
+    assert not torch.allclose(
+        denoiser(field, torch.tensor(5), batch), denoiser(field, torch.tensor(5), other), atol=1e-6
+    )
 
 
 def test_a_field_without_surface_variables_is_denoised_too(make_batch: MakeBatch) -> None:
@@ -70,7 +73,9 @@ def test_position_and_season_have_no_seam_at_the_date_line_and_at_new_year() -> 
 
 
 def test_positions_lie_on_the_unit_sphere() -> None:
-    features = position_and_season(torch.tensor([[0.0, 0.0], [90.0, 50.0], [-30.0, 200.0]]), torch.tensor([1.0, 90.0, 366.0]))
+    features = position_and_season(
+        torch.tensor([[0.0, 0.0], [90.0, 50.0], [-30.0, 200.0]]), torch.tensor([1.0, 90.0, 366.0])
+    )
     torch.testing.assert_close(features[:, :3].norm(dim=1), torch.ones(3))
     torch.testing.assert_close(features[0, :3], torch.tensor([1.0, 0.0, 0.0]))
 
@@ -78,13 +83,18 @@ def test_positions_lie_on_the_unit_sphere() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block_out_channels": (30, 64)}, r"block_out_channels is \[30, 64\].*block_out_channels=\[32,64,128\]"),
+        (
+            {"block_out_channels": (30, 64)},
+            r"block_out_channels is \[30, 64\].*block_out_channels=\[32,64,128\]",
+        ),
         ({"block_out_channels": ()}, r"block_out_channels is \[\]"),
         ({"layers_per_block": 0}, r"layers_per_block is 0.*layers_per_block=2"),
         ({"attention_levels": (3,)}, r"attention_levels is \[3\].*0-2"),
         ({"dropout": 1.0}, r"dropout is 1\.0.*dropout=0\.1"),
     ],
 )
-def test_settings_out_of_range_are_errors_that_name_the_override(options: dict[str, object], message: str) -> None:
+def test_settings_out_of_range_are_errors_that_name_the_override(
+    options: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         UNetDenoiser(3, 1, **options)  # type: ignore[arg-type]

@@ -22,7 +22,9 @@ MakeBatch = Callable[..., dict[str, Tensor]]
 
 
 def schedule(prediction_type: str = "sample") -> DDPMScheduler:
-    return DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type, clip_sample=False)
+    return DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type=prediction_type, clip_sample=False
+    )
 
 
 class OffBy(nn.Module):
@@ -42,7 +44,9 @@ def test_the_loss_of_a_constant_error_is_its_square_whatever_the_mask(make_batch
     assert float(loss) == pytest.approx(0.09, rel=1e-5)
 
 
-def test_what_is_predicted_outside_the_ocean_changes_neither_the_loss_nor_the_gradients(make_batch: MakeBatch) -> None:
+def test_what_is_predicted_outside_the_ocean_changes_neither_the_loss_nor_the_gradients(
+    make_batch: MakeBatch,
+) -> None:
     batch = make_batch()
     outside = ~batch["ocean_mask"]
     error = torch.full_like(batch["target"], 0.3).requires_grad_()
@@ -93,7 +97,9 @@ def test_min_snr_gamma_clips_the_weight_of_the_easy_steps(make_batch: MakeBatch)
     generator = torch.Generator().manual_seed(1)
     timestep = torch.randint(1000, (1,), generator=torch.Generator().manual_seed(1))
     weight = min(float(signal_to_noise_ratio(noise_schedule, timestep)), 5.0)
-    loss = MaskedDiffusionObjective(min_snr_gamma=5)(OffBy(torch.tensor(1.0)), noise_schedule, batch, generator)
+    loss = MaskedDiffusionObjective(min_snr_gamma=5)(
+        OffBy(torch.tensor(1.0)), noise_schedule, batch, generator
+    )
     assert float(loss) == pytest.approx(weight, rel=1e-5)
 
 

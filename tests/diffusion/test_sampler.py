@@ -35,7 +35,9 @@ class Oracle(nn.Module):
         alpha_bar = self.noise_schedule.alphas_cumprod[timestep.long()]
         noise = (noisy - alpha_bar.sqrt() * truth) / (1 - alpha_bar).sqrt()
         velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * truth
-        return {"sample": truth, "epsilon": noise, "v_prediction": velocity}[self.noise_schedule.config.prediction_type]
+        return {"sample": truth, "epsilon": noise, "v_prediction": velocity}[
+            self.noise_schedule.config.prediction_type
+        ]
 
 
 class Echo(nn.Module):
@@ -77,7 +79,8 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_in(make_batch: MakeBatch, s
 def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_batch: MakeBatch) -> None:
     batch = make_batch()
     first, again, other = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(Echo(), cosine(), batch) for seed in (0, 0, 1)
+        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(Echo(), cosine(), batch)
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
@@ -86,7 +89,8 @@ def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_
 def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_batch: MakeBatch) -> None:
     batch = make_batch()
     small, large = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(Echo(), cosine(), batch) for size in (2, 4)
+        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(Echo(), cosine(), batch)
+        for size in (2, 4)
     )
     assert large.shape == (2, 4, 3, 8, 8)
     assert not torch.allclose(large[:, 0], large[:, 1])
@@ -106,14 +110,18 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     batch = make_batch()
     observed = batch["observed_mask"]
     clamped, free = (
-        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(Echo(), cosine(), batch)[:, 0]
+        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(Echo(), cosine(), batch)[
+            :, 0
+        ]
         for clamp in (True, False)
     )
     assert torch.equal(clamped[observed], batch["observations"][observed])
     assert not torch.allclose(free[observed], batch["observations"][observed], atol=0.1)
 
 
-def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_type(make_batch: MakeBatch) -> None:
+def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_type(
+    make_batch: MakeBatch,
+) -> None:
     sampler = ReverseSampler(DDIMScheduler.from_config, steps=1001)
     with pytest.raises(ValueError, match=r"steps is 1001.*model\.sampler\.steps=1000"):
         sampler(Echo(), cosine(), make_batch())

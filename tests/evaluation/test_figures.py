@@ -86,7 +86,10 @@ def test_a_panel_shows_every_part_with_the_rmse_of_each_level(tmp_path: Path, fi
 def test_a_level_below_the_sea_floor_and_a_patch_without_observations_are_drawn_too(tmp_path: Path) -> None:
     figure = reconstruction_figure([case(observed=False)], DEPTHS, [0, 3], [[1.0, 1.0]], "degC", "title")
     save_figure(figure, tmp_path / "panel.png")
-    assert any("no ocean at this depth" in text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    assert any(
+        "no ocean at this depth" in text.get_text()
+        for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    )
 
 
 @pytest.mark.parametrize(
