@@ -17,8 +17,14 @@ from depthdif.command_line import lines_about, readable_errors, suggestions
 from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
-SMOKE = ("experiment=smoke", "logger=csv", "trainer.precision=32-true", "callbacks.progress=null", "callbacks.reconstruction.panel_samples=1",
-         "callbacks.reconstruction.panel_depths=[0]")  # fmt: skip
+SMOKE = (
+    "experiment=smoke",
+    "logger=csv",
+    "trainer.precision=32-true",
+    "callbacks.progress=null",
+    "callbacks.reconstruction.panel_samples=1",
+    "callbacks.reconstruction.panel_depths=[0]",
+)
 
 
 def run_train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -92,6 +92,12 @@ def test_a_short_run_logs_exactly_the_keys_of_the_contract_to_wandb(
 ) -> None:
     train(small_run("trainer.max_steps=4", "trainer.log_every_n_steps=1", *overrides))
     assert logged_keys(tmp_path / "run") - OF_TRAINING == expected
+    steps = {
+        row["trainer/global_step"]
+        for row in wandb_history(tmp_path / "run")
+        if any("val" in key for key in row)
+    }
+    assert steps == {3}  # Scores and panels of a validation stand at the same step.
 
 
 def test_the_run_folder_keeps_scalars_panels_config_checkpoints_and_the_closing_table(
@@ -153,7 +159,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     small_run: SmallRun, tmp_path: Path, stopped_at: int
 ) -> None:
     # 16 batches make an epoch of the synthetic data.
-    common = ("trainer.max_steps=20", "trainer.val_check_interval=9", "model.denoiser.dropout=0.1", "logger=csv", *EMA)  # fmt: skip
+    common = (
+        "trainer.max_steps=20",
+        "trainer.val_check_interval=9",
+        "model.denoiser.dropout=0.1",
+        "logger=csv",
+        *EMA,
+    )
     periodic = ("+callbacks.periodic._target_=pytorch_lightning.callbacks.ModelCheckpoint", "+callbacks.periodic.save_top_k=-1",
                 f"+callbacks.periodic.dirpath={tmp_path}", f"+callbacks.periodic.every_n_train_steps={stopped_at}")  # fmt: skip
     train(small_run(*common, *periodic, name="whole"))

@@ -156,13 +156,15 @@ class ReconstructionCallback(Callback):
             error_limits([of_variant[sample].error for of_variant in cases.values()], levels)
             for sample in range(self.panel_samples)
         ]
+        pictures = {}
         for variant, of_variant in cases.items():
             key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
             title = f"{variant.replace('ema', 'EMA', 1)} weights, step {trainer.global_step}"
             figure = reconstruction_figure(of_variant, data.depths, levels, limits, units, title)
-            path = save_figure(figure, panel_path(self.folder, key, trainer.global_step))
-            for logger in trainer.loggers:
-                log_picture(logger, key, path, trainer.global_step)
+            pictures[key] = save_figure(figure, panel_path(self.folder, key, trainer.global_step))
+        # Lightning numbers optimizer steps from 0 in what it logs: the pictures stand beside the scores.
+        for logger in trainer.loggers:
+            log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
 
     def case(self, sample: int, reconstruction: Tensor, data: OceanDataModule) -> Case:
         """One sample of the cached batch in physical units, as the figures take it."""
@@ -191,11 +193,14 @@ def held_weights(ema: EMACallback | None) -> Iterator[str]:
             yield variant
 
 
-def log_picture(logger: Logger, key: str, path: Path, step: int) -> None:
-    """Hand a PNG to a logger that takes pictures; the others keep scalars alone."""
+def log_pictures(logger: Logger, pictures: Mapping[str, Path], step: int) -> None:
+    """Hand the PNGs of one validation to a logger that takes pictures; the others keep scalars alone."""
     if isinstance(logger, WandbLogger):
-        logger.log_image(key, [str(path)], step=step)
+        from wandb import Image
+
+        logger.log_metrics({key: [Image(str(path))] for key, path in pictures.items()}, step)  # type: ignore[misc]
     elif isinstance(logger, TensorBoardLogger):
         from matplotlib.image import imread
 
-        logger.experiment.add_image(key, imread(path)[..., :3], step, dataformats="HWC")
+        for key, path in pictures.items():
+            logger.experiment.add_image(key, imread(path)[..., :3], step, dataformats="HWC")
