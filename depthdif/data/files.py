@@ -125,7 +125,7 @@ class _JoinedArray(BackendArray):
             where["time"] = step - int(self._ends[number]) + part.sizes["time"]
         read = part.isel(where).load()
         kept = [dimension for dimension in self._dimensions if dimension in read.dims]
-        return read.transpose(*kept).values.astype(np.float32)
+        return read.transpose(*kept).values.astype(np.float32, copy=False)
 
 
 def _expand(path: str) -> list[str]:
