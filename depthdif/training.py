@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
@@ -22,11 +24,13 @@ from depthdif.resume import check_resumed
 log = logging.getLogger(__name__)
 
 RETURNED_METRIC = "val/recon_mse_full_recon"
+ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
 
 
 def train(cfg: DictConfig) -> float:
     """Build everything that `cfg` names, fit, and return `val/recon_mse_full_recon`, which a sweeper can minimise.
 
+    NaN when the reconstruction is not finite, or when validation was switched off.
     `cfg` is `conf/train.yaml` as Hydra composes it; outside of a Hydra job set `output_dir`.
 
     Raises:
@@ -44,7 +48,7 @@ def train(cfg: DictConfig) -> float:
     try:
         trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
         trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
-        return float(trainer.callback_metrics[RETURNED_METRIC])
+        return float(trainer.callback_metrics.get(RETURNED_METRIC, math.nan))
     finally:
         close(loggers)
 
@@ -100,6 +104,7 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+@rank_zero_only
 def write_config(cfg: DictConfig) -> None:
     """Keep the resolved config in the run folder, beside what Hydra keeps."""
     folder = Path(cfg.output_dir)
@@ -118,12 +123,14 @@ def close(loggers: Sequence[Logger]) -> None:
 
 def silence_libraries() -> None:
     """Drop what the libraries say of themselves and a user can do nothing about."""
-    advertisements = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith(advertisements)
-    )
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(says_something)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # A resumed run keeps its checkpoints in its own folder.
     warnings.filterwarnings("ignore", message="The dirpath has changed")
     # The sample lies in memory: workers would only cost.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+def says_something(record: logging.LogRecord) -> bool:
+    """Whether a log record of Lightning is about the run rather than about Lightning."""
+    return not record.getMessage().startswith(ABOUT_LIGHTNING)

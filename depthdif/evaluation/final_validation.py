@@ -8,11 +8,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class FinalValidation(Callback):
-    """Asks Lightning to stop at the last planned optimizer step, which makes it validate first.
+    """Asks Lightning to stop at the last planned batch, which makes it validate first.
 
-    Lightning by itself only validates at multiples of `trainer.val_check_interval` and at the end of an epoch.
+    Lightning by itself only validates at multiples of `trainer.val_check_interval`.
     """
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        if 0 <= trainer.max_steps <= trainer.global_step:
+        last_step = 0 <= trainer.max_steps <= trainer.global_step
+        last_epoch = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+        if last_step or (last_epoch and trainer.is_last_batch):
             trainer.should_stop = True
