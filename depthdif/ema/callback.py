@@ -130,12 +130,7 @@ class EMACallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the averages of a former run only where they belong to this module, as training left it."""
         self._let_go()
-        same_trainer = self._trainer is not None and self._trainer() is trainer
-        if self._tracker is not None and not (
-            self._tracker.averages.follows(pl_module)
-            and _fingerprint(pl_module) == self._fingerprint
-            and (same_trainer or stage != "fit")
-        ):
+        if self._tracker is not None and not self._belongs_to(trainer, pl_module, stage):
             self._tracker = None
         self._trainer = weakref.ref(trainer)
         self._loaded = None
@@ -159,6 +154,8 @@ class EMACallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Account for the last optimizer step of the batch, once everything has finished with the weights."""
+        if not self._optimizer_hooks and self._tracker is not None:
+            self._has_stepped = trainer.global_step > self._tracker.steps
         self._account()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -252,6 +249,8 @@ class EMACallback(Callback):
     def _watch(self, trainer: Trainer) -> None:
         """See every optimizer step, also where a batch has several. Those that AMP skips are none."""
         for optimizer in trainer.optimizers:
+            if not isinstance(optimizer, torch.optim.Optimizer):
+                continue
             # The weights of a step count as they are when the next begins, or the batch ends: the module
             # may still clip or project them.
             before = optimizer.register_step_pre_hook(lambda *_: self._account())
@@ -273,6 +272,16 @@ class EMACallback(Callback):
                 f"EMA: weights are NaN or infinite at optimizer step {self._tracker.steps}; "
                 "the averages leave such steps out and count them in ema/skipped_updates"
             )
+
+    def _belongs_to(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> bool:
+        """Whether the averages of a former run are those of this module, as that run left it."""
+        assert self._tracker is not None and self._trainer is not None
+        if not self._tracker.averages.follows(pl_module):
+            return False
+        if _fingerprint(pl_module) != self._fingerprint:
+            rank_zero_warn("EMA: the weights were changed since the last run; its averages are left out")
+            return False
+        return stage != "fit" or self._trainer() is trainer
 
     def _new_tracker(self, trainer: Trainer, pl_module: LightningModule) -> Tracker:
         return Tracker(

@@ -112,7 +112,7 @@ def find_averages(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def canonical(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a state dict by the keys of the plain module, without those of `torch.compile` or DDP."""
+    """The tensors of a state dict by the keys of the plain module: without wrappers of `torch.compile` or DDP."""
     tensors = {key.replace("_orig_mod.", ""): t for key, t in state.items() if isinstance(t, Tensor)}
     if tensors and all(key.startswith("module.") for key in tensors):
         return {key.removeprefix("module."): value for key, value in tensors.items()}

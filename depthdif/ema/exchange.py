@@ -23,6 +23,7 @@ from depthdif.ema.slots import Slot, is_sharded, local
 class _Stash:
     """What an exchange moves: indices of slots, the module's tensors, their raw data, what they are given."""
 
+    name: Any
     moved: list[int]
     objects: list[Tensor]
     raw: list[Tensor]
@@ -97,7 +98,7 @@ class Exchange:
             self._given(self._slots[i], shadows[i], into) for i, into in zip(moved, objects, strict=True)
         ]
         raw = [local(into).clone() if is_sharded(into) else into.data for into in objects]
-        self._stash = _Stash(moved, objects, raw, given)
+        self._stash = _Stash(name, moved, objects, raw, given)
         self.held = name
         for into, average in zip(objects, given, strict=True):
             if is_sharded(into):
@@ -111,8 +112,8 @@ class Exchange:
         return shadow.to(into.device, into.dtype, copy=not slot.is_parameter)
 
     def _take_out(self, stash: _Stash) -> None:
-        name, self.held = self.held, None
-        written = self._written_by_module(stash, name) if name is not None else set()
+        self.held = None
+        written = self._written_by_module(stash)
         for index, from_, raw in zip(stash.moved, stash.objects, stash.raw, strict=True):
             if is_sharded(from_):
                 local(from_).copy_(raw)
@@ -123,17 +124,18 @@ class Exchange:
         self._written |= written
         self._stash = None
 
-    def _written_by_module(self, stash: _Stash, name: Any) -> set[int]:
+    def _written_by_module(self, stash: _Stash) -> set[int]:
         """Indices of buffers that are other tensors now, or no longer hold the average that was put there."""
         written, compared, answers = set(), [], []
-        for index, given_to in zip(stash.moved, stash.objects, strict=True):
+        for index, given_to, raw in zip(stash.moved, stash.objects, stash.raw, strict=True):
             slot = self._slots[index]
-            if slot.is_parameter or is_sharded(given_to):
+            # An exchange that was interrupted has not moved every tensor.
+            if slot.is_parameter or is_sharded(given_to) or given_to.data_ptr() == raw.data_ptr():
                 continue
             if slot.owner.get(slot.name) is not given_to:
                 written.add(index)
                 continue
-            average = self._shadows[name][index].to(given_to.device, given_to.dtype)
+            average = self._shadows[stash.name][index].to(given_to.device, given_to.dtype)
             compared.append(index)
             answers.append(torch.ne(given_to, average).any())
         if answers:

@@ -18,52 +18,50 @@ SMALL = 16_384
 
 
 def lerp_(
-    shadows: Sequence[Tensor], current: Sequence[Tensor], weight: float, skip: Tensor | None = None
+    averages: Sequence[list[Tensor]],
+    current: list[Tensor],
+    weights: Sequence[float],
+    skip: Tensor | None = None,
 ) -> None:
-    """Move each shadow by `weight` of its way to the current value, in place.
+    """Move tensors of several averages by a weight of their way to the current values, in place.
 
     Args:
-        shadows: averages, float32 or float64.
-        current: tensors of the same shapes, dtypes and devices.
-        weight: 1 - decay, from 0 to 1.
-        skip: one-element float tensor on the device; 1 leaves all shadows as they are. Needs `weight` below
-        0.5.
+        averages: one list of tensors for each average, float32 or float64.
+        current: tensors of the same shapes, all of one dtype and on one device, like those of the averages.
+        weights: 1 - decay for each average, from 0 to 1.
+        skip: float tensor of shape (1,) on the device; 1 leaves all as they are. Needs weights below 0.5.
     """
-    for group in _by_device_and_dtype(shadows):
-        into = [shadows[i] for i in group]
-        towards = [current[i] for i in group]
-        if skip is None:
-            torch._foreach_lerp_(into, towards, weight)
-        else:
-            _fused_lerp_(into, towards, weight, skip.to(into[0].device, non_blocking=True))
+    if skip is not None:
+        for average, weight in zip(averages, weights, strict=True):
+            _fused_lerp_(average, current, weight, skip)
+    elif len(averages) == 1:
+        torch._foreach_lerp_(averages[0], current, weights[0])
+    else:
+        # Tensor by tensor, so that the current value is read from memory once for all averages.
+        into = [tensor for tensors in zip(*averages, strict=True) for tensor in tensors]
+        towards = [tensor for tensor in current for _ in averages]
+        torch._foreach_lerp_(into, towards, list(weights) * len(current))
 
 
-def _fused_lerp_(shadows: list[Tensor], current: list[Tensor], weight: float, skip: Tensor) -> None:
-    # gradient := -current + 1 * shadow, shadow := shadow - weight * gradient
+def _fused_lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor) -> None:
+    # gradient := -current + 1 * average, average := average - weight * gradient
     torch._fused_sgd_(
-        shadows, current, [], weight_decay=1.0, momentum=0.0, lr=weight, dampening=0.0, nesterov=False,
+        average, current, [], weight_decay=1.0, momentum=0.0, lr=weight, dampening=0.0, nesterov=False,
         maximize=True, is_first_step=True, grad_scale=None, found_inf=skip,
     )  # fmt: skip
 
 
-def not_finite(tensors: Sequence[Tensor]) -> Tensor:
-    """1.0 where any element of any tensor is NaN or infinite, else 0.0: shape (1,), on the first tensor's
-    device.
+def not_finite(tensors: list[Tensor]) -> Tensor:
+    """Flag of shape (1,), float32 on the tensors' device: 1 where any element is NaN or infinite, else 0.
 
     Reads the tensors once and does not wait for the device. The CPU reads by dot products, which run at
-    memory speed; a finite value above 1e19 overflows its square, so that a positive answer is checked
-    again, exactly.
+    memory speed; a finite value above 1e19 overflows its square, so that a positive answer is checked again.
+
+    Args:
+        tensors: all of one dtype and on one device.
     """
-    if not tensors:
-        return torch.zeros(1)
-    flags = [
-        _not_finite_on_cpu(group) if group[0].device.type == "cpu" else _not_finite_on_device(group)
-        for group in ([tensors[i] for i in indices] for indices in _by_device_and_dtype(tensors))
-    ]
-    first = flags[0]
-    for flag in flags[1:]:
-        first = torch.maximum(first, flag.to(first.device, non_blocking=True))
-    return first
+    on_cpu = tensors[0].device.type == "cpu"
+    return _not_finite_on_cpu(tensors) if on_cpu else _not_finite_on_device(tensors)
 
 
 def _not_finite_on_device(tensors: list[Tensor]) -> Tensor:
@@ -91,7 +89,8 @@ def flat(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1)
 
 
-def _by_device_and_dtype(tensors: Sequence[Tensor]) -> list[list[int]]:
+def by_device_and_dtype(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Indices of the tensors that one call can take: grouped by device and dtype."""
     groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, tensor in enumerate(tensors):
         groups.setdefault((tensor.device, tensor.dtype), []).append(index)

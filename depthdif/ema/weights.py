@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from depthdif.ema.distance import Distance, distance
 from depthdif.ema.exchange import Exchange
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
-from depthdif.ema.update import lerp_, not_finite
+from depthdif.ema.update import by_device_and_dtype, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 
@@ -65,6 +65,7 @@ class ModuleAverages:
             current = [slot.tensor() for slot in self._averaged]
             self._shadows = {decay: [_shadow_of(tensor) for tensor in current] for decay in self.decays}
             self._copies = [slot.tensor().detach().clone() for slot in self._copied]
+            self._lay_out()
         self._exchange = Exchange(self._averaged, self._shadows)
         _AVERAGES[unwrapped(module)] = self
 
@@ -92,8 +93,8 @@ class ModuleAverages:
             current = self._current()
             if self.guard and bool(self._not_finite(current)):
                 return False
-            for decay in self.decays:
-                torch._foreach_copy_(self._work_shadows(decay), current)
+            for work in self._work.values():
+                torch._foreach_copy_(work, current)
             self._copy_the_others()
         return True
 
@@ -106,11 +107,11 @@ class ModuleAverages:
         Args:
             effective: decay to use now, by decay of the average, while it warms up; otherwise its own.
         """
-        rates = {decay: decay if effective is None else effective[decay] for decay in self.decays}
+        rates = [1 - (decay if effective is None else effective[decay]) for decay in self.decays]
         with torch.inference_mode(False), torch.no_grad():
             current = self._current()
             skip = self._not_finite(current) if self.guard and current else None
-            if skip is not None and (skip.device.type == "cpu" or min(rates.values()) <= 0.5):
+            if skip is not None and (skip.device.type == "cpu" or max(rates) >= 0.5):
                 if bool(skip):
                     self._skipped += 1
                     return
@@ -118,8 +119,10 @@ class ModuleAverages:
             if skip is not None:
                 before = self._skipped_on_device
                 self._skipped_on_device = skip.clone() if before is None else before.add_(skip)
-            for decay, rate in rates.items():
-                lerp_(self._work_shadows(decay), current, 1 - rate, skip)
+            for group in self._groups:
+                averages = [_select(self._work[decay], group) for decay in self.decays]
+                of_group = None if skip is None else skip.to(averages[0][0].device, non_blocking=True)
+                lerp_(averages, _select(current, group), rates, of_group)
             self._copy_the_others()
 
     def state(self, decay: float) -> dict[str, Tensor]:
@@ -180,7 +183,7 @@ class ModuleAverages:
         return total.over_processes(self._shadows[decay][0].device) if self._is_sharded else total
 
     def broadcast_buffers(self) -> None:
-        """Give every process the averaged buffers of the first: under DDP each has batch statistics of its own."""
+        """Give every process the averaged buffers of the first: under DDP each has statistics of its own."""
         for shadows in self._shadows.values():
             for slot, shadow in zip(self._averaged, shadows, strict=True):
                 if not slot.is_parameter and not is_sharded(shadow):
@@ -203,17 +206,29 @@ class ModuleAverages:
             self._keys[key] = known[identity]
         self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
 
+    def _lay_out(self) -> None:
+        """Prepare what every update works on: the shadows as real tensors, this process's shards of them."""
+        first = self._shadows[self.decays[0]]
+        self._work = {
+            decay: [_workable(t, t.dtype) for t in shadows] for decay, shadows in self._shadows.items()
+        }
+        self._groups = by_device_and_dtype(self._work[self.decays[0]])
+        pairs = zip((slot.tensor() for slot in self._averaged), first, strict=True)
+        self._is_plain = all(
+            t.dtype == s.dtype and not t.is_complex() and not is_sharded(t) for t, s in pairs
+        )
+
     def _current(self) -> list[Tensor]:
         """The weights as real tensors of the shadows' dtypes and devices, this process's shards only."""
         self._gather_shards()
         tensors = [slot.tensor() for slot in self._averaged]
         shadows = self._shadows[self.decays[0]]
+        # A module moves as a whole: its first tensor tells whether it did.
         if tensors and tensors[0].device != shadows[0].device:
             self._follow_device(tensors)
+        if self._is_plain and tensors and tensors[0].dtype == shadows[0].dtype:
+            return tensors
         return [_workable(tensor, shadow.dtype) for tensor, shadow in zip(tensors, shadows, strict=True)]
-
-    def _work_shadows(self, decay: float) -> list[Tensor]:
-        return [_workable(shadow, shadow.dtype) for shadow in self._shadows[decay]]
 
     def _follow_device(self, tensors: list[Tensor]) -> None:
         for shadows in self._shadows.values():
@@ -221,13 +236,19 @@ class ModuleAverages:
         self._copies = [
             copy.to(slot.tensor().device) for copy, slot in zip(self._copies, self._copied, strict=True)
         ]
+        self._lay_out()
 
     def _copy_the_others(self) -> None:
         for copy, slot in zip(self._copies, self._copied, strict=True):
             copy.copy_(slot.tensor())
 
     def _not_finite(self, current: list[Tensor]) -> Tensor:
-        flag = not_finite(current)
+        flag = torch.zeros(1)
+        for number, group in enumerate(self._groups):
+            of_group = not_finite(_select(current, group))
+            flag = (
+                of_group if number == 0 else torch.maximum(flag, of_group.to(flag.device, non_blocking=True))
+            )
         if self._is_sharded:
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return flag
@@ -265,6 +286,10 @@ def _shadow_of(tensor: Tensor) -> Tensor:
     full = torch.complex64 if tensor.is_complex() else torch.float32
     is_half = tensor.dtype.itemsize < full.itemsize
     return tensor.detach().to(full if is_half else tensor.dtype, copy=True)
+
+
+def _select(tensors: list[Tensor], group: list[int]) -> list[Tensor]:
+    return tensors if len(group) == len(tensors) else [tensors[i] for i in group]
 
 
 def _workable(tensor: Tensor, dtype: torch.dtype) -> Tensor:
