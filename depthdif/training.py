@@ -14,14 +14,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.evaluation.reconstruction import ReconstructionCallback
 from depthdif.resume import check_resumed
-
-log = logging.getLogger(__name__)
 
 RETURNED_METRIC = "val/recon_mse_full_recon"
 ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
@@ -44,6 +42,7 @@ def train(cfg: DictConfig) -> float:
     if cfg.resume is not None:
         check_resumed(cfg.resume, module.state_dict())
     write_config(cfg)
+    rank_zero_info(summary(cfg, data, module))
     loggers = build_loggers(cfg)
     try:
         trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
@@ -104,6 +103,16 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def summary(cfg: DictConfig, data: OceanDataModule, module: DiffusionModule) -> str:
+    """What is about to be trained, on what, and where it goes, in one line."""
+    parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    surface = f" with {', '.join(data.field.surface_names)}" if data.surface_channels else ""
+    return (
+        f"training {type(module.denoiser).__name__} ({parameters:.2f} M parameters) on {data.field.variable} at "
+        f"{len(data.depths)} depths{surface}; run folder {cfg.output_dir}"
+    )
+
+
 @rank_zero_only
 def write_config(cfg: DictConfig) -> None:
     """Keep the resolved config in the run folder, beside what Hydra keeps."""
@@ -125,6 +134,8 @@ def silence_libraries() -> None:
     """Drop what the libraries say of themselves and a user can do nothing about."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(says_something)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # Epochs carry no meaning here, and may be shorter than the interval of logging.
+    warnings.filterwarnings("ignore", message="The number of training batches")
     # A resumed run keeps its checkpoints in its own folder.
     warnings.filterwarnings("ignore", message="The dirpath has changed")
     # The sample lies in memory: workers would only cost.

@@ -24,7 +24,7 @@ from depthdif.wandb_logger import sync_command
 SCORES = (("mse", "{}²", 4), ("psnr", "dB", 2), ("ssim", "", 4))
 DISTANCES = {
     "ema/decay": "decay of the last update",
-    "ema/weight_relative_rms_delta": "RMS distance of EMA and standard weights over the RMS of the standard ones",
+    "ema/weight_relative_rms_delta": "RMS distance / RMS of the standard weights",
     "ema/weight_rms_delta": "RMS distance",
     "ema/weight_mean_abs_delta": "mean absolute distance",
     "ema/weight_max_abs_delta": "largest distance",
@@ -46,7 +46,7 @@ def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]
 def score_table(metrics: Mapping[str, Any], units: str) -> Table:
     """A row for each score, a column for each weight state."""
     by_variant = scores_by_variant(metrics)
-    table = Table(title="Reconstructions of the first validation mini-batch, over the ocean", min_width=60)
+    table = Table(title="First validation mini-batch, over the ocean", min_width=60)
     table.add_column("score")
     for variant in by_variant:
         table.add_column(variant.replace("ema", "EMA", 1).replace("_", " "), justify="right")
@@ -58,8 +58,8 @@ def score_table(metrics: Mapping[str, Any], units: str) -> Table:
 
 def distance_table(metrics: Mapping[str, Any]) -> Table:
     """How far the averaged weights are from the standard ones."""
-    table = Table(title="Weights", min_width=60)
-    table.add_column("distance")
+    table = Table(title="Distance of the EMA from the standard weights", min_width=60)
+    table.add_column("key")
     table.add_column("value", justify="right")
     table.add_column("what")
     for key, words in DISTANCES.items():

@@ -115,7 +115,9 @@ class ReconstructionCallback(Callback):
                 logged |= score_keys(f"val_{variant}", of_variant)
         # Every rank reconstructs its own batch (sharded weights need them all); what the first one found is what counts.
         pl_module.log_dict(
-            trainer.strategy.broadcast(logged), batch_size=len(self.batch["target"]), rank_zero_only=False
+            trainer.strategy.broadcast(logged),
+            batch_size=len(self.batch["target"]),
+            sync_dist=trainer.world_size > 1,
         )
         if trainer.is_global_zero:
             self.show(trainer, data, reconstructions, with_ema=ema is not None)
