@@ -95,7 +95,12 @@ def loader(batches: int = 6) -> torch.utils.data.DataLoader[Tensor]:
 
 
 def trainer_with(*callbacks: pl.Callback | None, **options: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
     sizes = {"max_epochs": 1, "num_sanity_val_steps": 0}
     has_file = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     used = [callback for callback in callbacks if callback is not None]
@@ -162,7 +167,9 @@ def test_every_step_of_two_manual_optimizers_is_one_update() -> None:
 
 def test_a_step_that_mixed_precision_skips_is_no_update() -> None:
     class Skipping(Net):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Callable[[], Any]) -> None:
+        def optimizer_step(
+            self, epoch: int, batch_idx: int, optimizer: Any, closure: Callable[[], Any]
+        ) -> None:
             closure() if batch_idx == 2 else optimizer.step(closure)
 
     ema = EMACallback(DECAY)
@@ -189,7 +196,9 @@ def test_validation_before_the_first_update_sees_the_current_weights_and_fit_lea
     for ema in (EMACallback(DECAY, apply_every_n_steps=100), EMACallback(DECAY, start_step=100)):
         recorder = Recorder()  # pytorch-lightning#21724
         net, _ = fit(recorder, ema, val_check_interval=2)
-        assert [equal(seen, recorder.weights[step]) for seen, step in zip(net.seen[::2], (2, 4, 6), strict=True)]
+        assert [
+            equal(seen, recorder.weights[step]) for seen, step in zip(net.seen[::2], (2, 4, 6), strict=True)
+        ]
         assert equal(net.seen[-1], recorder.weights[6])
         assert equal(snapshot(net), recorder.weights[6])
 
@@ -603,7 +612,12 @@ def test_a_fit_that_goes_on_in_the_same_trainer_goes_on_with_its_averages() -> N
 
 
 def test_training_with_validation_in_mid_epoch_and_mid_accumulation_is_bit_identical_to_no_ema() -> None:
-    options = {"max_epochs": 2, "accumulate_grad_batches": 4, "val_check_interval": 3, "num_sanity_val_steps": 2}
+    options = {
+        "max_epochs": 2,
+        "accumulate_grad_batches": 4,
+        "val_check_interval": 3,
+        "num_sanity_val_steps": 2,
+    }
     with_ema, trainer = fit(EMACallback(DECAY, extra_decays=[0.5], warmup=True), **options)
     without, plain_trainer = fit(None, **options)
     assert equal(snapshot(with_ema), snapshot(without))
@@ -645,9 +659,13 @@ class NoDropout(Net):
         return self.tied(self.frozen(self.norm(self.first(x))))
 
 
-@pytest.mark.parametrize("settings", [{}, {"start_step": 2}, {"start_step": 7}, {"apply_every_n_steps": 4}, {"warmup": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"start_step": 2}, {"start_step": 7}, {"apply_every_n_steps": 4}, {"warmup": True}]
+)
 def test_resume_is_bit_exact(tmp_path: Path, settings: dict[str, Any]) -> None:
-    whole = EMACallback(DECAY, extra_decays=[0.5], **settings)  # Samudra#313, FastVideo#1441, lightly-train#892
+    whole = EMACallback(
+        DECAY, extra_decays=[0.5], **settings
+    )  # Samudra#313, FastVideo#1441, lightly-train#892
     saver = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
     uninterrupted, _ = fit(saver, whole, net=new_net(NoDropout), max_epochs=3)
     half = EMACallback(DECAY, extra_decays=[0.5], **settings)
@@ -680,12 +698,12 @@ class Constant(NoDropout):
 
 def test_a_changed_decay_is_honoured_and_said(tmp_path: Path) -> None:
     first, recorder = EMACallback(DECAY), Recorder()  # D-FINE#331
-    net, trainer = fit(recorder, first, net=new_net(NoDropout))
+    _, trainer = fit(recorder, first, net=new_net(NoDropout))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     later = Recorder()
     second = EMACallback(0.5, extra_decays=[DECAY])
+    trainer = trainer_with(later, second, max_epochs=2)
     with pytest.warns(UserWarning, match=r"ema: decay 0.5 from here on; .* saved average of 0.9"):
-        trainer = trainer_with(later, second, max_epochs=2)
         trainer.fit(new_net(NoDropout), loader(), loader(2), ckpt_path=tmp_path / "a.ckpt")
     expected = EMA(0.5)
     expected.register(first.ema_weights)
@@ -707,8 +725,8 @@ def test_resume_without_saved_averages_warns_and_restarts_from_the_raw_weights(
     _, trainer = fit(None if writer == "no callback" else off, net=new_net(NoDropout))  # Latte#55
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     ema, recorder = EMACallback(DECAY), Recorder()
+    again = trainer_with(recorder, ema, max_epochs=2)
     with pytest.warns(UserWarning, match="no averages in .*a.ckpt; they restart from its raw weights"):
-        again = trainer_with(recorder, ema, max_epochs=2)
         again.fit(new_net(NoDropout), loader(), loader(2), ckpt_path=tmp_path / "a.ckpt")
     assert ema.updates == 6
     assert close(ema.ema_weights, oracle(recorder.weights).get_params())
@@ -722,7 +740,9 @@ def test_resume_with_ema_switched_off_goes_on_with_the_raw_weights(tmp_path: Pat
     assert equal(snapshot(net), snapshot(whole))
 
 
-def test_a_layer_that_the_checkpoint_does_not_know_starts_from_its_raw_weights_and_is_said(tmp_path: Path) -> None:
+def test_a_layer_that_the_checkpoint_does_not_know_starts_from_its_raw_weights_and_is_said(
+    tmp_path: Path,
+) -> None:
     class Wider(NoDropout):
         strict_loading = False
 
@@ -750,8 +770,12 @@ def test_averages_of_another_shape_are_refused_in_one_line(tmp_path: Path) -> No
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     checkpoint["callbacks"]["EMACallback"]["ema_weights"]["first.bias"] = torch.zeros(7)
     torch.save(checkpoint, tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match=r"saved average of 'first.bias' has shape \(7,\), the model has \(4,\)"):
-        trainer_with(EMACallback(DECAY)).validate(Net(), loader(1), ckpt_path=tmp_path / "b.ckpt", verbose=False)
+    with pytest.raises(
+        ValueError, match=r"saved average of 'first.bias' has shape \(7,\), the model has \(4,\)"
+    ):
+        trainer_with(EMACallback(DECAY)).validate(
+            Net(), loader(1), ckpt_path=tmp_path / "b.ckpt", verbose=False
+        )
 
 
 @pytest.mark.parametrize("kind", ["DepthDif", "NeMo", "Lightning"])

@@ -172,12 +172,16 @@ class EMACallback(Callback):
         """Log how far the averages are from the raw weights."""
         if trainer.sanity_checking or self._tracker is None:
             return
-        for name in self._decays:
-            scalars = self._tracker.scalars(name)
-            if name == "ema":
-                scalars["skipped_updates"] = float(self.skipped_updates)
-            for scalar, value in scalars.items():
-                pl_module.log(f"{name}/{scalar}", value, sync_dist=trainer.world_size > 1)
+        scalars = {
+            f"{name}/{scalar}": value
+            for name in self._decays
+            for scalar, value in self._tracker.scalars(name).items()
+        }
+        scalars["ema/skipped_updates"] = float(self.skipped_updates)
+        # Raw batch statistics differ between the ranks of DDP: those of the first count, as they do in its files.
+        scalars = trainer.strategy.broadcast(scalars)
+        for key, value in scalars.items():
+            pl_module.log(key, value, sync_dist=trainer.world_size > 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the averages out."""
