@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +60,19 @@ def small_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Calla
         return compose_train(*SMALL_RUN, f"output_dir={tmp_path / name}", *overrides)
 
     return composed
+
+
+@pytest.fixture
+def wandb_records() -> Callable[[Path], list[dict[str, Any]]]:
+    """Reads the offline W&B run of a run folder with W&B's own command."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        (run,) = folder.glob("wandb/offline-run-*")
+        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(run)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in printed.stdout.splitlines() if line.startswith("{")]
+
+    return read
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -137,13 +138,20 @@ def test_an_output_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> 
     assert "hydra.run.dir=" in line
 
 
-def test_a_sweep_trains_each_job_in_its_folder(tmp_path: Path) -> None:
-    finished = run_train("-m", *SMOKE, "model.ema.decay=0.5,0.9", "trainer.max_steps=2", folder=tmp_path)
+def test_a_sweep_trains_each_job_in_its_folder_and_groups_them_in_wandb(
+    tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    finished = run_train(
+        "-m", *SMOKE, "logger=wandb", "model.ema.decay=0.5,0.9", "trainer.max_steps=2", folder=tmp_path
+    )
     assert finished.returncode == 0, finished.stderr
     (sweep,) = (tmp_path / "multirun").iterdir()
     for job, decay in (("0", 0.5), ("1", 0.9)):
         saved = torch.load(sweep / job / "checkpoints" / "last.ckpt", weights_only=True)
         assert saved["hyper_parameters"]["model"]["ema"]["decay"] == decay
+        (run,) = [record["run"] for record in wandb_records(sweep / job) if record.get("type") == "run"]
+        assert run["run_group"] == sweep.name
+        assert f"model.ema.decay={decay}" in run["display_name"]
 
 
 def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ class Counting(LightningModule):
     ],
     ids=str,
 )
-def test_a_run_ends_with_one_validation_however_short(options: dict[str, int], validated_at: list[int]) -> None:
+def test_a_run_ends_with_one_validation_however_short(
+    options: dict[str, int], validated_at: list[int]
+) -> None:
     module = Counting()
     trainer = Trainer(
         **options,  # type: ignore[arg-type]
