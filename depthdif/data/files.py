@@ -57,10 +57,14 @@ def select_variable(
         found = [name for name, array in holds.items() if array.attrs.get("standard_name") == wanted]
     if len(found) == 1:
         return found[0]
-    given = f"{option} was not given" if wanted is None else f"{option}={wanted} was given"
-    problem = f"several fit ({', '.join(found)})" if found else "no variable fits"
+    if wanted is None:
+        problem = f"{option} was not given and {'several variables have' if found else 'no variable has'} a depth axis"
+    else:
+        problem = (
+            f"{option}={wanted} was given and {'several variables have' if found else 'none has'} that name"
+        )
     listing = ", ".join(f"{name} {_shape(array)}" for name, array in holds.items()) or "no variable"
-    raise ValueError(f"{given} and {problem}; the data hold {listing}: type {option}=NAME")
+    raise ValueError(f"{problem}; the data hold {listing}: choose one of these for {option}")
 
 
 def join_in_time(

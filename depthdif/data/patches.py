@@ -20,10 +20,16 @@ class Selection:
     cells: np.ndarray
 
     def complement(self) -> Selection:
-        """What the region leaves: the other cells at all times, or all cells at the other times."""
+        """What the region leaves: the other cells at all times, or all cells at the other times.
+
+        Raises:
+            ValueError: the region limits both, so that what it leaves is no such product.
+        """
         if self.times.all():
             return Selection(self.times, ~self.cells)
-        return Selection(~self.times, self.cells)
+        if self.cells.all():
+            return Selection(~self.times, self.cells)
+        raise ValueError("data.validation limits times and cells; expected data.training to be given then")
 
     def overlaps(self, other: Selection) -> bool:
         """Whether any cell at any time lies in both."""

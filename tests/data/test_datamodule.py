@@ -20,6 +20,9 @@ from depthdif.data.patches import Box, TimeRange
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.synthetic import synthetic_field
 
+# Lightning's advice on a resumed run whose ModelCheckpoint was left out, which is what these tests want.
+pytestmark = pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint.*")
+
 FIELD = synthetic_field(times=3, depths=4, height=20, width=40)
 VALIDATION = Box(longitude=(-120, 0))
 

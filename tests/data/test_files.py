@@ -140,7 +140,7 @@ def test_coordinates_given_by_name_are_taken(make_dataset: MakeDataset, write: C
     dataset = make_dataset().rename(depth="k")
     dataset["k"].attrs.clear()
     path = write(dataset)
-    with pytest.raises(ValueError, match="no variable fits"):
+    with pytest.raises(ValueError, match="no variable has a depth axis"):
         open_field(path)
     assert open_field(path, coordinates={"depth": "k"}).target.sizes["depth"] == 4
 
@@ -228,7 +228,7 @@ def test_missing_variable_lists_what_the_file_holds(
 def test_missing_surface_variable_names_its_option(
     make_dataset: MakeDataset, write: Callable[..., str]
 ) -> None:
-    with pytest.raises(ValueError, match=r"data\.surface=zos was given and no variable fits") as error:
+    with pytest.raises(ValueError, match=r"data\.surface=zos was given and none has that name") as error:
         open_field(write(make_dataset()), surface=["zos"])
     one_line(error.value)
 
@@ -236,9 +236,11 @@ def test_missing_surface_variable_names_its_option(
 def test_several_candidates_ask_for_a_name(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
     dataset = make_dataset()
     dataset["salinity"] = dataset["temperature"] + 1
-    with pytest.raises(ValueError, match=r"several fit \(temperature, salinity\)") as error:
+    with pytest.raises(
+        ValueError, match=r"data\.variable was not given and several variables have a depth axis"
+    ) as error:
         open_field(write(dataset))
-    assert "type data.variable=NAME" in one_line(error.value)
+    assert "choose one of these for data.variable" in one_line(error.value)
 
 
 def test_curvilinear_coordinates_are_refused(make_dataset: MakeDataset, write: Callable[..., str]) -> None:

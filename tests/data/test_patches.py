@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from depthdif.data.patches import (
     Box,
     Patch,
     PatchSet,
+    Selection,
     TimeRange,
     as_patch_size,
     check_separate,
@@ -89,6 +91,18 @@ def test_complement_of_a_time_range_holds_the_other_times() -> None:
     assert not selection.overlaps(rest)
     assert rest.cells.all()
     np.testing.assert_array_equal(rest.times, [True, False, True])
+
+
+def test_complement_of_a_region_in_space_and_time_must_be_given() -> None:
+    box, times = Box((0, 90)).select(FIELD), TimeRange("2000-02").select(FIELD)
+    with pytest.raises(ValueError, match=r"expected data\.training to be given"):
+        Selection(times.times, box.cells).complement()
+
+
+def test_time_range_reads_other_calendars() -> None:
+    dates = xr.date_range("2001-01-30", periods=3, freq="30D", calendar="360_day", use_cftime=True)
+    field = OceanField(NUMBERED.target.assign_coords(time=dates))
+    np.testing.assert_array_equal(TimeRange("2001-02", "2001-02").select(field).times, [False, True, False])
 
 
 @given(
