@@ -33,10 +33,10 @@ def half_life(decay: float) -> float:
 def suited_decay(planned_steps: float) -> float:
     """Decay whose horizon is a tenth of `planned_steps` updates, to two significant digits of 1 - decay.
 
-    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999. A run of fewer than ten updates gets 0.
+    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999; runs of up to 20 updates get 0.5.
     """
     if not planned_steps > 0:
         raise ValueError(f"suited_decay: expected a positive number of steps, got {planned_steps}")
-    share = min(1.0, 1 / (HORIZON_SHARE_OF_RUN * planned_steps))
-    digits = 1 - math.floor(math.log10(share))
-    return round(1 - round(share, digits), digits)
+    rate = min(0.5, 1 / (HORIZON_SHARE_OF_RUN * planned_steps))
+    digits = 1 - math.floor(math.log10(rate))
+    return round(1 - round(rate, digits), digits)
