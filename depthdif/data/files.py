@@ -81,7 +81,15 @@ def join_in_time(
     Raises:
         ValueError: coordinates missing, ambiguous or two-dimensional, or files that differ in more than time.
     """
-    parts = [_canonical(data[name], dimensions, coordinates) for data in datasets if name in data.data_vars]
+    parts: list[xr.DataArray] = []
+    names: dict[str, str] = {}
+    for dataset in datasets:
+        if name in dataset.data_vars:
+            array = dataset[name]
+            # Looked up once for all files: with thousands of them the look-up is most of the time.
+            if not names or not all(coordinate in array.coords for coordinate in names.values()):
+                names = _names(array, dimensions, coordinates)
+            parts.append(_canonical(array, names))
     parts.sort(key=lambda part: part["time"].values.flat[0])
     first = parts[0]
     for part in parts[1:]:
@@ -160,16 +168,24 @@ def _open(path: str) -> xr.Dataset:
         ) from error
 
 
-def _canonical(
+def _names(
     array: xr.DataArray, dimensions: tuple[str, ...], coordinates: Mapping[str, str]
-) -> xr.DataArray:
+) -> dict[str, str]:
+    """The name in the file of each of our dimensions."""
+    names: dict[str, str] = {}
+    for role in dimensions:
+        name = _find(array, role, coordinates)
+        if name is None:
+            raise ValueError(
+                f"{array.name!r} {_shape(array)} in {_source(array)} has no {role} coordinate; expected "
+                f"{', '.join(dimensions)}: if it has another name, type +data.coordinates.{role}=NAME"
+            )
+        names[role] = name
+    return names
+
+
+def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
     """The variable with our names of dimensions; a scalar time or a single surface level is no obstacle."""
-    names = {role: _find(array, role, coordinates) for role in dimensions}
-    if missing := [role for role, name in names.items() if name is None]:
-        raise ValueError(
-            f"{array.name!r} {_shape(array)} in {_source(array)} has no {missing[0]} coordinate; expected "
-            f"{', '.join(dimensions)}: if it has another name, type +data.coordinates.{missing[0]}=NAME"
-        )
     source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
     array = array.drop_vars([name for name in array.coords if name not in names.values()])
     for role, name in names.items():
@@ -177,15 +193,15 @@ def _canonical(
         array = array.swap_dims({axis: name}) if axis != name else array
         array = array.rename({name: role}) if name != role else array
         chunks = {role if dimension == axis else dimension: size for dimension, size in chunks.items()}
-    extra = [dimension for dimension in array.dims if dimension not in dimensions]
+    extra = [dimension for dimension in array.dims if dimension not in names]
     if too_long := [str(dimension) for dimension in extra if array.sizes[dimension] != 1]:
         raise ValueError(
             f"{array.name!r} in {source or 'the data'} also runs along {', '.join(too_long)}; expected "
-            f"{', '.join(dimensions)} only"
+            f"{', '.join(names)} only"
         )
     array = array.isel(dict.fromkeys(extra, 0), drop=True)
     array.encoding = {"preferred_chunks": chunks, "source": source or "the data"}
-    return _downward(array) if "depth" in dimensions else array
+    return _downward(array) if "depth" in names else array
 
 
 def _find(array: xr.DataArray, role: str, coordinates: Mapping[str, str]) -> str | None:
@@ -217,7 +233,8 @@ def _candidates(array: xr.DataArray, role: str) -> list[str]:
     """Coordinates that CF attributes give a role, or else those with a usual name; dimensions first."""
     coordinate, axis = _CF_NAMES[role]
     declared = array.coords.to_dataset()
-    for dataset in (declared, declared.cf.guess_coord_axis()):
+    for guess in (False, True):
+        dataset = declared.cf.guess_coord_axis() if guess else declared
         # standard_name and units before `axis`: x of a projection has axis X but is no longitude.
         for mapping, key in ((dataset.cf.coordinates, coordinate), (dataset.cf.axes, axis)):
             found = [str(name) for name in mapping.get(key, [])]
