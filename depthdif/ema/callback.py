@@ -130,7 +130,7 @@ class EMACallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the averages of a former run only where they belong to this module, as training left it."""
         self._let_go()
-        if self._tracker is not None and not self._belongs_to(trainer, pl_module, stage):
+        if not self._belongs_to(trainer, pl_module, stage):
             self._tracker = None
         self._trainer = weakref.ref(trainer)
         self._loaded = None
@@ -279,13 +279,12 @@ class EMACallback(Callback):
 
     def _belongs_to(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> bool:
         """Whether the averages of a former run are those of this module, as that run left it."""
-        assert self._tracker is not None and self._trainer is not None
-        if not self._tracker.averages.follows(pl_module):
+        if self._tracker is None or not self._tracker.averages.follows(pl_module):
             return False
         if _fingerprint(pl_module) != self._fingerprint:
             rank_zero_warn("EMA: the weights were changed since the last run; its averages are left out")
             return False
-        return stage != "fit" or self._trainer() is trainer
+        return stage != "fit" or (self._trainer is not None and self._trainer() is trainer)
 
     def _new_tracker(self, trainer: Trainer, pl_module: LightningModule) -> Tracker:
         return Tracker(

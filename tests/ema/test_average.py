@@ -42,7 +42,9 @@ def test_numpy_and_torch_agree_bit_for_bit() -> None:
         weights = rng.normal(size=(4, 3)).astype(np.float32)
         numpy_ema.update({"w": weights})
         torch_ema.update({"w": torch.tensor(weights)})
-        np.testing.assert_allclose(torch_ema.shadow_params["w"].numpy(), numpy_ema.shadow_params["w"], rtol=2e-7)
+        np.testing.assert_allclose(
+            torch_ema.shadow_params["w"].numpy(), numpy_ema.shadow_params["w"], rtol=2e-7
+        )
 
 
 def test_apply_shadow_puts_copies_in_and_restore_puts_the_very_same_objects_back() -> None:

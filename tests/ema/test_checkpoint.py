@@ -42,7 +42,11 @@ def test_averages_are_loaded_where_there_are_any_and_the_log_says_so(
 def test_standard_weights_are_loaded_where_there_is_no_average(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for callbacks in ({}, {"EMA": {"cur_step": 3, "ema_weights": None}}, {"EMACallback": {"decay": 0.9, "updates": 3}}):
+    for callbacks in (
+        {},
+        {"EMA": {"cur_step": 3, "ema_weights": None}},
+        {"EMACallback": {"decay": 0.9, "updates": 3}},
+    ):
         path = write(tmp_path / "a.ckpt", callbacks=callbacks)
         with caplog.at_level(logging.INFO):
             assert load_weights(path).which == "standard"
@@ -102,7 +106,9 @@ def test_tensors_that_an_average_does_not_hold_are_standard(
 
 def test_prefixes_of_compile_and_ddp_are_left_out(tmp_path: Path) -> None:
     for prefix in ("module.", "_orig_mod.", "module._orig_mod."):
-        torch.save({"state_dict": {f"{prefix}{key}": value for key, value in RAW.items()}}, tmp_path / "a.ckpt")
+        torch.save(
+            {"state_dict": {f"{prefix}{key}": value for key, value in RAW.items()}}, tmp_path / "a.ckpt"
+        )
         assert values(load_weights(tmp_path / "a.ckpt").state_dict) == values(RAW)
 
 
@@ -138,7 +144,9 @@ def test_a_foreign_file_gives_one_clear_error(tmp_path: Path, content: bytes) ->
 
 def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path: Path) -> None:
     torch.save({"model": 1, "optimizer": 2}, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match="expected a checkpoint with a state_dict, found the keys model, optimizer"):
+    with pytest.raises(
+        ValueError, match="expected a checkpoint with a state_dict, found the keys model, optimizer"
+    ):
         load_weights(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")
     with pytest.raises(ValueError, match="found a list"):

@@ -43,7 +43,9 @@ def test_the_update_that_the_device_may_skip_equals_the_plain_one(weight: float,
     assert all(torch.equal(one, other) for one, other in zip(untouched, tensors(1, dtype), strict=True))
 
 
-@given(where=st.integers(0, len(SIZES) - 1), value=st.sampled_from([float("nan"), float("inf"), -float("inf")]))
+@given(
+    where=st.integers(0, len(SIZES) - 1), value=st.sampled_from([float("nan"), float("inf"), -float("inf")])
+)
 @settings(deadline=None)
 def test_one_element_that_is_not_finite_is_found_wherever_it_is(where: int, value: float) -> None:
     weights = tensors(3)
