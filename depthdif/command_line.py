@@ -48,7 +48,10 @@ def lines_about(error: Exception) -> list[str]:
     """What to print of an error; nothing when it is a mistake of ours."""
     if isinstance(error, InstantiationException):
         cause = error.__cause__
-        return [f"error: {in_one_line(cause)}"] if isinstance(cause, ValueError | OSError | TypeError) else []
+        # Lightning's own refusal is known by name: to import it here would cost seconds.
+        refused = type(cause).__name__ == "MisconfigurationException"
+        mendable = refused or isinstance(cause, ValueError | OSError | TypeError)
+        return [f"error: {in_one_line(cause)}"] if cause and mendable else []
     if isinstance(error, HydraException):
         causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return [str(error), *causes, *suggestions(sys.argv[1:])]

@@ -24,7 +24,7 @@ from depthdif.wandb_logger import sync_command
 SCORES = (("mse", "{}²", 4), ("psnr", "dB", 2), ("ssim", "", 4))
 DISTANCES = {
     "ema/decay": "decay of the last update",
-    "ema/weight_relative_rms_delta": "RMS distance / RMS of the standard weights",
+    "ema/weight_relative_rms_delta": "RMS distance / RMS of weights",
     "ema/weight_rms_delta": "RMS distance",
     "ema/weight_mean_abs_delta": "mean absolute distance",
     "ema/weight_max_abs_delta": "largest distance",
