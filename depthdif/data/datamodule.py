@@ -24,7 +24,7 @@ from depthdif.data.dataset import (
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import Standardization, measure
-from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate
+from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
 from depthdif.data.profiles import ProfileSampler
 
 
@@ -145,13 +145,25 @@ class OceanDataModule(LightningDataModule):
         return self._surface_standardization
 
     def setup(self, stage: str | None = None) -> None:
-        """Measure the statistics of the training region, unless a checkpoint gave them."""
-        if self._standardization is not None:
-            return
-        self._standardization = measure(self.field.target, self._region, self._statistics_times)
-        self._surface_standardization = Standardization.join(
-            [measure(array, self._region, self._statistics_times) for array in self.field.surface]
-        )
+        """Measure the statistics of the training region, unless a checkpoint gave them.
+
+        Raises:
+            ValueError: a depth or surface variable never defined there, values that look like an undeclared
+                fill value, or a validation patch that is missing at its time.
+        """
+        if self._standardization is None:
+            self._standardization = measure(self.field.target, self._region, self._statistics_times)
+            self._surface_standardization = Standardization.join(
+                [measure(array, self._region, self._statistics_times) for array in self.field.surface]
+            )
+        for patch in self._validation_patches:
+            target, _ = read_patch(self.field, patch, self.patch_size)
+            if not np.isfinite(target).any():
+                raise ValueError(
+                    f"{self.field.variable!r} is missing in a validation patch at "
+                    f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
+                    "data.validation or data.seed"
+                )
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, starting at the batch where the trainer stands."""
@@ -234,8 +246,7 @@ class OceanDataModule(LightningDataModule):
             "num_workers": self._num_workers,
             "collate_fn": collate,
             "pin_memory": torch.cuda.is_available(),
-            # Its own generator: a loader draws a number at every start, which must not move the noise of the
-            # model.
+            # Its own: a loader draws a number at every start, which must not move the noise of the model.
             "generator": torch.Generator().manual_seed(self._seed),
             **workers,
         }

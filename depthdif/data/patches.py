@@ -162,8 +162,7 @@ class PatchSet:
                 "leaves)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
-        # At least one column of ocean even where the fraction asked for is 0: there is nothing to learn on
-        # land.
+        # At least one column of ocean even where the fraction asked for is 0: land teaches nothing.
         needed = max(1.0, min_ocean_fraction * height * width)
         allowed = inside & (window_sums(ocean, patch_size, field.wraps) >= needed)
         if not allowed.any():

@@ -343,6 +343,14 @@ def test_validation_on_land_is_refused_before_training() -> None:
         module(field=field, validation=Box((60, 80), (35, 50)))
 
 
+def test_validation_time_without_data_is_refused_before_training() -> None:
+    target = FIELD.target.copy()
+    target[2] = np.nan
+    with pytest.raises(ValueError, match="missing in a validation patch at 2000-03-16") as error:
+        module(field=OceanField(target, FIELD.surface)).setup()
+    assert "\n" not in str(error.value)
+
+
 def test_epoch_smaller_than_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.patches_per_epoch=3 is less than one batch of 4"):
         ready(batch_size=4, patches_per_epoch=3).train_dataloader()
