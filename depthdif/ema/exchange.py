@@ -93,34 +93,22 @@ class Exchange:
     def _put_in(self, name: Any) -> None:
         moved = [i for i in range(len(self._slots)) if i not in self._written]
         objects = [self._slots[i].tensor() for i in moved]
-        shadows = self._shadows[name]
-        given = [
-            self._given(self._slots[i], shadows[i], into) for i, into in zip(moved, objects, strict=True)
-        ]
+        shadows = [self._shadows[name][i] for i in moved]
+        copies = [not self._slots[i].is_parameter for i in moved]
+        given = [_given(*each) for each in zip(shadows, objects, copies, strict=True)]
         raw = [local(into).clone() if is_sharded(into) else into.data for into in objects]
         self._stash = _Stash(name, moved, objects, raw, given)
         self.held = name
         for into, average in zip(objects, given, strict=True):
-            if is_sharded(into):
-                local(into).copy_(local(average))
-            else:
-                into.data = average
-
-    def _given(self, slot: Slot, shadow: Tensor, into: Tensor) -> Tensor:
-        if is_sharded(into):
-            return shadow
-        return shadow.to(into.device, into.dtype, copy=not slot.is_parameter)
+            _set(into, average)
 
     def _take_out(self, stash: _Stash) -> None:
         self.held = None
         written = self._written_by_module(stash)
         for index, from_, raw in zip(stash.moved, stash.objects, stash.raw, strict=True):
-            if is_sharded(from_):
-                local(from_).copy_(raw)
-                continue
             if index in written:
                 raw.copy_(from_)
-            from_.data = raw
+            _set(from_, raw)
         self._written |= written
         self._stash = None
 
@@ -143,3 +131,17 @@ class Exchange:
             changed = torch.stack([answer.to(device, non_blocking=True) for answer in answers]).tolist()
             written |= {index for index, has_changed in zip(compared, changed, strict=True) if has_changed}
         return written
+
+
+def _given(shadow: Tensor, into: Tensor, as_copy: bool) -> Tensor:
+    """What a tensor of the module is given: the shadow itself wherever it can be."""
+    if not as_copy and shadow.dtype == into.dtype and shadow.device == into.device:
+        return shadow
+    return shadow if is_sharded(into) else shadow.to(into.device, into.dtype, copy=as_copy)
+
+
+def _set(tensor: Tensor, data: Tensor) -> None:
+    if is_sharded(tensor):
+        local(tensor).copy_(local(data))
+    else:
+        tensor.data = data

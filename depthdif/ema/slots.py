@@ -66,7 +66,8 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether the tensor is a DTensor: each process holds a shard of it."""
-    return hasattr(tensor, "device_mesh") and hasattr(tensor, "placements")
+    kind = type(tensor)
+    return kind is not Tensor and kind is not nn.Parameter and hasattr(tensor, "placements")
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The update of many tensors at the speed of memory: one `lerp` pass, after one read that guards against
 NaN and Inf.
 
-On the CPU the guard is a Python decision. On an accelerator the decision stays on the device: the fused SGD
+On the CPU the guard is a Python decision. On an accelerator it stays on the device: the fused SGD
 kernel of PyTorch with weight decay 1 and `maximize` is exactly `shadow + (1 - decay) * (current - shadow)`,
 and it skips itself where `found_inf` is set, so that no step waits for the device.
 """
@@ -13,38 +13,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+# Several averages are updated block by block, so that the weights are read from memory once: 4 MB of float32.
+BLOCK = 1_048_576
+
 # Smaller tensors are read together: one call each would cost more than the reading.
 SMALL = 16_384
 
 
-def lerp_(
-    averages: Sequence[list[Tensor]],
-    current: list[Tensor],
-    weights: Sequence[float],
-    skip: Tensor | None = None,
-) -> None:
-    """Move tensors of several averages by a weight of their way to the current values, in place.
+def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor | None = None) -> None:
+    """Move tensors by `weight` of their way to the current values, in place: `torch.lerp`, bit for bit on the CPU.
 
     Args:
-        averages: one list of tensors for each average, float32 or float64.
-        current: tensors of the same shapes, all of one dtype and on one device, like those of the averages.
-        weights: 1 - decay for each average, from 0 to 1.
-        skip: float tensor of shape (1,) on the device; 1 leaves all as they are. Needs weights below 0.5.
+        average: float32 or float64 tensors.
+        current: tensors of the same shapes; all of one dtype and on one device, like the averages.
+        weight: 1 - decay, from 0 to 1.
+        skip: float tensor of shape (1,) on the device; 1 leaves all as they are. For weights below 0.5 on CPU or CUDA.
     """
-    if skip is not None:
-        for average, weight in zip(averages, weights, strict=True):
-            _fused_lerp_(average, current, weight, skip)
-    elif len(averages) == 1:
-        torch._foreach_lerp_(averages[0], current, weights[0])
-    else:
-        # Tensor by tensor, so that the current value is read from memory once for all averages.
-        into = [tensor for tensors in zip(*averages, strict=True) for tensor in tensors]
-        towards = [tensor for tensor in current for _ in averages]
-        torch._foreach_lerp_(into, towards, list(weights) * len(current))
-
-
-def _fused_lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor) -> None:
-    # gradient := -current + 1 * average, average := average - weight * gradient
+    if weight >= 0.5 or average[0].device.type not in ("cpu", "cuda"):
+        # lerp starts from the other end here, which keeps it exact where the weight is 1.
+        torch._foreach_lerp_(average, current, weight)
+        return
+    # gradient := -current + 1 * average, average := average - weight * gradient; faster than _foreach_lerp_ too.
     torch._fused_sgd_(
         average, current, [], weight_decay=1.0, momentum=0.0, lr=weight, dampening=0.0, nesterov=False,
         maximize=True, is_first_step=True, grad_scale=None, found_inf=skip,
@@ -95,3 +84,16 @@ def by_device_and_dtype(tensors: Sequence[Tensor]) -> list[list[int]]:
     for index, tensor in enumerate(tensors):
         groups.setdefault((tensor.device, tensor.dtype), []).append(index)
     return list(groups.values())
+
+
+def in_blocks(group: list[int], tensors: Sequence[Tensor], elements: int) -> list[list[int]]:
+    """A group cut into blocks of about so many elements, or of one tensor where that has more."""
+    blocks: list[list[int]] = []
+    room = 0
+    for index in group:
+        if not blocks or tensors[index].numel() > room:
+            blocks.append([])
+            room = elements
+        blocks[-1].append(index)
+        room -= tensors[index].numel()
+    return blocks

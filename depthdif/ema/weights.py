@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from depthdif.ema.distance import Distance, distance
 from depthdif.ema.exchange import Exchange
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
-from depthdif.ema.update import by_device_and_dtype, lerp_, not_finite
+from depthdif.ema.update import BLOCK, by_device_and_dtype, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 
@@ -101,8 +101,8 @@ class ModuleAverages:
     def update(self, effective: Mapping[float, float] | None = None) -> None:
         """Move every average towards the current weights, after an optimizer step.
 
-        Skipped, and counted in `skipped_updates`, where a weight is not finite. On an accelerator the device
-        decides that, so that no step waits for it.
+        Skipped, and counted in `skipped_updates`, where a weight is not finite. On CUDA the device decides
+        that, so that no step waits for it.
 
         Args:
             effective: decay to use now, by decay of the average, while it warms up; otherwise its own.
@@ -111,7 +111,7 @@ class ModuleAverages:
         with torch.inference_mode(False), torch.no_grad():
             current = self._current()
             skip = self._not_finite(current) if self.guard and current else None
-            if skip is not None and (skip.device.type == "cpu" or max(rates) >= 0.5):
+            if skip is not None and (skip.device.type != "cuda" or max(rates) >= 0.5):
                 if bool(skip):
                     self._skipped += 1
                     return
@@ -119,10 +119,11 @@ class ModuleAverages:
             if skip is not None:
                 before = self._skipped_on_device
                 self._skipped_on_device = skip.clone() if before is None else before.add_(skip)
-            for group in self._groups:
-                averages = [_select(self._work[decay], group) for decay in self.decays]
-                of_group = None if skip is None else skip.to(averages[0][0].device, non_blocking=True)
-                lerp_(averages, _select(current, group), rates, of_group)
+            for block in self._blocks:
+                weights = _select(current, block)
+                skip_here = None if skip is None else skip.to(weights[0].device, non_blocking=True)
+                for decay, rate in zip(self.decays, rates, strict=True):
+                    lerp_(_select(self._work[decay], block), weights, rate, skip_here)
             self._copy_the_others()
 
     def state(self, decay: float) -> dict[str, Tensor]:
@@ -212,7 +213,11 @@ class ModuleAverages:
         self._work = {
             decay: [_workable(t, t.dtype) for t in shadows] for decay, shadows in self._shadows.items()
         }
-        self._groups = by_device_and_dtype(self._work[self.decays[0]])
+        work = self._work[self.decays[0]]
+        self._groups = by_device_and_dtype(work)
+        self._blocks = self._groups
+        if len(self.decays) > 1:
+            self._blocks = [block for group in self._groups for block in in_blocks(group, work, BLOCK)]
         pairs = zip((slot.tensor() for slot in self._averaged), first, strict=True)
         self._is_plain = all(
             t.dtype == s.dtype and not t.is_complex() and not is_sharded(t) for t, s in pairs

@@ -162,7 +162,7 @@ def test_a_decay_too_long_for_the_run_is_said_once_with_one_that_suits() -> None
 
 
 def test_weights_of_an_unknown_variant_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of standard, ema, got 'ema_0.5'"):
+    with pytest.raises(ValueError, match=r"expected one of standard, ema, got 'ema_0\.5'"):
         EMACallback().weights("ema_0.5")
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depthdif.ema.update import SMALL, lerp_, not_finite
+from depthdif.ema.update import SMALL, in_blocks, lerp_, not_finite
 
 SIZES = [(3,), (5, 7), (SMALL + 1,), (1,), (0,), (2, SMALL)]
 
@@ -17,30 +17,32 @@ def tensors(seed: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]
     return [torch.randn(size, generator=generator, dtype=dtype) for size in SIZES]
 
 
-@given(weight=st.floats(0, 1), number=st.integers(1, 3))
-@settings(max_examples=20, deadline=None)
-def test_any_number_of_averages_moves_as_torch_lerp_does(weight: float, number: int) -> None:
-    averages = [tensors(10 + i) for i in range(number)]
-    weights = [weight / (i + 1) for i in range(number)]
-    expected = [
-        [torch.lerp(a, c, w) for a, c in zip(average, tensors(0), strict=True)]
-        for average, w in zip(averages, weights, strict=True)
-    ]
-    lerp_(averages, tensors(0), weights)
-    for average, wanted in zip(averages, expected, strict=True):
-        assert all(torch.equal(one, other) for one, other in zip(average, wanted, strict=True))
+@given(weight=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_the_update_is_torch_lerp_bit_for_bit(weight: float) -> None:
+    average = tensors(1)
+    lerp_(average, tensors(0), weight)
+    expected = [torch.lerp(a, c, weight) for a, c in zip(tensors(1), tensors(0), strict=True)]
+    assert all(torch.equal(one, other) for one, other in zip(average, expected, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("weight", [1e-4, 0.01, 0.4])
-def test_the_update_that_the_device_may_skip_equals_the_plain_one(weight: float, dtype: torch.dtype) -> None:
-    plain, decided = tensors(1, dtype), tensors(1, dtype)
-    lerp_([plain], tensors(2, dtype), [weight])
-    lerp_([decided], tensors(2, dtype), [weight], skip=torch.zeros(1))
-    assert all(torch.allclose(one, other, rtol=1e-7) for one, other in zip(plain, decided, strict=True))
-    untouched = tensors(1, dtype)
-    lerp_([untouched], tensors(2, dtype), [weight], skip=torch.ones(1))
-    assert all(torch.equal(one, other) for one, other in zip(untouched, tensors(1, dtype), strict=True))
+def test_the_device_may_decide_to_skip_an_update(weight: float, dtype: torch.dtype) -> None:
+    plain, decided, skipped = tensors(1, dtype), tensors(1, dtype), tensors(1, dtype)
+    lerp_(plain, tensors(2, dtype), weight)
+    lerp_(decided, tensors(2, dtype), weight, skip=torch.zeros(1))
+    lerp_(skipped, tensors(2, dtype), weight, skip=torch.ones(1))
+    assert all(torch.equal(one, other) for one, other in zip(plain, decided, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(skipped, tensors(1, dtype), strict=True))
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=12))
+def test_blocks_hold_every_tensor_once_and_no_more_elements_than_asked(sizes: list[int]) -> None:
+    group = list(range(len(sizes)))
+    blocks = in_blocks(group, [torch.zeros(size) for size in sizes], 6)
+    assert [index for block in blocks for index in block] == group
+    assert all(len(block) == 1 or sum(sizes[i] for i in block) <= 6 for block in blocks)
 
 
 @given(
