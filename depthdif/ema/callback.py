@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -15,10 +14,12 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from depthdif.ema.arguments import check_arguments
+from depthdif.ema.capture import captured
 from depthdif.ema.checkpoint import canonical, find_averages
-from depthdif.ema.decay import horizon, suited_decay
+from depthdif.ema.decay import too_long_for
+from depthdif.ema.slots import count_writes
 from depthdif.ema.tracker import Tracker
-from depthdif.ema.weights import captured
 
 
 class EMACallback(Callback):
@@ -53,23 +54,15 @@ class EMACallback(Callback):
         warmup: bool = False,
         extra_decays: Sequence[float] = (),
     ) -> None:
-        _expect(_is_decay(decay), "decay", decay, "a number with 0 <= decay < 1", "0.999")
-        every = apply_every_n_steps
-        _expect(_is_count(every, 1), "apply_every_n_steps", every, "an integer >= 1", "1")
-        _expect(_is_count(start_step, 0), "start_step", start_step, "an integer >= 0", "0")
-        flags = {
-            "save_ema_weights_in_callback_state": save_ema_weights_in_callback_state,
-            "evaluate_ema_weights_instead": evaluate_ema_weights_instead,
-            "warmup": warmup,
-        }
-        for name, flag in flags.items():
-            _expect(isinstance(flag, bool), name, flag, "true or false", "true")
-        is_list = isinstance(extra_decays, Sequence) and not isinstance(extra_decays, str)
-        valid = (
-            is_list and all(map(_is_decay, extra_decays)) and len({decay, *extra_decays}) > len(extra_decays)
+        check_arguments(
+            decay=decay,
+            apply_every_n_steps=apply_every_n_steps,
+            start_step=start_step,
+            save_ema_weights_in_callback_state=save_ema_weights_in_callback_state,
+            evaluate_ema_weights_instead=evaluate_ema_weights_instead,
+            warmup=warmup,
+            extra_decays=extra_decays,
         )
-        expected = "decays with 0 <= decay < 1, all different and not model.ema.decay itself"
-        _expect(valid, "extra_decays", extra_decays, expected, "[0.99,0.999]")
         self.decay = float(decay)
         self.apply_every_n_steps = apply_every_n_steps
         self.start_step = start_step
@@ -82,8 +75,9 @@ class EMACallback(Callback):
         self._loaded: dict[str, Any] | None = None
         self._is_attached = False
         self._has_stepped = False
+        self._skips_before = 0
         self._has_warned_of_skips = False
-        self._fingerprint: list[int] = []
+        self._writes: list[int] = []
         self._trainer: weakref.ref[Trainer] | None = None
         self._evaluation = ExitStack()
         self._optimizer_hooks: list[Any] = []
@@ -147,8 +141,11 @@ class EMACallback(Callback):
         self._attach(trainer, pl_module)
         if self._tracker is None:
             self._tracker = self._new_tracker(trainer, pl_module)
+        self._skips_before = self.skipped_updates
         self._watch(trainer)
-        self._advise(trainer)
+        planned = (trainer.estimated_stepping_batches - self.start_step) / self.apply_every_n_steps
+        if not self.warmup and (remark := too_long_for(self.decay, planned)):
+            rank_zero_warn(f"EMA: {remark}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -178,6 +175,8 @@ class EMACallback(Callback):
             for scalar, value in self._tracker.scalars(name).items()
         }
         scalars["ema/skipped_updates"] = float(self.skipped_updates)
+        # A step that the device skipped is known only now, where the device is waited for anyway.
+        self._warn_of_skips(self.skipped_updates)
         # Raw batch statistics differ between the ranks of DDP: those of the first count, as they do in its files.
         scalars = trainer.strategy.broadcast(scalars)
         for key, value in scalars.items():
@@ -206,12 +205,12 @@ class EMACallback(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Whatever happened, the module gets its raw weights back."""
         self._let_go()
-        self._fingerprint = _fingerprint(pl_module)
+        self._writes = count_writes(pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the module with its raw weights and remember how it was left."""
         self._let_go()
-        self._fingerprint = _fingerprint(pl_module)
+        self._writes = count_writes(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs, in plain types: nothing in it changes afterwards."""
@@ -270,7 +269,11 @@ class EMACallback(Callback):
             return
         self._has_stepped = False
         self._tracker.step()
-        if self._tracker.averages.has_seen_skip and not self._has_warned_of_skips:
+        self._warn_of_skips(self._tracker.averages.known_skips)
+
+    def _warn_of_skips(self, skips: int) -> None:
+        assert self._tracker is not None
+        if skips > self._skips_before and not self._has_warned_of_skips:
             self._has_warned_of_skips = True
             rank_zero_warn(
                 f"EMA: weights are NaN or infinite at optimizer step {self._tracker.steps}; "
@@ -281,7 +284,7 @@ class EMACallback(Callback):
         """Whether the averages of a former run are those of this module, as that run left it."""
         if self._tracker is None or not self._tracker.averages.follows(pl_module):
             return False
-        if _fingerprint(pl_module) != self._fingerprint:
+        if count_writes(pl_module) != self._writes:
             rank_zero_warn("EMA: the weights were changed since the last run; its averages are left out")
             return False
         return stage != "fit" or (self._trainer is not None and self._trainer() is trainer)
@@ -332,34 +335,3 @@ class EMACallback(Callback):
         for hook in self._optimizer_hooks:
             hook.remove()
         self._optimizer_hooks = []
-
-    def _advise(self, trainer: Trainer) -> None:
-        planned = float(trainer.estimated_stepping_batches) - self.start_step
-        reach = horizon(self.decay) * self.apply_every_n_steps
-        if not self.warmup and 0 < planned < reach and math.isfinite(planned):
-            suited = suited_decay(planned / self.apply_every_n_steps)
-            rank_zero_warn(
-                f"EMA: decay {self.decay} averages over {reach:.0f} optimizer steps, more than the "
-                f"{planned:.0f} planned, so that initial weights stay in it; "
-                f"type model.ema.decay={suited} or model.ema.warmup=true"
-            )
-
-
-def _fingerprint(module: torch.nn.Module) -> list[int]:
-    """Changes whenever anybody writes into a weight: PyTorch counts the writes of each tensor."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return [-1 if tensor.is_inference() else tensor._version for tensor in tensors]
-
-
-def _is_decay(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _expect(holds: bool, field: str, given: Any, expected: str, example: str) -> None:
-    if not holds:
-        hint = f"type model.ema.{field}={example}"
-        raise ValueError(f"EMACallback: {field}: expected {expected}, got {given!r}; {hint}")

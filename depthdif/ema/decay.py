@@ -40,3 +40,14 @@ def suited_decay(planned_steps: float) -> float:
     rate = min(0.5, 1 / (HORIZON_SHARE_OF_RUN * planned_steps))
     digits = 1 - math.floor(math.log10(rate))
     return round(1 - round(rate, digits), digits)
+
+
+def too_long_for(decay: float, planned_updates: float) -> str:
+    """What to say of a decay whose horizon is longer than the run: one line with what to type, or ""."""
+    reach = horizon(decay)
+    if not 0 < planned_updates < reach:
+        return ""
+    return (
+        f"decay {decay} averages over {reach:.0f} updates, more than the {planned_updates:.0f} planned, so that "
+        f"initial weights stay in it; type model.ema.decay={suited_decay(planned_updates)} or model.ema.warmup=true"
+    )

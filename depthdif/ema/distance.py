@@ -93,11 +93,12 @@ def distance(raw: Sequence[Tensor], average: Sequence[Tensor]) -> Distance:
 def _block_sums(weights: Tensor, shadow: Tensor) -> list[Tensor]:
     """Scalars, four a block of elements: sum |delta|, sum delta^2, sum raw^2, max |delta|."""
     size = BLOCK_CPU if shadow.device.type == "cpu" else BLOCK_DEVICE
+    scratch = torch.empty(min(size, shadow.numel()), dtype=shadow.dtype, device=shadow.device)
     sums: list[Tensor] = []
     for first in range(0, shadow.numel(), size):
         average = shadow[first : first + size]
         raw = weights[first : first + size].to(average.device, average.dtype)
-        delta = torch.sub(average, raw)
+        delta = torch.sub(average, raw, out=scratch[: average.numel()])
         square_sum = torch.dot(delta, delta)
         delta.abs_()
         sums += (delta.sum(), square_sum, torch.dot(raw, raw), delta.amax())

@@ -45,6 +45,7 @@ class Exchange:
     def __init__(self, slots: Sequence[Slot], shadows: dict[Any, list[Tensor]]) -> None:
         self._slots = slots
         self._shadows = shadows
+        self._buffers = {i for i, slot in enumerate(slots) if not slot.is_parameter}
         self._stash: _Stash | None = None
         self._depth = 0
         self._written: set[int] = set()
@@ -93,12 +94,11 @@ class Exchange:
     def _put_in(self, name: Any) -> None:
         moved = [i for i in range(len(self._slots)) if i not in self._written]
         objects = [self._slots[i].tensor() for i in moved]
-        shadows = [self._shadows[name][i] for i in moved]
-        copies = [not self._slots[i].is_parameter for i in moved]
-        given = [_given(*each) for each in zip(shadows, objects, copies, strict=True)]
+        shadows = self._shadows[name]
+        given = [_given(shadows[i], into, i in self._buffers) for i, into in zip(moved, objects, strict=True)]
         raw = [local(into).clone() if is_sharded(into) else into.data for into in objects]
-        self._stash = _Stash(name, moved, objects, raw, given)
         self.held = name
+        self._stash = _Stash(name, moved, objects, raw, given)
         for into, average in zip(objects, given, strict=True):
             _set(into, average)
 
@@ -115,10 +115,12 @@ class Exchange:
     def _written_by_module(self, stash: _Stash) -> set[int]:
         """Indices of buffers that are other tensors now, or no longer hold the average that was put there."""
         written, compared, answers = set(), [], []
-        for index, given_to, raw in zip(stash.moved, stash.objects, stash.raw, strict=True):
-            slot = self._slots[index]
+        for place, index in enumerate(stash.moved):
+            if index not in self._buffers:
+                continue
+            slot, given_to = self._slots[index], stash.objects[place]
             # An exchange that was interrupted has not moved every tensor.
-            if slot.is_parameter or is_sharded(given_to) or given_to.data_ptr() == raw.data_ptr():
+            if is_sharded(given_to) or given_to.data_ptr() == stash.raw[place].data_ptr():
                 continue
             if slot.owner.get(slot.name) is not given_to:
                 written.add(index)

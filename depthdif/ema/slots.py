@@ -117,3 +117,9 @@ def is_averaged(slot: Slot) -> bool:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return False
     return slot.is_parameter or bool(torch.isfinite(local(tensor)).all())
+
+
+def count_writes(module: nn.Module) -> list[int]:
+    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return [-1 if tensor.is_inference() else tensor._version for tensor in tensors]

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from depthdif.ema.capture import captured
 from depthdif.ema.decay import warmup_decay
-from depthdif.ema.weights import ModuleAverages, captured
+from depthdif.ema.weights import ModuleAverages
 
 
 class Tracker:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,9 +82,9 @@ class ModuleAverages:
         self._skipped, self._skipped_on_device = number, None
 
     @property
-    def has_seen_skip(self) -> bool:
-        """Whether a skipped update is known without waiting for the device."""
-        return self._skipped > 0
+    def known_skips(self) -> int:
+        """Number of skipped updates that are known without waiting for the device."""
+        return self._skipped
 
     def seed(self) -> bool:
         """Make all averages equal to the current weights, if these are finite; returns whether they were."""
@@ -262,29 +261,6 @@ class ModuleAverages:
         module = self._module()
         if self._is_sharded and module is not None:
             reshard(module)
-
-
-def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
-    """Copies of the tensors of a state dict on the CPU, tied as they were: what is captured never changes.
-
-    Args:
-        state: tensors, and other values that are passed on, by key.
-        whole: put the shards of DTensors together, for which every process must take part; else copy shards.
-    """
-    copies: dict[tuple[Any, ...], Tensor] = {}
-    with torch.inference_mode(False), torch.no_grad():
-        return {key: _captured(value, whole, copies) for key, value in state.items()}
-
-
-def _captured(value: Any, whole: bool, copies: dict[tuple[Any, ...], Tensor]) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    if is_sharded(value):
-        return value.full_tensor().cpu() if whole else value.detach().clone()  # type: ignore[attr-defined]
-    identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
-    if value.numel() == 0 or identity not in copies:
-        copies[identity] = value.detach().to("cpu", copy=True)
-    return copies[identity]
 
 
 def _shadow_of(tensor: Tensor) -> Tensor:

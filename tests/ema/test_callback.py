@@ -146,9 +146,7 @@ def test_the_decay_that_is_logged_is_the_one_in_effect() -> None:
 
 
 def test_a_decay_too_long_for_the_run_is_said_once_with_one_that_suits() -> None:
-    with pytest.warns(
-        UserWarning, match=r"10000 optimizer steps, more than the 20 planned.*model.ema.decay=0.5 or"
-    ):
+    with pytest.warns(UserWarning, match=r"10000 updates, more than the 20 planned.*model.ema.decay=0.5 or"):
         fit(EMACallback(0.9999))
     for ema, options in (
         (EMACallback(0.9), {}),
@@ -158,7 +156,7 @@ def test_a_decay_too_long_for_the_run_is_said_once_with_one_that_suits() -> None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             fit(ema, **options)
-        assert not [warning for warning in caught if "optimizer steps, more than" in str(warning.message)]
+        assert not [warning for warning in caught if "updates, more than" in str(warning.message)]
 
 
 def test_weights_of_an_unknown_variant_are_refused() -> None:
