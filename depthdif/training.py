@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.residual import Residual
 from depthdif.evaluation.reconstruction import ReconstructionCallback
 from depthdif.resume import check_resumed
 
@@ -54,19 +55,23 @@ def train(cfg: DictConfig) -> float:
 
 def build_data(cfg: DictConfig) -> OceanDataModule:
     """Open the field and compute its statistics: what is wrong with the data is said here."""
-    data: OceanDataModule = instantiate(cfg.data)
+    data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=instantiate(cfg.model.first_guess))
     data.setup("fit")
     return data
 
 
 def build_module(cfg: DictConfig, data: OceanDataModule) -> DiffusionModule:
-    """The model for the depths and surface fields of `data`; EMA belongs to the trainer."""
-    without_ema = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key != "ema"])
-    without_ema._set_parent(cfg)
-    denoiser = instantiate(cfg.model.denoiser)(
-        depths=len(data.depths), surface_channels=data.surface_channels
+    """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
+    of_module = OmegaConf.masked_copy(
+        cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")]
     )
-    module: DiffusionModule = instantiate(without_ema, denoiser=denoiser)
+    of_module._set_parent(cfg)
+    denoiser = instantiate(cfg.model.denoiser)(
+        depths=len(data.depths),
+        surface_channels=data.surface_channels,
+        first_guess=data.residual_std is not None,
+    )
+    module: DiffusionModule = instantiate(of_module, denoiser=denoiser, residual=Residual(data.residual_std))
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
     return module

@@ -29,6 +29,7 @@ SMALL_RUN = (
     "data.batch_size=4",
     "data.validation_patches=4",
     "model/denoiser=unet_tiny",
+    "model/first_guess=none",
     "model.sampler.steps=2",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",

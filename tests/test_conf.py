@@ -38,7 +38,7 @@ def ocean_file(tmp_path: Path) -> Path:
 
 
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
-    tested = {"data", "data/validation", "model", "model/denoiser", "model/noise_schedule", "model/sampler", "model/ema",
+    tested = {"data", "data/validation", "model", "model/denoiser", "model/noise_schedule", "model/first_guess", "model/sampler", "model/ema",
               "trainer", "callbacks", "logger", "experiment", "hydra/help", "hydra/job_logging", "."}  # fmt: skip
     assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} <= tested
 
@@ -63,6 +63,12 @@ def test_every_way_to_hold_out_a_region_builds(
     compose_train: Compose, name: str, overrides: list[str]
 ) -> None:
     assert isinstance(instantiate(compose_train(f"data/validation={name}", *overrides).data), OceanDataModule)
+
+
+@pytest.mark.parametrize("name", options("model/first_guess"))
+def test_every_first_guess_config_builds(compose_train: Compose, name: str) -> None:
+    first_guess = instantiate(compose_train(f"model/first_guess={name}").model.first_guess)
+    assert (first_guess is None) == (name == "none")
 
 
 @pytest.mark.parametrize("name", options("model/denoiser"))

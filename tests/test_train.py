@@ -122,6 +122,18 @@ def test_val_follows_the_weights_that_validation_is_configured_to_use(
         assert row["val_standard/recon_mse_full_recon"] != row["val_ema/recon_mse_full_recon"]
 
 
+@pytest.mark.parametrize("first_guess", ["idw", "oi"])
+def test_with_a_first_guess_the_residual_is_diffused_and_the_table_says_what_to_beat(
+    small_run: SmallRun, tmp_path: Path, first_guess: str
+) -> None:
+    value = train(small_run("trainer.max_steps=2", "logger=csv", f"model/first_guess={first_guess}", *EMA))
+    without = train(small_run("trainer.max_steps=2", "logger=csv", name="without"))
+    assert value < 0.2 * without  # A model that has learnt nothing yet gives the first guess back.
+    assert "first guess" in (tmp_path / "run" / "closing_table.txt").read_text()
+    residual_std = checkpoint(tmp_path / "run")["OceanDataModule"]["residual_std"]
+    assert all(0 < std < 1 for std in residual_std)
+
+
 def test_training_is_bit_for_bit_the_same_with_ema_on_and_off(small_run: SmallRun, tmp_path: Path) -> None:
     schedule = (
         "trainer.max_steps=6",
@@ -136,15 +148,20 @@ def test_training_is_bit_for_bit_the_same_with_ema_on_and_off(small_run: SmallRu
     assert_equal_states(on["optimizer_states"], off["optimizer_states"])
 
 
-@pytest.mark.parametrize("stopped_at", [3, 16], ids=["within_an_epoch", "at_the_end_of_an_epoch"])
+@pytest.mark.parametrize(
+    ("stopped_at", "first_guess"),
+    [(3, "none"), (16, "none"), (3, "oi")],
+    ids=["within_an_epoch", "at_the_end_of_an_epoch", "with_a_first_guess"],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    small_run: SmallRun, tmp_path: Path, stopped_at: int
+    small_run: SmallRun, tmp_path: Path, stopped_at: int, first_guess: str
 ) -> None:
     # 16 batches make an epoch of the synthetic data.
     common = (
         "trainer.max_steps=20",
         "trainer.val_check_interval=9",
         "model.denoiser.dropout=0.1",
+        f"model/first_guess={first_guess}",
         "logger=csv",
         *EMA,
     )

@@ -23,9 +23,13 @@ from depthdif.data.dataset import (
     collate,
 )
 from depthdif.data.field import OceanField, open_field
-from depthdif.data.normalization import Standardization, measure
+from depthdif.data.first_guess import FirstGuess
+from depthdif.data.normalization import Standardization, measure, residual_deviation
 from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
 from depthdif.data.profiles import ProfileSampler
+
+# Training draws that the statistics of the residual are measured on.
+RESIDUAL_DRAWS = 128
 
 
 class OceanDataModule(LightningDataModule):
@@ -35,6 +39,7 @@ class OceanDataModule(LightningDataModule):
         field: target and surface variables.
         validation: region held out (`Box` or `TimeRange`); no training patch touches it.
         training: region to train on; None is all that validation leaves.
+        first_guess: cheap estimate of the dense field, made in the workers; None leaves it out.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
         validation_density: share of the ocean columns observed in validation.
         patch_size: cells of a patch, one number or [rows, columns].
@@ -56,6 +61,7 @@ class OceanDataModule(LightningDataModule):
         field: OceanField,
         validation: Region,
         training: Region | None = None,
+        first_guess: FirstGuess | None = None,
         profiles: ProfileSampler | None = None,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
@@ -87,6 +93,7 @@ class OceanDataModule(LightningDataModule):
         self._statistics_times = statistics_times
         self._num_workers = num_workers
         self._seed = seed
+        self._first_guess = first_guess
         self._profiles = profiles or ProfileSampler()
         self._validation_profiles = ProfileSampler(validation_density, self._profiles.shallow_fraction)
         held_out = validation.select(field)
@@ -100,6 +107,7 @@ class OceanDataModule(LightningDataModule):
         self._validation_patches = possible.spread(validation_patches, layout)
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
+        self._residual_std: list[float] | None = None
 
     @classmethod
     def from_files(
@@ -144,6 +152,11 @@ class OceanDataModule(LightningDataModule):
             raise RuntimeError("the statistics are not known yet; call setup() first")
         return self._surface_standardization
 
+    @property
+    def residual_std(self) -> list[float] | None:
+        """(D,) standard deviation of field minus first guess in training, standardised; None without a first guess."""
+        return self._residual_std
+
     def setup(self, stage: str | None = None) -> None:
         """Measure the statistics of the training region, unless a checkpoint gave them.
 
@@ -156,6 +169,9 @@ class OceanDataModule(LightningDataModule):
             self._surface_standardization = Standardization.join(
                 [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             )
+        if self._first_guess is not None and self._residual_std is None:
+            samples = self._training_samples(length=RESIDUAL_DRAWS)
+            self._residual_std = residual_deviation(samples[draw] for draw in range(RESIDUAL_DRAWS))
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
@@ -176,7 +192,7 @@ class OceanDataModule(LightningDataModule):
                 f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
                 f"{self.batch_size} on each of {ranks} devices; type data.patches_per_epoch={whole} or more"
             )
-        dataset = TrainingPatches(self._training_patches, self._profiles, self._cutter(), length, self._seed)
+        dataset = self._training_samples(length)
         sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
         return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loader_options())
 
@@ -197,6 +213,8 @@ class OceanDataModule(LightningDataModule):
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
+            "first_guess": str(self._first_guess),
+            "residual_std": self.residual_std,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -213,6 +231,11 @@ class OceanDataModule(LightningDataModule):
                     f"the checkpoint was trained on {name} {state_dict[name]}, the data have {value}; "
                     f"type data.{name}={state_dict[name]}".replace("'", "")
                 )
+        if state_dict["first_guess"] != str(self._first_guess):
+            raise ValueError(
+                f"the checkpoint was trained with the first guess {state_dict['first_guess']}, given was "
+                f"{self._first_guess}; type the model/first_guess that it was trained with"
+            )
         theirs = np.array(state_dict["depths"])
         if theirs.shape != self.depths.shape or not np.allclose(theirs, self.depths, rtol=1e-3, atol=0.1):
             raise ValueError(
@@ -222,9 +245,15 @@ class OceanDataModule(LightningDataModule):
             )
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
+        self._residual_std = state_dict["residual_std"]
 
     def _cutter(self) -> PatchCutter:
-        return PatchCutter(self.field, self.patch_size, self.standardization, self.surface_standardization)
+        return PatchCutter(
+            self.field, self.patch_size, self.standardization, self.surface_standardization, self._first_guess
+        )
+
+    def _training_samples(self, length: int) -> TrainingPatches:
+        return TrainingPatches(self._training_patches, self._profiles, self._cutter(), length, self._seed)
 
     def _batches_done(self) -> int:
         # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from depthdif.data.field import OceanField
+from depthdif.data.first_guess import FirstGuess
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
@@ -34,6 +35,7 @@ class PatchCutter:
         patch_size: rows and columns of a patch.
         standardization: of the target, one channel a depth.
         surface_standardization: of the surface variables, one channel each.
+        first_guess: of the dense field, from what is observed; None leaves it out of the samples.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class PatchCutter:
         patch_size: tuple[int, int],
         standardization: Standardization,
         surface_standardization: Standardization,
+        first_guess: FirstGuess | None = None,
     ) -> None:
         self._field = field
         self._patch_size = patch_size
         self._standardization = standardization
         self._surface_standardization = surface_standardization
+        self._first_guess = first_guess
         self._latitude = field.latitude.astype(np.float32)
         self._days = field.days
         self._day_of_year = field.day_of_year
@@ -73,17 +77,25 @@ class PatchCutter:
         latitude = self._latitude[patch.row : patch.row + height]
         longitude = patch_longitude(self._field, patch, width)
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
-        return {
-            "target": target,
-            "ocean_mask": ocean_mask,
+        known = {
             "observations": np.where(observed_mask, target, np.float32(0)),
             "observed_mask": observed_mask,
+            "ocean_mask": ocean_mask,
             "surface": surface,
             "surface_mask": surface_mask,
-            "coordinates": np.array(centre, np.float32),
-            "day_of_year": self._day_of_year[patch.time],
             "latitude": latitude,
             "longitude": longitude,
+        }
+        guessed = {}
+        if self._first_guess is not None:
+            guess, variance = self._first_guess(**known)
+            guessed = {"first_guess": guess, "first_guess_error": np.sqrt(variance)}
+        return {
+            "target": target,
+            **known,
+            **guessed,
+            "coordinates": np.array(centre, np.float32),
+            "day_of_year": self._day_of_year[patch.time],
             "time": self._days[patch.time],
             "index": np.int64(index),
         }

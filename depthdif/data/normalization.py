@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,6 +93,20 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     _check_defined(moments.count, array)
     std = np.sqrt(moments.squares / moments.count)
     return Standardization(moments.mean, std, moments.minimum, moments.maximum)
+
+
+def residual_deviation(samples: Iterable[Mapping[str, np.ndarray]]) -> list[float]:
+    """(D,) root mean square of target minus first guess over the ocean of some samples, standardised units.
+
+    A depth that no sample holds gets 1, the standard deviation of the field itself.
+    """
+    squares, count = 0.0, 0
+    for sample in samples:
+        residual = np.where(sample["ocean_mask"], sample["target"] - sample["first_guess"], 0.0)
+        squares = squares + np.square(residual, dtype=np.float64).sum(axis=(1, 2))
+        count = count + sample["ocean_mask"].sum(axis=(1, 2))
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    return [float(value) for value in np.where(deviation > 0, deviation, 1.0)]
 
 
 class _Moments:

@@ -13,20 +13,22 @@ from torch.nn import functional
 DAYS_PER_YEAR = 365.25
 POSITION_AND_SEASON_FEATURES = 5
 
-# Channels of the condition, in order. `first_guess` follows when the batch holds one.
+# Channels of the condition, in order; the last ones where the batch holds a first guess.
 DEPTH_CONDITIONS = ("observations", "observed_mask", "ocean_mask")
 SURFACE_CONDITIONS = ("surface", "surface_mask")
+FIRST_GUESS_CONDITIONS = ("first_guess", "first_guess_error")
 
 
 def condition_channels(depths: int, surface_channels: int, first_guess: bool = False) -> int:
     """Channels of `condition_image` for D `depths` and S `surface_channels`."""
-    depth_fields = len(DEPTH_CONDITIONS) + int(first_guess)
+    depth_fields = len(DEPTH_CONDITIONS) + first_guess * len(FIRST_GUESS_CONDITIONS)
     return depth_fields * depths + len(SURFACE_CONDITIONS) * surface_channels
 
 
 def condition_image(batch: Mapping[str, Tensor]) -> Tensor:
     """Stack what is known of each cell: (B, C, H, W) float32, C as `condition_channels` counts."""
-    names = (*DEPTH_CONDITIONS, *SURFACE_CONDITIONS, *(["first_guess"] if "first_guess" in batch else []))
+    first_guess = FIRST_GUESS_CONDITIONS if "first_guess" in batch else ()
+    names = (*DEPTH_CONDITIONS, *SURFACE_CONDITIONS, *first_guess)
     return torch.cat([batch[name].float() for name in names], dim=1)
 
 

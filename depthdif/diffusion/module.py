@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
+from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
 
 
@@ -23,6 +24,7 @@ class DiffusionModule(LightningModule):
         noise_schedule: `diffusers` scheduler of the forward process; its `prediction_type` is what the denoiser predicts.
         objective: loss of the denoiser on a batch.
         sampler: reverse chain.
+        residual: what is diffused of the field.
         optimizer: makes the optimiser from the parameters.
         lr_scheduler: makes the learning-rate schedule from the optimiser and `num_training_steps`.
         seed: of every draw in training and of the draws of `val/loss`.
@@ -37,6 +39,7 @@ class DiffusionModule(LightningModule):
         noise_schedule: Any,
         objective: MaskedDiffusionObjective,
         sampler: ReverseSampler,
+        residual: Residual,
         optimizer: Callable[..., torch.optim.Optimizer],
         lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         seed: int = 0,
@@ -52,13 +55,20 @@ class DiffusionModule(LightningModule):
         self.noise_schedule = noise_schedule
         self.objective = objective
         self.sampler = sampler
+        self.residual = residual
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
 
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean."""
-        return self.sampler(self.denoiser, self.noise_schedule, batch)
+        known = self.residual.of(batch["observations"], batch, batch["observed_mask"])
+        return self.residual.field(self.sampler(self.denoiser, self.noise_schedule, known, batch), batch)
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        """The objective on one batch."""
+        clean = self.residual.of(batch["target"], batch, batch["ocean_mask"])
+        return self.objective(self.denoiser, self.noise_schedule, clean, batch, generator)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a
@@ -69,14 +79,14 @@ class DiffusionModule(LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        loss = self.objective(self.denoiser, self.noise_schedule, batch)
+        loss = self.loss(batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Log `val/loss`, at the same time steps and noise in every epoch."""
         generator = torch.Generator().manual_seed(self.seed + batch_idx)
-        loss = self.objective(self.denoiser, self.noise_schedule, batch, generator)
+        loss = self.loss(batch, generator)
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["target"]), sync_dist=True)
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:

@@ -62,14 +62,15 @@ class MaskedDiffusionObjective:
         self,
         denoiser: Module,
         noise_schedule: DDPMScheduler,
+        clean: Tensor,
         batch: Mapping[str, Tensor],
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The loss, a scalar, of one batch of the data contract at uniformly drawn time steps.
+        """The loss, a scalar, at uniformly drawn time steps.
 
+        `clean` (B, D, H, W) is what is diffused, 0 outside the ocean, and `batch` the data contract.
         `generator` (on the CPU) fixes the draws of time steps and noise; None takes the global stream of the batch's device.
         """
-        clean = batch["target"]
         device = clean.device if generator is None else torch.device("cpu")
         steps = noise_schedule.config.num_train_timesteps
         timesteps = torch.randint(steps, clean.shape[:1], generator=generator, device=device).to(clean.device)

@@ -18,11 +18,6 @@ def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
-def repeat_members(batch: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
-    """Each sample of the batch `members` times in a row: B becomes B x `members`."""
-    return {name: tensor.repeat_interleave(members, dim=0) for name, tensor in batch.items()}
-
-
 class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
@@ -62,22 +57,28 @@ class ReverseSampler:
         self.clamp_observations = clamp_observations
 
     @torch.no_grad()
-    def __call__(self, denoiser: Module, noise_schedule: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """Reconstruct a batch of the data contract (with `index`): standardised (B, E, D, H, W) float32, 0 outside the ocean."""
-        scheduler = self.prepared_scheduler(noise_schedule, batch["observations"].device)
+    def __call__(
+        self, denoiser: Module, noise_schedule: Any, known: Tensor, batch: Mapping[str, Tensor]
+    ) -> Tensor:
+        """E samples of what is diffused for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
+
+        `known` (B, D, H, W) is what is diffused at the observed cells, else 0, and `batch` the data contract.
+        """
+        scheduler = self.prepared_scheduler(noise_schedule, known.device)
         generators = [
             sample_generator(self.seed, index, member)
             for index in batch["index"].tolist()
             for member in range(self.ensemble_size)
         ]
-        batch = repeat_members(batch, self.ensemble_size)
-        noise = self.initial_noise(batch["observations"], generators)
+        known = known.repeat_interleave(self.ensemble_size, dim=0)
+        batch = {name: tensor.repeat_interleave(self.ensemble_size, dim=0) for name, tensor in batch.items()}
+        noise = self.initial_noise(known, generators)
         field = noise * scheduler.init_noise_sigma
         # Heun's scheduler lists each inner time step twice: the network is asked once an entry.
         for position, timestep in enumerate(scheduler.timesteps):
             field = self.step(scheduler, denoiser, field, timestep, batch, generators)
             if self.clamp_observations:
-                field = self.clamp(scheduler, field, position, noise, batch)
+                field = self.clamp(scheduler, field, position, noise, known, batch["observed_mask"])
         samples = torch.where(batch["ocean_mask"], field, 0)
         return samples.unflatten(0, (-1, self.ensemble_size))
 
@@ -117,11 +118,10 @@ class ReverseSampler:
 
     @staticmethod
     def clamp(
-        scheduler: Any, field: Tensor, position: int, noise: Tensor, batch: Mapping[str, Tensor]
+        scheduler: Any, field: Tensor, position: int, noise: Tensor, known: Tensor, observed_mask: Tensor
     ) -> Tensor:
-        """Put the observations, noised to the level that the chain has reached, into the observed cells."""
-        known = batch["observations"]
+        """Put what is known, noised to the level that the chain has reached, into the observed cells."""
         if position + 1 < len(scheduler.timesteps):
             level = scheduler.timesteps[position + 1].expand(len(known))
             known = scheduler.add_noise(known, noise, level)
-        return torch.where(batch["observed_mask"], known, field)
+        return torch.where(observed_mask, known, field)

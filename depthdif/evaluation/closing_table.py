@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from depthdif.evaluation.figures import display_units
+from depthdif.evaluation.reconstruction import ReconstructionCallback
 from depthdif.wandb_logger import sync_command
 
 # Score, unit ({} is that of the field), decimals.
@@ -43,15 +44,19 @@ def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]
     return found
 
 
-def score_table(metrics: Mapping[str, Any], units: str) -> Table:
-    """A row for each score, a column for each weight state."""
-    by_variant = scores_by_variant(metrics)
+def score_table(
+    metrics: Mapping[str, Any], units: str, first_guess: Mapping[str, float] | None = None
+) -> Table:
+    """A row for each score; a column for the scores of the first guess, if any, and for each weight state."""
+    by_column = {"first guess": first_guess} if first_guess else {}
+    for variant, scores in scores_by_variant(metrics).items():
+        by_column[variant.replace("ema", "EMA", 1).replace("_", " ")] = scores
     table = Table(title="First validation mini-batch, over the ocean", min_width=60)
     table.add_column("score")
-    for variant in by_variant:
-        table.add_column(variant.replace("ema", "EMA", 1).replace("_", " "), justify="right")
+    for column in by_column:
+        table.add_column(column, justify="right")
     for name, unit, decimals in SCORES:
-        row = [f"{scores[name]:.{decimals}f}" if name in scores else "-" for scores in by_variant.values()]
+        row = [f"{scores[name]:.{decimals}f}" if name in scores else "-" for scores in by_column.values()]
         table.add_row(f"{name.upper()} {unit.format(units)}".strip(), *row)
     return table
 
@@ -66,6 +71,13 @@ def distance_table(metrics: Mapping[str, Any]) -> Table:
         if key in metrics:
             table.add_row(key, f"{float(metrics[key]):.6g}", words)
     return table
+
+
+def first_guess_scores(trainer: Trainer) -> dict[str, float]:
+    """What the reconstruction callback found for the first guess; nothing without one."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    found = [callback for callback in callbacks if isinstance(callback, ReconstructionCallback)]
+    return found[0].first_guess_scores if found else {}
 
 
 def peak_memory() -> str:
@@ -108,7 +120,8 @@ class ClosingTable(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics
-        parts: list[Table | str] = [score_table(metrics, display_units(trainer.datamodule.field.units))]  # type: ignore[attr-defined]
+        units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
+        parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(trainer))]
         if "ema/decay" in metrics:
             parts.append(distance_table(metrics))
         parts.append(self.speed(trainer))

@@ -48,6 +48,8 @@ class ReconstructionCallback(Callback):
     between two panels, of one validation and of any two. Scores go to `val/*`, and with EMA to `val_standard/*` and
     `val_ema/*`; panels to every logger that takes pictures and to `folder`.
 
+    `first_guess_scores` holds the scores of the first guess on the same mini-batch, which the model has to beat.
+
     Args:
         folder: where the PNG of each panel is kept.
         panel_samples: patches that a panel shows.
@@ -73,6 +75,7 @@ class ReconstructionCallback(Callback):
         self.panel_samples = panel_samples
         self.panel_depths = tuple(panel_depths)
         self.batch: dict[str, Tensor] | None = None
+        self.first_guess_scores: dict[str, float] = {}
 
     def check_samples(self, data: OceanDataModule) -> None:
         """Raise ValueError when a panel asks for more samples than the first validation mini-batch of `data` holds."""
@@ -108,6 +111,9 @@ class ReconstructionCallback(Callback):
             variant: self.reconstruct(trainer, pl_module, data) for variant in held_weights(ema)
         }
         scores = {variant: self.scores(fields, data) for variant, fields in reconstructions.items()}
+        if "first_guess" in self.batch:
+            first_guess = data.standardization.restore(self.batch["first_guess"].float().cpu())
+            self.first_guess_scores = self.scores(first_guess, data)
         evaluated = STANDARD if ema is None else ema.evaluates
         logged = score_keys("val", scores[evaluated])
         if ema is not None:

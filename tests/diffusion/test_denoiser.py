@@ -48,16 +48,18 @@ def test_every_condition_changes_the_prediction(make_batch: MakeBatch, name: str
     assert not torch.allclose(before, after, atol=1e-6)
 
 
-def test_a_first_guess_in_the_batch_is_a_condition(make_batch: MakeBatch) -> None:
+def test_a_first_guess_in_the_batch_and_its_error_are_conditions(make_batch: MakeBatch) -> None:
     batch = make_batch()
     batch["first_guess"] = torch.randn_like(batch["target"])
+    batch["first_guess_error"] = torch.rand_like(batch["target"])
     assert condition_image(batch).shape[1] == condition_channels(3, 1, first_guess=True)
     denoiser = tiny(first_guess=True)
-    other = {**batch, "first_guess": batch["first_guess"] + 1}
-    field = batch["target"]
-    assert not torch.allclose(
-        denoiser(field, torch.tensor(5), batch), denoiser(field, torch.tensor(5), other), atol=1e-6
-    )
+    field, timestep = batch["target"], torch.tensor(5)
+    for name in ("first_guess", "first_guess_error"):
+        other = {**batch, name: batch[name] + 1}
+        assert not torch.allclose(
+            denoiser(field, timestep, batch), denoiser(field, timestep, other), atol=1e-6
+        )
 
 
 def test_a_field_without_surface_variables_is_denoised_too(make_batch: MakeBatch) -> None:

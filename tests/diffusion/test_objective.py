@@ -40,7 +40,7 @@ class OffBy(nn.Module):
 
 def test_the_loss_of_a_constant_error_is_its_square_whatever_the_mask(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    loss = MaskedDiffusionObjective()(OffBy(torch.tensor(0.3)), schedule(), batch)
+    loss = MaskedDiffusionObjective()(OffBy(torch.tensor(0.3)), schedule(), batch["target"], batch)
     assert float(loss) == pytest.approx(0.09, rel=1e-5)
 
 
@@ -51,7 +51,7 @@ def test_what_is_predicted_outside_the_ocean_changes_neither_the_loss_nor_the_gr
     outside = ~batch["ocean_mask"]
     error = torch.full_like(batch["target"], 0.3).requires_grad_()
     wild = torch.where(outside, torch.nan, error)
-    loss = MaskedDiffusionObjective()(OffBy(wild), schedule(), batch)
+    loss = MaskedDiffusionObjective()(OffBy(wild), schedule(), batch["target"], batch)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.09, rel=1e-5)
     assert error.grad is not None
@@ -63,7 +63,7 @@ def test_latitude_weighting_counts_a_row_by_the_cosine_of_its_latitude(make_batc
     batch["ocean_mask"][:] = True
     batch["latitude"] = torch.tensor([[0.0, 60.0]])
     error = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1).expand(1, 1, 2, 4)
-    loss = MaskedDiffusionObjective(latitude_weighting=True)(OffBy(error), schedule(), batch)
+    loss = MaskedDiffusionObjective(latitude_weighting=True)(OffBy(error), schedule(), batch["target"], batch)
     assert float(loss) == pytest.approx(1 / (1 + 0.5), rel=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_min_snr_gamma_clips_the_weight_of_the_easy_steps(make_batch: MakeBatch)
     timestep = torch.randint(1000, (1,), generator=torch.Generator().manual_seed(1))
     weight = min(float(signal_to_noise_ratio(noise_schedule, timestep)), 5.0)
     loss = MaskedDiffusionObjective(min_snr_gamma=5)(
-        OffBy(torch.tensor(1.0)), noise_schedule, batch, generator
+        OffBy(torch.tensor(1.0)), noise_schedule, batch["target"], batch, generator
     )
     assert float(loss) == pytest.approx(weight, rel=1e-5)
 
@@ -110,8 +110,10 @@ def test_a_generator_fixes_time_steps_and_noise(make_batch: MakeBatch) -> None:
             return noisy
 
     seen: list[tuple[Tensor, Tensor]] = []
+    batch = make_batch()
     for seed in (3, 3, 4):
-        MaskedDiffusionObjective()(Remember(), schedule(), make_batch(), torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        MaskedDiffusionObjective()(Remember(), schedule(), batch["target"], batch, generator)
     assert all(torch.equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
     assert not torch.equal(seen[0][0], seen[2][0])
 

@@ -55,7 +55,7 @@ def test_a_chain_whose_denoiser_knows_the_truth_ends_at_the_truth(
     batch = make_batch()
     noise_schedule = cosine(prediction_type)
     sampler = ReverseSampler(scheduler.from_config, steps=20)
-    samples = sampler(Oracle(noise_schedule), noise_schedule, batch)
+    samples = sampler(Oracle(noise_schedule), noise_schedule, batch["observations"], batch)
     assert samples.shape == (2, 1, 3, 8, 8)
     torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
 
@@ -63,7 +63,9 @@ def test_a_chain_whose_denoiser_knows_the_truth_ends_at_the_truth(
 @pytest.mark.parametrize("scheduler", [UniPCMultistepScheduler, HeunDiscreteScheduler])
 def test_schedulers_that_take_no_generator_run_too(make_batch: MakeBatch, scheduler: type) -> None:
     batch = make_batch()
-    samples = ReverseSampler(scheduler.from_config, steps=10)(Oracle(cosine()), cosine(), batch)
+    samples = ReverseSampler(scheduler.from_config, steps=10)(
+        Oracle(cosine()), cosine(), batch["observations"], batch
+    )
     torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
 
 
@@ -72,14 +74,18 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_in(make_batch: MakeBatch, s
     batch = make_batch(size=3)
     alone = {name: tensor[2:] for name, tensor in batch.items()}
     sampler = ReverseSampler(scheduler.from_config, steps=5, ensemble_size=2)
-    together = sampler(Echo(), cosine(), batch)
-    torch.testing.assert_close(together[2:], sampler(Echo(), cosine(), alone), atol=1e-5, rtol=1e-5)
+    together = sampler(Echo(), cosine(), batch["observations"], batch)
+    torch.testing.assert_close(
+        together[2:], sampler(Echo(), cosine(), alone["observations"], alone), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_batch: MakeBatch) -> None:
     batch = make_batch()
     first, again, other = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(Echo(), cosine(), batch)
+        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(
+            Echo(), cosine(), batch["observations"], batch
+        )
         for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
@@ -89,7 +95,9 @@ def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_
 def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_batch: MakeBatch) -> None:
     batch = make_batch()
     small, large = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(Echo(), cosine(), batch)
+        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(
+            Echo(), cosine(), batch["observations"], batch
+        )
         for size in (2, 4)
     )
     assert large.shape == (2, 4, 3, 8, 8)
@@ -99,7 +107,9 @@ def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_ba
 
 def test_cells_outside_the_ocean_are_zero(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    samples = ReverseSampler(DDPMScheduler.from_config, steps=3)(Echo(), cosine(), batch)
+    samples = ReverseSampler(DDPMScheduler.from_config, steps=3)(
+        Echo(), cosine(), batch["observations"], batch
+    )
     assert torch.equal(samples[:, 0][~batch["ocean_mask"]], torch.zeros((~batch["ocean_mask"]).sum()))
 
 
@@ -110,9 +120,9 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     batch = make_batch()
     observed = batch["observed_mask"]
     clamped, free = (
-        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(Echo(), cosine(), batch)[
-            :, 0
-        ]
+        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(
+            Echo(), cosine(), batch["observations"], batch
+        )[:, 0]
         for clamp in (True, False)
     )
     assert torch.equal(clamped[observed], batch["observations"][observed])
@@ -124,7 +134,7 @@ def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_ty
 ) -> None:
     sampler = ReverseSampler(DDIMScheduler.from_config, steps=1001)
     with pytest.raises(ValueError, match=r"steps is 1001.*model\.sampler\.steps=1000"):
-        sampler(Echo(), cosine(), make_batch())
+        sampler(Echo(), cosine(), torch.zeros(2, 3, 8, 8), make_batch())
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("ensemble_size", 0), ("seed", -1)])

@@ -48,6 +48,11 @@ def test_the_table_leaves_a_dash_where_a_score_was_left_out() -> None:
     assert ssim.count("-") == 2
 
 
+def test_the_first_guess_stands_before_the_weights() -> None:
+    header = printed(score_table(WITH_EMA, "°C", {"mse": 6.0})).splitlines()[2]
+    assert header.index("first guess") < header.index("standard") < header.index("EMA")
+
+
 def test_only_distances_that_were_logged_are_shown() -> None:
     shown = printed(distance_table(WITH_EMA))
     assert "ema/decay" in shown
