@@ -83,7 +83,7 @@ def powered_exponential(
 
     r^2 is the sum of squared distances north to south, along the parallel, and in each surface field. The
     parallel of a cell is cos(latitude) times as long as the equator, so that two cells have two ideas of a
-    kilometre. Paciorek & Schervish (2006, doi 10.1002/env.785, equation 4) say how to join them without
+    kilometre. Paciorek & Schervish (2006, doi 10.1002/env.785) say how to join them without
     losing positive definiteness: their mean inverse square scales the distance, and the ratio of the
     cosines enters as a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
     by the chord, so that a parallel closes.

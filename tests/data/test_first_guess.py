@@ -110,7 +110,7 @@ def textbook(options: dict[str, Any], patch: Patch) -> tuple[np.ndarray, np.ndar
         r2 = (EARTH_RADIUS * (lat[i] - lat[j]) / options["latitude_scale"]) ** 2
         r2 += (zonal / options["longitude_scale"]) ** 2
         r2 += sum(((f[i] - f[j]) / options["surface_scale"]) ** 2 for f in fields)
-        # Equation 4 of Paciorek & Schervish with kernels that are discs along the parallel.
+        # Paciorek & Schervish, with kernels that are discs along the parallel.
         factor = 1 / (cosines[0] * cosines[1] * mean_inverse_square)
         trend = options["trend_variance"] * sum(f[i] * f[j] for f in fields)
         return factor * math.exp(-(r2 ** (options["covariance"] / 2))) + options["mean_variance"] + trend
