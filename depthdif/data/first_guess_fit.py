@@ -73,7 +73,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     The validation region takes no part in the fit; it is scored once at the end.
 
     Raises:
-        ValueError: there is nothing to fit.
+        ValueError: there is nothing to fit, or a setting to keep that does not exist.
     """
     kind = get_class(cfg.model.first_guess._target_)
     if kind not in (InverseDistance, OptimalInterpolation):
@@ -81,13 +81,18 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
             f"model.first_guess builds {kind.__name__}, which has nothing to fit; type model/first_guess=oi "
             "or model/first_guess=idw"
         )
+    stages = {InverseDistance: [IDW], OptimalInterpolation: [OI_ESTIMATE, OI_ERROR]}[kind]
+    known = [name for settings in stages for name in settings]
+    if unknown := [name for name in cfg.fixed if name not in known]:
+        raise ValueError(f"fixed=[{','.join(unknown)}]; expected some of {', '.join(known)}")
+    if cfg.patches < 1:
+        raise ValueError(f"patches={cfg.patches}; expected at least 1, e.g. patches=384")
     data: OceanDataModule = instantiate(cfg.data)
     data.setup()
     drawn = data.train_dataloader().dataset
     patches = [drawn[number] for number in range(cfg.patches)]
     std = data.standardization.std
     given = dict(OmegaConf.to_container(cfg.model.first_guess, resolve=True))  # type: ignore[arg-type]
-    stages = {InverseDistance: [IDW], OptimalInterpolation: [OI_ESTIMATE, OI_ERROR]}[kind]
     # The estimate first, by its error; what is left moves the error variance alone.
     scores: list[Score] = [lambda guess: rmse(guess, patches, std), lambda guess: crps(guess, patches, std)]
     for settings, score in zip(stages, scores, strict=False):

@@ -485,3 +485,18 @@ def test_crps_of_a_standard_normal_at_its_mean() -> None:
     # Gneiting & Raftery 2007: sigma * (2 phi(0) - 1 / sqrt(pi)).
     expected = 2.5 * (2 / math.sqrt(2 * math.pi) - 1 / math.sqrt(math.pi))
     assert crps(Standard(), [single_row({0: 1.0, 3: 2.0})], np.array([2.5])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model/first_guess=none", "NoneType, which has nothing to fit; type model/first_guess=oi"),
+        ("fixed=[nuget]", r"fixed=\[nuget\]; expected some of covariance, latitude_scale"),
+        ("patches=0", "patches=0; expected at least 1"),
+    ],
+)
+def test_a_fit_that_cannot_be_done_is_refused(override: str, message: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("fit_first_guess", [override])
+    with pytest.raises(ValueError, match=message):
+        fit_first_guess(cfg, [override])
