@@ -55,7 +55,9 @@ def train(cfg: DictConfig) -> float:
 
 def build_data(cfg: DictConfig) -> OceanDataModule:
     """Open the field and compute its statistics: what is wrong with the data is said here."""
-    data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=instantiate(cfg.model.first_guess))
+    data: OceanDataModule = instantiate(cfg.data, _partial_=True)(
+        first_guess=instantiate(cfg.model.first_guess)
+    )
     data.setup("fit")
     return data
 

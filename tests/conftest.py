@@ -31,6 +31,7 @@ SMALL_RUN = (
     "model/denoiser=unet_tiny",
     "model/first_guess=none",
     "model.sampler.steps=2",
+    "model.sampler.ensemble_size=1",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "callbacks.progress=null",

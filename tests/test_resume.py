@@ -42,9 +42,7 @@ def test_a_checkpoint_made_with_another_first_guess_is_one_clear_error(
 ) -> None:
     train(small_run("trainer.max_steps=1", "logger=csv", "model/first_guess=idw", name="first"))
     path = tmp_path / "first" / "checkpoints" / "last.ckpt"
-    with pytest.raises(
-        ValueError, match=r"first guess InverseDistance.*type the model/first_guess"
-    ):
+    with pytest.raises(ValueError, match=r"first guess InverseDistance.*type the model/first_guess"):
         overrides = ("model/first_guess=idw", "model.first_guess.power=2")
         train(small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", *overrides, name="second"))
 

@@ -178,9 +178,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     assert not math.isnan(value)
 
 
-def ema_weights(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
+def ema_state(saved: dict[str, Any]) -> dict[str, Any]:
     (state,) = [state for name, state in saved["callbacks"].items() if "EMACallback" in name]
-    return state["ema_weights"]
+    return state
+
+
+def ema_weights(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return ema_state(saved)["ema_weights"]
 
 
 def test_both_panels_start_from_the_same_noise(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +219,28 @@ def test_a_checkpoint_holds_raw_weights_averages_statistics_and_config_without_c
     assert ema_weights(saved).keys() <= saved["state_dict"].keys()
     assert saved["hyper_parameters"]["model"]["ema"]["decay"] == 0.9
     assert len(saved["OceanDataModule"]["standardization"]["mean"]) == len(saved["OceanDataModule"]["depths"])
+
+
+def test_extra_decays_get_panels_and_scores_of_their_own(small_run: SmallRun, tmp_path: Path) -> None:
+    train(small_run("trainer.max_steps=3", "logger=csv", "model.ema.extra_decays=[0.5,0.99]", *EMA))
+    row = list(csv.DictReader((tmp_path / "run" / "metrics" / "metrics.csv").open()))[-1]
+    for name in ("ema", "ema_0.5", "ema_0.99"):
+        assert all(float(row[f"val_{name}/recon_{score}_full_recon"]) for score in SCORES)
+        assert float(row[f"{name}/weight_rms_delta"]) > 0
+        assert (tmp_path / "run" / "panels" / f"x_y_full_reconstruction_{name}_step=0000003.png").is_file()
+    assert "EMA 0.99" in (tmp_path / "run" / "closing_table.txt").read_text()
+
+
+def test_a_sweep_of_decays_in_one_run_equals_the_runs_of_a_sweep_bit_for_bit(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    common = ("trainer.max_steps=6", "logger=csv", "model.ema.enabled=true")
+    train(small_run(*common, "model.ema.decay=0.9", "model.ema.extra_decays=[0.5]", name="one_run"))
+    train(small_run(*common, "model.ema.decay=0.5", name="of_a_sweep"))
+    one_run, of_a_sweep = (checkpoint(tmp_path / name) for name in ("one_run", "of_a_sweep"))
+    assert_equal_states(one_run["state_dict"], of_a_sweep["state_dict"])
+    extra = ema_state(one_run)["extra_ema_weights"]["ema_0.5"]
+    assert_equal_states(extra, ema_weights(of_a_sweep))
 
 
 def test_gradient_accumulation_counts_optimizer_steps(small_run: SmallRun, tmp_path: Path) -> None:

@@ -63,12 +63,15 @@ class DiffusionModule(LightningModule):
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean."""
         known = self.residual.of(batch["observations"], batch, batch["observed_mask"])
-        return self.residual.field(self.sampler(self.denoiser, self.noise_schedule, known, batch), batch)
+        conditions = self.residual.conditions(batch)
+        samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
+        return self.residual.field(samples, batch)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The objective on one batch."""
         clean = self.residual.of(batch["target"], batch, batch["ocean_mask"])
-        return self.objective(self.denoiser, self.noise_schedule, clean, batch, generator)
+        conditions = self.residual.conditions(batch)
+        return self.objective(self.denoiser, self.noise_schedule, clean, conditions, generator)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a

@@ -29,6 +29,13 @@ class Residual:
             )
         self.std = None if std is None else torch.as_tensor(std, dtype=torch.float32)
 
+    def conditions(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with the error of the first guess in units of the residual, where a network sees it best."""
+        if self.std is None:
+            return dict(batch)
+        scale = self.std.to(batch["first_guess_error"].device)[:, None, None]
+        return {**batch, "first_guess_error": batch["first_guess_error"] / scale}
+
     def of(self, field: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> Tensor:
         """Residual of a standardised `field` (B, D, H, W) where `mask` holds, 0 elsewhere."""
         if self.std is None:

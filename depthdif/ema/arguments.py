@@ -13,7 +13,7 @@ def check_arguments(**given: Any) -> None:
         ValueError: an argument is out of range; one line with what was given, expected, and what to type.
     """
     decay, extra = given["decay"], given["extra_decays"]
-    _expect(_is_decay(decay), "decay", decay, "a number with 0 <= decay < 1", "0.999")
+    _expect(_is_decay(decay), "decay", decay, "a number with 0 <= decay <= 1", "0.999")
     every, start = given["apply_every_n_steps"], given["start_step"]
     _expect(_is_count(every, least=1), "apply_every_n_steps", every, "an integer >= 1", "1")
     _expect(_is_count(start, least=0), "start_step", start, "an integer >= 0", "0")
@@ -21,12 +21,12 @@ def check_arguments(**given: Any) -> None:
         _expect(isinstance(given[flag], bool), flag, given[flag], "true or false", "true")
     is_list = isinstance(extra, Sequence) and not isinstance(extra, str)
     all_differ = is_list and all(map(_is_decay, extra)) and len({decay, *extra}) == 1 + len(extra)
-    expected = "decays with 0 <= decay < 1, all different and none of them model.ema.decay"
+    expected = "decays with 0 <= decay <= 1, all different and none of them model.ema.decay"
     _expect(all_differ, "extra_decays", extra, expected, "[0.99,0.999]")
 
 
 def _is_decay(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _is_count(value: Any, least: int) -> bool:

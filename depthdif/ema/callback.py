@@ -32,7 +32,7 @@ class EMACallback(Callback):
     every number.
 
     Args:
-        decay: share of the old average that an update keeps, 0 <= decay < 1.
+        decay: share of the old average that an update keeps, 0 <= decay <= 1.
         apply_every_n_steps: update at every n-th optimizer step.
         start_step: first optimizer step that updates; before it the average equals the raw weights.
         save_ema_weights_in_callback_state: write the averages into checkpoints.

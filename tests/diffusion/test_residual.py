@@ -43,6 +43,13 @@ def test_field_is_the_inverse_for_every_ensemble_member(make_batch: MakeBatch) -
     torch.testing.assert_close(residual.field(members, batch), expected)
 
 
+def test_the_error_of_the_first_guess_is_a_condition_in_units_of_the_residual(make_batch: MakeBatch) -> None:
+    batch = {**with_first_guess(make_batch()), "first_guess_error": torch.ones(2, 3, 8, 8)}
+    error = Residual([0.5, 1.0, 2.0]).conditions(batch)["first_guess_error"]
+    assert error[0, :, 0, 0].tolist() == [2.0, 1.0, 0.5]
+    assert Residual().conditions(batch)["first_guess_error"] is batch["first_guess_error"]
+
+
 @pytest.mark.parametrize("std", [[0.0, 1.0], [-1.0], [float("nan")]])
 def test_a_standard_deviation_that_is_not_positive_is_an_error(std: list[float]) -> None:
     with pytest.raises(ValueError, match="expected positive numbers"):

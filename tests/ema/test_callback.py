@@ -79,7 +79,6 @@ def test_defaults_are_those_of_the_contract() -> None:
     ("field", "value"),
     [
         ("decay", -0.1),
-        ("decay", 1.0),
         ("decay", float("nan")),
         ("decay", "0.99"),
         ("decay", True),
