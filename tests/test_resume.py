@@ -42,9 +42,10 @@ def test_a_checkpoint_made_with_another_first_guess_is_one_clear_error(
 ) -> None:
     train(small_run("trainer.max_steps=1", "logger=csv", "model/first_guess=idw", name="first"))
     path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    overrides = ("trainer.max_steps=2", "logger=csv", "model/first_guess=idw", "model.first_guess.power=2")
+    other = small_run(*overrides, f"resume={path}", name="second")
     with pytest.raises(ValueError, match=r"first guess InverseDistance.*type the model/first_guess"):
-        overrides = ("model/first_guess=idw", "model.first_guess.power=2")
-        train(small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", *overrides, name="second"))
+        train(other)
 
 
 def test_a_weights_only_checkpoint_cannot_continue_a_training(small_run: SmallRun, tmp_path: Path) -> None:
