@@ -94,7 +94,7 @@ def test_the_run_folder_keeps_scalars_panels_config_checkpoints_and_the_closing_
         "x_y_full_reconstruction_ema_step=0000003.png",
         "x_y_full_reconstruction_standard_step=0000003.png",
     ]
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best-step-3.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["last.ckpt", "step-3.ckpt"]
     assert (run / "config.yaml").read_text().count("decay: 0.9")
     table = (run / "closing_table.txt").read_text()
     for word in (

@@ -119,6 +119,7 @@ class ClosingTable(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the tables, the places and the next commands; keep them in the run folder."""
         metrics = trainer.callback_metrics
         units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
         parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(trainer))]

@@ -29,6 +29,7 @@ class StepProgress(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar, from where a resumed run stands."""
         planned = trainer.estimated_stepping_batches
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -50,6 +51,7 @@ class StepProgress(Callback):
 
     @rank_zero_only
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Move the bar."""
         if self.progress is None:
             return
         self.progress.update(self.task, completed=trainer.global_step)
@@ -65,6 +67,7 @@ class StepProgress(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the score of each weight state."""
         if self.progress is None:
             return
         scores = ", ".join(

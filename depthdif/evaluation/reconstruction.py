@@ -97,10 +97,12 @@ class ReconstructionCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Cache the first mini-batch."""
         if batch_idx == 0 and dataloader_idx == 0 and not trainer.sanity_checking:
             self.batch = batch
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reconstruct with each weight state, log the scores, show the panels."""
         if trainer.sanity_checking or self.batch is None:
             return
         assert isinstance(pl_module, DiffusionModule)
