@@ -41,7 +41,14 @@ def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     tested = {
         *(".", "callbacks", "experiment", "hydra/help", "hydra/job_logging", "logger", "trainer"),
         *("data", "data/validation"),
-        *("model", "model/denoiser", "model/ema", "model/first_guess", "model/noise_schedule", "model/sampler"),
+        *(
+            "model",
+            "model/denoiser",
+            "model/ema",
+            "model/first_guess",
+            "model/noise_schedule",
+            "model/sampler",
+        ),
     }
     assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} <= tested
 
