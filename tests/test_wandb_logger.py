@@ -74,3 +74,20 @@ def test_wandb_mode_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.
 
 def test_outside_of_a_hydra_job_a_run_has_no_name_of_its_own() -> None:
     assert job_identity() == (None, None)
+
+
+def test_a_server_that_does_not_answer_leaves_an_offline_run_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = wandb.init
+
+    def no_network(**arguments: object) -> object:
+        if arguments["mode"] == "online":
+            raise wandb.errors.CommError("timed out\nwaiting")
+        return original(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wandb, "init", no_network)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    logger = wandb_logger(tmp_path, project="test")
+    assert logger.experiment.offline
+    assert "W&B cannot be reached (timed out waiting): going on offline" in caplog.messages
