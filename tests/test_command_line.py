@@ -98,6 +98,7 @@ def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_
         (("resume=nowhere.ckpt",), ("nowhere.ckpt", "resume=")),
         (("data.patch_size=400",), ("400", "data.patch_size")),
         (("data.validation_patches=1000000",), ("1000000", "data.validation_patches")),
+        (("model.sampler.steps=2000",), ("2000", "model.sampler.steps=1000")),
         (("model.sampler.steps=0",), ("0", "model.sampler.steps=")),
         (("callbacks.reconstruction.panel_samples=99",), ("99", "callbacks.reconstruction.panel_samples=")),
         (("model.noise_schedule.prediction_type=noise",), ("noise", "model.noise_schedule.prediction_type=")),

@@ -30,7 +30,8 @@ class DiffusionModule(LightningModule):
         seed: of every draw in training and of the draws of `val/loss`.
 
     Raises:
-        ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction.
+        ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction, or that the scheduler of the sampler
+            does not take, and for more reverse steps than the noise schedule has.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class DiffusionModule(LightningModule):
                 f"prediction_type is {prediction_type!r}: expected one of {', '.join(PREDICTION_TYPES)}, "
                 "such as model.noise_schedule.prediction_type=sample"
             )
+        # A chain that cannot run is refused here rather than at the first validation.
+        sampler.prepared_scheduler(noise_schedule, torch.device("cpu"))
         self.denoiser = denoiser
         self.noise_schedule = noise_schedule
         self.objective = objective
