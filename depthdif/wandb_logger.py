@@ -86,6 +86,7 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
     save_dir.mkdir(parents=True, exist_ok=True)
 
     def opened(mode: str) -> Run:
+        """The run in one mode; fails where W&B cannot open it."""
         return wandb.init(
             dir=save_dir,
             project=project,
