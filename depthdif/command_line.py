@@ -25,8 +25,10 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
+def readable_errors(config_name: str) -> Iterator[None]:
     """Print an error that a user can mend in one line and exit with 1; HYDRA_FULL_ERROR=1 shows the traceback instead.
+
+    `config_name` is the root config of the script, in `conf/`: its keys are what a mistyped one is compared with.
 
     Bad input raises ValueError or OSError, and TypeError from a constructor that does not know an argument. All other
     errors are our own mistakes and keep their traceback.
@@ -37,14 +39,14 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
-        lines = lines_about(error)
+        lines = lines_about(error, config_name)
         if in_full or not lines:
             raise
         print("\n".join([*lines, f"({FULL_ERROR}=1 shows where)"]), file=sys.stderr)
         sys.exit(1)
 
 
-def lines_about(error: Exception) -> list[str]:
+def lines_about(error: Exception, config_name: str) -> list[str]:
     """What to print of an error; nothing when it is a mistake of ours."""
     if isinstance(error, InstantiationException):
         cause = error.__cause__
@@ -54,8 +56,8 @@ def lines_about(error: Exception) -> list[str]:
         return [f"error: {in_one_line(cause)}"] if cause and mendable else []
     if isinstance(error, HydraException):
         causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
-        return [str(error), *causes, *suggestions(sys.argv[1:])]
-    in_job = any(frame.name == "train" for frame in traceback.extract_tb(error.__traceback__))
+        return [str(error), *causes, *suggestions(sys.argv[1:], config_name)]
+    in_job = any(frame.name == "main" for frame in traceback.extract_tb(error.__traceback__))
     if isinstance(error, OSError) and error.errno is not None and not in_job:
         advice = "type hydra.run.dir=FOLDER, or for a sweep hydra.sweep.dir=FOLDER"
         return [f"error: the run folder cannot be made ({in_one_line(error)}); {advice}"]
@@ -67,13 +69,13 @@ def in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def suggestions(arguments: Sequence[str]) -> list[str]:
+def suggestions(arguments: Sequence[str], config_name: str) -> list[str]:
     """One line for each override in `arguments` whose key or option does not exist, with the nearest one that does."""
     typed = [
         argument.lstrip("+~") for argument in arguments if "=" in argument and not argument.startswith("-")
     ]
     groups = config_groups()
-    known = known_keys() + list(groups)
+    known = known_keys(config_name) + list(groups)
     lines = []
     for key, _, value in (override.partition("=") for override in typed):
         if key in groups and value not in groups[key]:
@@ -99,11 +101,11 @@ def config_groups() -> dict[str, list[str]]:
     }
 
 
-def known_keys() -> list[str]:
-    """Every key of the default config, dotted."""
+def known_keys(config_name: str) -> list[str]:
+    """Every key of a root config with its defaults, dotted."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return dotted_keys(compose(config_name="train"))
+        return dotted_keys(compose(config_name=config_name))
 
 
 def dotted_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
@@ -127,8 +129,11 @@ def with_overrides_of_resumed_run(cfg: DictConfig) -> DictConfig:
     if cfg.resume is None:
         return cfg
     from depthdif.resume import read_resumed
+    from depthdif.trust import check_targets
 
     earlier = read_resumed(cfg.resume).get("hyper_parameters", {}).get("overrides", [])
     typed = list(HydraConfig.get().overrides.task)
     kept = [override for override in earlier if not override.lstrip("+~").startswith("resume=")]
-    return compose(config_name="train", overrides=kept + typed)
+    resumed = compose(config_name="train", overrides=kept + typed)
+    check_targets(f"resume={cfg.resume}", resumed, cfg)
+    return resumed

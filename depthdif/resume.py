@@ -39,19 +39,23 @@ def check_resumed(path: str | Path, expected: Mapping[str, Tensor]) -> None:
         FileNotFoundError, ValueError: when it cannot, and why.
     """
     checkpoint = read_resumed(path)
-    found = checkpoint["state_dict"]
+    check_architecture(f"resume={path}", expected, checkpoint["state_dict"])
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(
+            f"resume={path}: holds weights without an optimizer, so training cannot go on as if never stopped; "
+            "type the path of a checkpoint saved with callbacks.checkpoint.save_weights_only=false"
+        )
+
+
+def check_architecture(named: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where the tensors `found` in the checkpoint `named` are not those of the model."""
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     reshaped = sorted(
         key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
     )
     if missing or unknown or reshaped:
         raise ValueError(
-            f"resume={path}: of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{named}: of another architecture ({len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(reshaped)} of another shape, such as {(reshaped or missing or unknown)[0]}); "
             "type the model/denoiser and data that it was trained with"
-        )
-    if "optimizer_states" not in checkpoint:
-        raise ValueError(
-            f"resume={path}: holds weights without an optimizer, so training cannot go on as if never stopped; "
-            "type the path of a checkpoint saved with callbacks.checkpoint.save_weights_only=false"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,13 @@ def train(cfg: DictConfig) -> float:
         close(loggers)
 
 
-def build_data(cfg: DictConfig) -> OceanDataModule:
-    """Open the field and compute its statistics: what is wrong with the data is said here."""
+def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
+    """Open the field, and compute its statistics unless a checkpoint gives them: what is wrong with the data is said here."""
     data: OceanDataModule = instantiate(cfg.data, _partial_=True)(
         first_guess=instantiate(cfg.model.first_guess)
     )
+    if statistics is not None:
+        data.load_state_dict(dict(statistics))
     data.setup("fit")
     return data
 

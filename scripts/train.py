@@ -15,5 +15,5 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    with readable_errors():
+    with readable_errors("train"):
         main()

@@ -72,7 +72,9 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
     ],
 )
 def test_an_unknown_key_or_option_is_answered_with_the_nearest_valid_one(override: str, line: str) -> None:
-    assert suggestions(["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"]) == [f"error: {line}"]
+    assert suggestions(["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"], "train") == [
+        f"error: {line}"
+    ]
 
 
 def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_key(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_bad_input_is_one_line_that_says_what_to_type_and_nothing_is_written(
 ) -> None:
     with pytest.raises((ValueError, OSError, InstantiationException)) as raised:
         train(small_run(*overrides))
-    (line,) = lines_about(raised.value)
+    (line,) = lines_about(raised.value, "train")
     assert line.startswith("error: ")
     assert "\n" not in line
     assert all(word in line for word in words)
@@ -126,7 +128,7 @@ def test_bad_input_at_the_prompt_fails_without_a_traceback(tmp_path: Path) -> No
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), readable_errors():
+    with pytest.raises(ZeroDivisionError), readable_errors("train"):
         _ = 1 / 0
 
 
