@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
 from depthdif.data.first_guess import FirstGuess
 from depthdif.data.normalization import Standardization
@@ -49,8 +50,7 @@ class PatchCutter:
         self._field = field
         self._patch_size = patch_size
         self._standardization = standardization
-        self._surface_standardization = surface_standardization
-        self._first_guess = first_guess
+        self._conditions = Conditioner(standardization, surface_standardization, first_guess)
         self._latitude = field.latitude.astype(np.float32)
         self._days = field.days
         self._day_of_year = field.day_of_year
@@ -69,33 +69,19 @@ class PatchCutter:
     ) -> Sample:
         """The sample number `index`: a patch that was read, with the columns that `profiles` observes."""
         target, surface = values
-        ocean_mask, surface_mask = np.isfinite(target), np.isfinite(surface)
-        observed_mask = profiles.sample(ocean_mask, generator)
-        target = np.where(ocean_mask, self._standardization.standardize(target), np.float32(0))
-        surface = np.where(surface_mask, self._surface_standardization.standardize(surface), np.float32(0))
+        ocean_mask = np.isfinite(target)
         height, width = self._patch_size
-        latitude = self._latitude[patch.row : patch.row + height]
-        longitude = patch_longitude(self._field, patch, width)
-        centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
-        known = {
-            "observations": np.where(observed_mask, target, np.float32(0)),
-            "observed_mask": observed_mask,
-            "ocean_mask": ocean_mask,
-            "surface": surface,
-            "surface_mask": surface_mask,
-            "latitude": latitude,
-            "longitude": longitude,
-        }
-        guessed = {}
-        if self._first_guess is not None:
-            guess, variance = self._first_guess(**known)
-            guessed = {"first_guess": guess, "first_guess_error": np.sqrt(variance)}
+        conditions = self._conditions(
+            np.where(profiles.sample(ocean_mask, generator), target, np.float32(np.nan)),
+            surface,
+            ocean_mask,
+            self._latitude[patch.row : patch.row + height],
+            patch_longitude(self._field, patch, width),
+            self._day_of_year[patch.time],
+        )
         return {
-            "target": target,
-            **known,
-            **guessed,
-            "coordinates": np.array(centre, np.float32),
-            "day_of_year": self._day_of_year[patch.time],
+            "target": np.where(ocean_mask, self._standardization.standardize(target), np.float32(0)),
+            **conditions,
             "time": self._days[patch.time],
             "index": np.int64(index),
         }

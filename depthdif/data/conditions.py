@@ -1,0 +1,71 @@
+"""What is known of a patch, as the model sees it: standardised observations and surface, masks, first guess, place, season."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from depthdif.data.first_guess import FirstGuess
+from depthdif.data.normalization import Standardization
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditioner:
+    """Makes the conditions of the data contract (docs/data.md) out of physical units, for training and prediction alike.
+
+    Args:
+        standardization: of the target, one channel a depth.
+        surface_standardization: of the surface variables, one channel each.
+        first_guess: of the dense field, from what is observed; None leaves it out.
+    """
+
+    standardization: Standardization
+    surface_standardization: Standardization
+    first_guess: FirstGuess | None = None
+
+    def __call__(
+        self,
+        observations: np.ndarray,
+        surface: np.ndarray,
+        ocean_mask: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        day_of_year: float | np.floating,
+    ) -> dict[str, Any]:
+        """The conditions of one patch.
+
+        Args:
+            observations: (D, H, W) units of the field, NaN where not observed.
+            surface: (S, H, W) units of each surface field, NaN where missing.
+            ocean_mask: (D, H, W) bool.
+            latitude, longitude: (H,) and (W,) float32 degrees, ascending.
+            day_of_year: 1 to 366.
+
+        Raises:
+            ValueError: the first guess refuses the patch (see `FirstGuess`).
+        """
+        observed_mask, surface_mask = np.isfinite(observations), np.isfinite(surface)
+        observations = self.standardization.standardize(observations)
+        surface = self.surface_standardization.standardize(surface)
+        known = {
+            "observations": np.where(observed_mask, observations, np.float32(0)),
+            "observed_mask": observed_mask,
+            "ocean_mask": ocean_mask,
+            "surface": np.where(surface_mask, surface, np.float32(0)),
+            "surface_mask": surface_mask,
+            "latitude": latitude,
+            "longitude": longitude,
+        }
+        guessed = {}
+        if self.first_guess is not None:
+            guess, variance = self.first_guess(**known)
+            guessed = {"first_guess": guess, "first_guess_error": np.sqrt(variance)}
+        centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
+        return {
+            **known,
+            **guessed,
+            "coordinates": np.array(centre, np.float32),
+            "day_of_year": np.float32(day_of_year),
+        }
