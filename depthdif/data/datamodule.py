@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from depthdif.data.compatibility import check_trained_on
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
     DrawSampler,
@@ -206,14 +207,10 @@ class OceanDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs besides the weights and a field; safe for torch.load(weights_only=True)."""
         return {
-            "variable": self.field.variable,
-            "units": self.field.units,
-            "depths": self.depths.tolist(),
-            "surface": list(self.field.surface_names),
+            **self._described(),
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
-            "first_guess": str(self._first_guess),
             "residual_std": self.residual_std,
         }
 
@@ -221,31 +218,24 @@ class OceanDataModule(LightningDataModule):
         """Take the statistics of a checkpoint.
 
         Raises:
-            ValueError: the checkpoint was trained on another variable, other depths or other surface
-                variables.
+            ValueError: the checkpoint was trained on another variable, other depths, other surface variables,
+                other units or with another first guess.
         """
-        mine = {"variable": self.field.variable, "surface": list(self.field.surface_names)}
-        for name, value in mine.items():
-            if state_dict[name] != value:
-                raise ValueError(
-                    f"the checkpoint was trained on {name} {state_dict[name]}, the data have {value}; "
-                    f"type data.{name}={state_dict[name]}".replace("'", "")
-                )
-        if state_dict["first_guess"] != str(self._first_guess):
-            raise ValueError(
-                f"the checkpoint was trained with the first guess {state_dict['first_guess']}, given was "
-                f"{self._first_guess}; type the model/first_guess that it was trained with"
-            )
-        theirs = np.array(state_dict["depths"])
-        if theirs.shape != self.depths.shape or not np.allclose(theirs, self.depths, rtol=1e-3, atol=0.1):
-            raise ValueError(
-                f"the checkpoint was trained on {len(theirs)} depths from {theirs[0]:g} to {theirs[-1]:g} "
-                f"m, the data have {len(self.depths)} from {self.depths[0]:g} to {self.depths[-1]:g} m; "
-                "expected the same depths"
-            )
+        check_trained_on(state_dict, self._described())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
         self._residual_std = state_dict["residual_std"]
+
+    def _described(self) -> dict[str, Any]:
+        """What a checkpoint and the data must have in common."""
+        return {
+            "variable": self.field.variable,
+            "units": self.field.units,
+            "depths": self.depths.tolist(),
+            "surface": list(self.field.surface_names),
+            "surface_units": list(self.field.surface_units),
+            "first_guess": str(self._first_guess),
+        }
 
     def _cutter(self) -> PatchCutter:
         return PatchCutter(

@@ -60,6 +60,11 @@ class OceanField:
         return tuple(str(array.name) for array in self.surface)
 
     @property
+    def surface_units(self) -> tuple[str, ...]:
+        """Units of the surface variables, as the file writes them; empty where it does not."""
+        return tuple(str(array.attrs.get("units", "")) for array in self.surface)
+
+    @property
     def depths(self) -> np.ndarray:
         """(D,) float64, metres below the surface, ascending."""
         return self.target["depth"].values.astype(np.float64)

@@ -1,0 +1,36 @@
+"""When two spellings of units mean the same."""
+
+from __future__ import annotations
+
+import re
+
+# What files write for temperature and practical salinity; lower case, without blanks and `_`. (Salinity as `1` is left out:
+# it may be a mass fraction, a thousandth of the number.)
+_SPELLINGS = {
+    "degree_Celsius": (
+        *("c", "°c", "ºc", "celsius", "degc", "degsc", "degreec", "degreesc"),
+        *("degcelsius", "degreecelsius", "degreescelsius", "°celsius", "centigrade"),
+    ),
+    "K": ("k", "°k", "kelvin", "kelvins", "degk", "degreek", "degreesk", "degkelvin", "degreekelvin"),
+    "1e-3": ("1e-3", "1e-03", "0.001", "psu", "pss", "pss-78", "practicalsalinityunit"),
+}
+_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+
+
+def canonical_units(units: str) -> str:
+    """One spelling for units that are spelled differently: `degC` is `degree_Celsius`, `m/s` is `m s-1`.
+
+    Celsius, kelvin and practical salinity are known by their names; of other units blanks, `.` and `*` between factors, `^`
+    and `**` before exponents, and `/` count as the `m s-1` of CF. Nothing is converted.
+    """
+    folded = re.sub(r"[\s_]", "", units.lower())
+    if folded in _NAMES:
+        return _NAMES[folded]
+    factors = re.sub(r"\*\*|\^", "", units.strip())
+    factors = re.sub(r"\s*/\s*([^\W\d]+)(\d*)", lambda found: f" {found[1]}-{found[2] or 1}", factors)
+    return " ".join(re.split(r"[\s.*·]+", factors.strip()))
+
+
+def same_units(first: str, second: str) -> bool:
+    """Whether two spellings mean the same; a field without units says nothing, and agrees with any."""
+    return not (first.strip() and second.strip()) or canonical_units(first) == canonical_units(second)

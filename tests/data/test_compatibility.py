@@ -1,0 +1,93 @@
+"""What a checkpoint was trained on against the data at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from depthdif.data.compatibility import check_trained_on, described
+from depthdif.data.first_guess import InverseDistance
+from depthdif.data.optimal_interpolation import OptimalInterpolation
+
+OI = OptimalInterpolation(3150.0, 8820.0, 2.76, 1e-5, covariance=1.43)
+TRAINED: dict[str, Any] = {
+    "variable": "temperature",
+    "units": "degree_Celsius",
+    "depths": [0.0, 10.0, 100.0],
+    "surface": ["sst", "zos"],
+    "surface_units": ["degree_Celsius", "m"],
+    "first_guess": str(OI),
+}
+
+
+def message(**given: Any) -> str:
+    with pytest.raises(ValueError, match=r"^the checkpoint was trained ") as error:
+        check_trained_on(TRAINED, TRAINED | given)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"units": "degC", "surface_units": ["deg_C", "m"]},
+        {"units": ""},
+        {"depths": [0.0, 10.0004, 100.05]},
+        {"first_guess": str(dataclasses.replace(OI, latitude_scale=3150))},
+    ],
+    ids=["same", "units_spelled_otherwise", "no_units", "depths_rounded", "an_integer_for_a_float"],
+)
+def test_the_same_data_pass_however_they_are_written(given: dict[str, Any]) -> None:
+    check_trained_on(TRAINED, TRAINED | given)
+
+
+def test_another_variable_or_other_surface_variables_say_what_to_type() -> None:
+    assert message(variable="salinity").endswith("type data.variable=temperature")
+    assert message(surface=[], surface_units=[]).endswith("type data.surface=[sst,zos]")
+
+
+def test_other_units_of_any_variable_are_refused_with_the_way_to_mend_them() -> None:
+    assert "temperature in degree_Celsius, the data have it in K; convert the data" in message(units="K")
+    text = message(surface_units=["K", "m"])
+    assert "sst in degree_Celsius" in text
+    assert "ncatted -a units,sst,o,c,'degree_Celsius' FILE.nc" in text
+
+
+def test_a_checkpoint_that_holds_no_units_of_the_surface_is_compared_by_what_it_holds() -> None:
+    trained = {name: value for name, value in TRAINED.items() if name != "surface_units"}
+    check_trained_on(trained, TRAINED | {"surface_units": ["K", "m"]})
+
+
+def test_other_depths_are_refused_and_deeper_data_can_be_cut() -> None:
+    assert message(depths=[0.0, 10.0, 100.0, 500.0]).endswith("type data.max_depth=100")
+    assert "3 depths from 0 to 100 m, the data have 2 from 0 to 10 m" in message(depths=[0.0, 10.0])
+    assert message(depths=[0.0, 20.0, 100.0]).endswith("select or interpolate them first")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(None, "given was None"), (InverseDistance(), "given was InverseDistance")],
+)
+def test_another_kind_of_first_guess_says_which_option_to_type(given: Any, said: str) -> None:
+    text = message(first_guess=str(given))
+    assert "OptimalInterpolation, " + said in text
+    assert "type model/first_guess=oi" in text
+    assert len(text) < 200
+
+
+def test_another_setting_of_the_first_guess_says_which_value_to_type() -> None:
+    other = dataclasses.replace(OI, nugget=0.1, surface_scale=None)
+    text = message(first_guess=str(other))
+    assert "surface_scale=null, nugget=0.1" in text
+    assert text.endswith("type model.first_guess.surface_scale=2.76 model.first_guess.nugget=1e-05")
+
+
+def test_the_settings_of_a_first_guess_are_read_back_from_what_a_checkpoint_holds() -> None:
+    listed = dataclasses.replace(OI, surface_scale=[1.0, 2.0], covariance="gaussian", prior_profiles=8.33)
+    kind, settings = described(str(listed))
+    assert kind == "OptimalInterpolation"
+    assert settings == dataclasses.asdict(listed)
+    assert described("None") == ("None", {})
