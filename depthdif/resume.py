@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from depthdif.data.datamodule import OceanDataModule
 from depthdif.ema import read_checkpoint
 
 
@@ -30,6 +31,15 @@ def read_resumed(path: str | Path) -> dict[str, Any]:
             f"resume={path}: holds no state_dict; type the path of a checkpoint of a training run"
         )
     return checkpoint
+
+
+def read_statistics(path: str | Path) -> dict[str, Any] | None:
+    """What the data module of the run resumed had measured; None where the checkpoint holds nothing of it.
+
+    Taken before the module is built: the residual is scaled by them, and other data are refused at once.
+    """
+    statistics = read_resumed(path).get(OceanDataModule.__qualname__)
+    return statistics if isinstance(statistics, dict) else None
 
 
 def check_resumed(path: str | Path, expected: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
 from depthdif.evaluation.reconstruction import ReconstructionCallback
-from depthdif.resume import check_resumed
+from depthdif.resume import check_resumed, read_statistics
 
 RETURNED_METRIC = "val/recon_mse_full_recon"
 ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
@@ -37,7 +37,7 @@ def train(cfg: DictConfig) -> float:
     """
     silence_libraries()
     seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build_data(cfg)
+    data = build_data(cfg, None if cfg.resume is None else read_statistics(cfg.resume))
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
     if cfg.resume is not None:
