@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +28,22 @@ RETURNED_METRIC = "val/recon_mse_full_recon"
 ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
 
 
+class KnownData(Protocol):
+    """What a model must know of its data, of an opened field or of an export."""
+
+    @property
+    def depths(self) -> np.ndarray:
+        """(D,) metres below the surface."""
+
+    @property
+    def surface_channels(self) -> int:
+        """Number of surface variables."""
+
+    @property
+    def residual_std(self) -> list[float] | None:
+        """(D,) standard deviation of field minus first guess in training, standardised; None without a first guess."""
+
+
 def train(cfg: DictConfig) -> float:
     """Build everything that `cfg` names, fit, and return `val/recon_mse_full_recon`, which a sweeper can minimise.
 
@@ -37,6 +55,7 @@ def train(cfg: DictConfig) -> float:
     """
     silence_libraries()
     seed_everything(cfg.seed, workers=True, verbose=False)
+    cfg = with_decays_as_numbers(cfg)
     data = build_data(cfg, None if cfg.resume is None else read_statistics(cfg.resume))
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
@@ -53,6 +72,15 @@ def train(cfg: DictConfig) -> float:
         close(loggers)
 
 
+def with_decays_as_numbers(cfg: DictConfig) -> DictConfig:
+    """`cfg` with the decays that its EMA suits to the length of the run worked out, so that records of the run show them."""
+    laws = {field: node for field, node in cfg.model.ema.items() if OmegaConf.is_dict(node)}
+    decays = {field: instantiate(law) for field, law in laws.items()} if cfg.model.ema.enabled else {}
+    settled = copy.deepcopy(cfg)
+    settled.model.ema.update(decays)
+    return settled
+
+
 def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
     """Open the field, and compute its statistics unless a checkpoint gives them: what is wrong with the data is said here."""
     data: OceanDataModule = instantiate(cfg.data, _partial_=True)(
@@ -64,7 +92,7 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
     return data
 
 
-def build_module(cfg: DictConfig, data: OceanDataModule) -> DiffusionModule:
+def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
     """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
     of_module = OmegaConf.masked_copy(
         cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")]

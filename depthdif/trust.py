@@ -18,13 +18,18 @@ def check_targets(named: str, recorded: DictConfig, typed: Any) -> None:
     To build an object is to run its code, and no code that a file alone asks for is ever run. `recorded` is the config out of
     the checkpoint, `typed` what the user chose, as a config or as a list of overrides.
     """
-    shipped = {target for file in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(file))}
-    unknown = sorted({*targets(recorded)} - shipped - {*targets(typed)})
+    unknown = [target for target in foreign_targets(recorded) if target not in {*targets(typed)}]
     if unknown:
         raise ValueError(
             f"{named}: was trained with {unknown[0]}, which is not a part of depthdif; if you trust it, name it on "
             f"the command line, such as model.denoiser._target_={unknown[0]}"
         )
+
+
+def foreign_targets(cfg: Any) -> list[str]:
+    """Every `_target_` in a config that no shipped config names, sorted."""
+    shipped = {target for file in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(file))}
+    return sorted({*targets(cfg)} - shipped)
 
 
 def targets(cfg: Any) -> Iterator[str]:
