@@ -104,6 +104,7 @@ class UNetDenoiser(nn.Module):
                 f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1"
             )
         attends = [level in attention_levels for level in range(levels)]
+        self.depths, self.surface_channels = depths, surface_channels
         self.smallest_multiple = 2 ** (levels - 1)
         self.unet = UNet2DModel(
             in_channels=depths + condition_channels(depths, surface_channels, first_guess),

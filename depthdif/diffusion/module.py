@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import Module
 
+from depthdif.diffusion.batch import check_batch
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
@@ -64,7 +65,12 @@ class DiffusionModule(LightningModule):
         self.seed = seed
 
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean."""
+        """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean.
+
+        Raises:
+            ValueError: for a batch that the model cannot reconstruct (`check_batch`).
+        """
+        check_batch(batch, self.denoiser, first_guess=self.residual.std is not None)
         known = self.residual.of(batch["observations"], batch, batch["observed_mask"])
         conditions = self.residual.conditions(batch)
         samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)

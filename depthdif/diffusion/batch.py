@@ -1,0 +1,102 @@
+"""What a batch must hold before a reverse chain runs on it: a fault is said in one line, and never found as NaN in an output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+# The dimensions of what a denoiser is told: batch, depths, surface fields, height, width.
+SHAPES = {
+    "observations": "BDHW",
+    "observed_mask": "BDHW",
+    "ocean_mask": "BDHW",
+    "surface": "BSHW",
+    "surface_mask": "BSHW",
+    "coordinates": "B2",
+    "day_of_year": "B",
+    "index": "B",
+}
+SHAPES_WITH_FIRST_GUESS = SHAPES | {"first_guess": "BDHW", "first_guess_error": "BDHW"}
+MASKS = ("observed_mask", "ocean_mask", "surface_mask")
+
+
+def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool) -> None:
+    """Check a batch of the data contract (docs/data.md); `target` is not needed.
+
+    Args:
+        batch: what is to be reconstructed.
+        denoiser: its `depths` and `surface_channels` say what it was made for; one without these is not asked.
+        first_guess: whether the model diffuses the residual of a first guess.
+
+    Raises:
+        ValueError: a tensor is missing, of another shape than the others or than the denoiser, a mask that is not bool,
+            an observation outside the ocean, NaN or infinity, a value where its mask says that there is none.
+    """
+    if ("first_guess" in batch) != first_guess:
+        raise ValueError(
+            f"the batch holds {'no' if first_guess else 'a'} first_guess, but the model was trained "
+            f"{'with one' if first_guess else 'without'}; make its samples with the model/first_guess of the training"
+        )
+    shapes = SHAPES_WITH_FIRST_GUESS if first_guess else SHAPES
+    missing = sorted(shapes.keys() - batch.keys())
+    if missing:
+        raise ValueError(
+            f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)}, as docs/data.md says"
+        )
+    check_shapes(batch, shapes, denoiser)
+    for name in MASKS:
+        if batch[name].dtype != torch.bool:
+            raise ValueError(f"{name} is {batch[name].dtype}: expected torch.bool, such as {name}.bool()")
+    check_values(batch, shapes)
+
+
+def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoiser: Module) -> None:
+    """Raise ValueError where a tensor has another shape than the observations, the surface or the denoiser say."""
+    if batch["observations"].ndim != 4 or batch["surface"].ndim != 4:
+        raise ValueError(
+            f"observations are {tuple(batch['observations'].shape)} and surface {tuple(batch['surface'].shape)}: "
+            "expected (batch, depths, height, width) and (batch, surface fields, height, width)"
+        )
+    size, depths, height, width = batch["observations"].shape
+    surfaces = batch["surface"].shape[1]
+    sizes = {"B": size, "D": depths, "S": surfaces, "H": height, "W": width, "2": 2}
+    for name, letters in shapes.items():
+        expected = tuple(sizes[letter] for letter in letters)
+        if tuple(batch[name].shape) != expected:
+            raise ValueError(
+                f"{name} is {tuple(batch[name].shape)}: expected {expected} beside observations of "
+                f"{tuple(batch['observations'].shape)}"
+            )
+    for attribute, what, count in (
+        ("depths", "depths", depths),
+        ("surface_channels", "surface fields", surfaces),
+    ):
+        trained = getattr(denoiser, attribute, count)
+        if trained != count:
+            raise ValueError(
+                f"the batch has {count} {what}, but the model was trained on {trained}; expected the same"
+            )
+
+
+def check_values(batch: Mapping[str, Tensor], shapes: Mapping[str, str]) -> None:
+    """Raise ValueError for what would end as NaN, as a value on land, or as an observation that nobody made."""
+    counts = {
+        "observed cells lie outside the ocean: expected observed_mask to be a subset of ocean_mask": (
+            batch["observed_mask"] & ~batch["ocean_mask"]
+        ).sum()
+    }
+    for name in shapes:
+        counts[f"values of {name} are NaN or infinite: expected finite ones, and 0 where a mask is false"] = (
+            ~batch[name].isfinite()
+        ).sum()
+    for name, mask in (("observations", "observed_mask"), ("surface", "surface_mask")):
+        counts[f"values of {name} are not 0 where {mask} is false: expected 0 there"] = (
+            batch[name].ne(0) & ~batch[mask]
+        ).sum()
+    # One transfer from the device for all of them.
+    for fault, count in zip(counts, torch.stack(list(counts.values())).tolist(), strict=True):
+        if count:
+            raise ValueError(f"{count} {fault}")
