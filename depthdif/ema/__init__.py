@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from depthdif.ema.average import EMA
-from depthdif.ema.checkpoint import LoadedWeights, load_weights, read_checkpoint
-from depthdif.ema.weights import ModuleAverages, averaged
-
 if TYPE_CHECKING:
+    from depthdif.ema.average import EMA
     from depthdif.ema.callback import EMACallback
+    from depthdif.ema.checkpoint import LoadedWeights, load_weights, read_checkpoint
+    from depthdif.ema.weights import ModuleAverages, averaged
 
 __all__ = [
     "EMA",
@@ -21,11 +21,19 @@ __all__ = [
     "read_checkpoint",
 ]
 
+HOME = {
+    "EMA": "average",
+    "EMACallback": "callback",
+    "LoadedWeights": "checkpoint",
+    "ModuleAverages": "weights",
+    "averaged": "weights",
+    "load_weights": "checkpoint",
+    "read_checkpoint": "checkpoint",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Lightning takes seconds to import: only who asks for the callback pays for it.
-    if name == "EMACallback":
-        from depthdif.ema.callback import EMACallback
-
-        return EMACallback
+    # Torch and Lightning take seconds to import: who asks for the laws of the decay alone does not pay for them.
+    if name in HOME:
+        return getattr(import_module(f"depthdif.ema.{HOME[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
