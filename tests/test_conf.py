@@ -15,7 +15,7 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.synthetic import synthetic_field
 from depthdif.diffusion.denoiser import UNetDenoiser
 from depthdif.ema import EMACallback
-from depthdif.training import build_module, resolved, train
+from depthdif.training import build_module, resolved, train, with_decays_as_numbers
 
 Compose = Callable[..., DictConfig]
 
@@ -106,11 +106,31 @@ def test_every_noise_schedule_goes_with_every_sampler(
 
 @pytest.mark.parametrize("name", options("model/ema"))
 def test_every_ema_config_builds_the_callback(compose_train: Compose, name: str) -> None:
-    ema = OmegaConf.to_container(compose_train(f"model/ema={name}").model.ema)
+    fields = compose_train().model.ema.keys()
+    cfg = with_decays_as_numbers(compose_train(f"model/ema={name}"))
+    ema = OmegaConf.to_container(cfg.model.ema)
     assert isinstance(ema, dict)
+    assert ema.keys() == fields
     enabled = ema.pop("enabled")
     assert enabled is (name != "default")
     assert isinstance(instantiate(ema), EMACallback)
+
+
+def test_the_sweep_in_one_run_lays_its_decays_around_the_one_that_suits_its_length(
+    compose_train: Compose,
+) -> None:
+    def decays(*overrides: str) -> tuple[float, list[float]]:
+        ema = with_decays_as_numbers(compose_train("model/ema=sweep", *overrides)).model.ema
+        return ema.decay, list(ema.extra_decays)
+
+    assert decays("trainer.max_steps=1000") == (0.99, [0.961, 0.98, 0.995, 0.9975])
+    assert decays("trainer.max_steps=2000", "model.ema.apply_every_n_steps=2") == decays(
+        "trainer.max_steps=1000"
+    )
+    assert decays("trainer.max_steps=8", "model.ema.decay=0.99") == decays("trainer.max_steps=1000")
+    assert decays("model.ema.decay.planned_updates=1000", "trainer.max_steps=-1") == decays(
+        "trainer.max_steps=1000"
+    )
 
 
 def test_the_default_ema_fields_are_those_of_the_contract(compose_train: Compose) -> None:

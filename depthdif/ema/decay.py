@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 # An average over about a tenth of the run follows training closely and still removes most of its noise:
 # exponential kernels of 5 to 15 % of the run gave the best samples in Karras et al. 2024
 # (arXiv:2312.02696), section 3.
 HORIZON_SHARE_OF_RUN = 0.1
+
+# Half-lives of a sweep, over that of its main decay: each rung remembers twice as long as the one below it.
+LADDER_FACTORS = (0.25, 0.5, 2, 4)
 
 
 def warmup_decay(decay: float, updates: int) -> float:
@@ -30,16 +34,74 @@ def half_life(decay: float) -> float:
     return math.inf if decay >= 1 else math.log(0.5) / math.log(decay)
 
 
-def suited_decay(planned_steps: float) -> float:
-    """Decay whose horizon is a tenth of `planned_steps` updates, to two significant digits of 1 - decay.
+def decay_of_half_life(updates: float) -> float:
+    """Decay with which a weight counts half after `updates` updates: (1/2)^(1 / updates), the inverse of `half_life`."""
+    if not updates > 0:
+        raise ValueError(f"decay_of_half_life: expected a positive number of updates, got {updates}")
+    return 0.5 ** (1 / updates)
 
-    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999; runs of up to 20 updates get 0.5.
-    """
-    if not planned_steps > 0:
-        raise ValueError(f"suited_decay: expected a positive number of steps, got {planned_steps}")
-    rate = min(0.5, 1 / (HORIZON_SHARE_OF_RUN * planned_steps))
+
+def rounded_decay(decay: float) -> float:
+    """`decay` to two significant digits of 1 - decay: 0.98333 is 0.983, 0.999874 is 0.99987."""
+    rate = 1 - decay
+    if rate <= 0:
+        return decay
     digits = 1 - math.floor(math.log10(rate))
     return round(1 - round(rate, digits), digits)
+
+
+def planned_updates(max_steps: int, start_step: int = 0, apply_every_n_steps: int = 1) -> float:
+    """Number of updates that a run of `max_steps` optimizer steps makes.
+
+    Raises:
+        ValueError: `max_steps` leaves the length of the run open, or the averages would begin after its end.
+    """
+    if max_steps is None or max_steps <= start_step:
+        raise ValueError(
+            f"trainer.max_steps={max_steps} with model.ema.start_step={start_step} leaves no number of updates to suit the "
+            "decay to; type trainer.max_steps=600, or how many are expected: model.ema.decay.planned_updates=600"
+        )
+    return (max_steps - start_step) / apply_every_n_steps
+
+
+def suited_decay(planned_updates: float, share: float = HORIZON_SHARE_OF_RUN) -> float:
+    """Decay whose horizon is a `share` of `planned_updates`, to two significant digits of 1 - decay.
+
+    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999; horizons of up to 2 updates get 0.5.
+
+    Raises:
+        ValueError: no positive number of updates, or no share of a run.
+    """
+    if not planned_updates > 0:
+        raise ValueError(
+            f"suited_decay: expected a positive number of steps, got {planned_updates}; "
+            "type model.ema.decay.planned_updates=600"
+        )
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"suited_decay: expected 0 < share <= 1, got {share}; type model.ema.decay.share=0.1"
+        )
+    return rounded_decay(1 - min(0.5, 1 / (share * planned_updates)))
+
+
+def ladder(decay: float, factors: Sequence[float] = LADDER_FACTORS) -> list[float]:
+    """Decays around `decay`, without it: their half-lives are `factors` times its own.
+
+    Ascending, to two significant digits of 1 - decay, without duplicates: `ladder(0.99)` is [0.961, 0.98, 0.995, 0.9975]. Around
+    `suited_decay`, whose half-life is 7 % of the run, the default factors give half-lives of 1.7, 3.5, 14 and 28 % of it.
+
+    Raises:
+        ValueError: `decay` has no half-life to multiply, or a factor is not positive.
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f"ladder: expected 0 < decay < 1, got {decay}; type model.ema.decay=0.99")
+    if not all(factor > 0 for factor in factors):
+        expected = "expected positive multiples of the half-life of model.ema.decay"
+        raise ValueError(
+            f"ladder: {expected}, got {list(factors)}; type model.ema.extra_decays.factors=[0.5,2]"
+        )
+    rungs = {rounded_decay(decay_of_half_life(factor * half_life(decay))) for factor in factors}
+    return sorted(rungs - {decay})
 
 
 def too_long_for(decay: float, planned_updates: float) -> str:

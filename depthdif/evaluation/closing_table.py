@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import shlex
 import sys
@@ -17,6 +18,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from depthdif.ema import EMACallback
+from depthdif.ema.decay import half_life
 from depthdif.evaluation.figures import display_units
 from depthdif.evaluation.reconstruction import ReconstructionCallback
 from depthdif.wandb_logger import sync_command
@@ -45,20 +48,64 @@ def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]
 
 
 def score_table(
-    metrics: Mapping[str, Any], units: str, first_guess: Mapping[str, float] | None = None
+    metrics: Mapping[str, Any],
+    units: str,
+    first_guess: Mapping[str, float] | None = None,
+    decays: Mapping[str, float] | None = None,
 ) -> Table:
-    """A row for each score; a column for the scores of the first guess, if any, and for each weight state."""
-    by_column = {"first guess": first_guess} if first_guess else {}
-    for variant, scores in scores_by_variant(metrics).items():
-        by_column[variant.replace("ema", "EMA", 1).replace("_", " ")] = scores
-    table = Table(title="First validation mini-batch, over the ocean", min_width=60)
-    table.add_column("score")
-    for column in by_column:
-        table.add_column(column, justify="right")
-    for name, unit, decimals in SCORES:
-        row = [f"{scores[name]:.{decimals}f}" if name in scores else "-" for scores in by_column.values()]
-        table.add_row(f"{name.upper()} {unit.format(units)}".strip(), *row)
+    """A row for the scores of the first guess, if any, and for each weight state, by rising decay; `*` marks the best weights.
+
+    `decays` is the decay of each average by its name, "ema" for the main one.
+    """
+    found, decays = scores_by_variant(metrics), decays or {}
+    best = {name: best_variant(found, name) for name, _, _ in SCORES}
+    table = Table(title="First validation mini-batch, over the ocean (* best of the weights)", min_width=60)
+    table.add_column("weights")
+    if decays:
+        table.add_column("half-life, updates", justify="right")
+    for name, unit, _ in SCORES:
+        table.add_column(f"{name.upper()} {unit.format(units)}".strip(), justify="right")
+
+    def add(label: str, scores: Mapping[str, float], variant: str = "") -> None:
+        lives = [f"{half_life(decays[variant]):.3g}" if variant in decays else ""] if decays else []
+        shown = [
+            f"{scores[name]:.{decimals}f}{'*' if variant == best[name] else ' '}" if name in scores else "- "
+            for name, _, decimals in SCORES
+        ]
+        table.add_row(label, *lives, *shown)
+
+    if first_guess:
+        add("first guess", first_guess)
+    for variant in sorted(found, key=lambda variant: decays.get(variant, 0.0)):
+        add(label_of(variant, decays), found[variant], variant)
     return table
+
+
+def best_variant(found: Mapping[str, Mapping[str, float]], score: str) -> str | None:
+    """The weight state with the lowest MSE, or the highest PSNR or SSIM; None where no finite score was logged."""
+    sign = 1 if score == "mse" else -1
+    finite = {
+        variant: sign * scores[score]
+        for variant, scores in found.items()
+        if math.isfinite(scores.get(score, math.nan))
+    }
+    return min(finite, key=finite.__getitem__) if finite else None
+
+
+def label_of(variant: str, decays: Mapping[str, float]) -> str:
+    """What a table calls a weight state: "standard", "EMA 0.99", and "EMA 0.983, main" beside others."""
+    if variant != "ema" or "ema" not in decays:
+        return variant.replace("ema", "EMA", 1).replace("_", " ")
+    return f"EMA {decays['ema']}{', main' if len(decays) > 1 else ''}"
+
+
+def best_decay(metrics: Mapping[str, Any], decays: Mapping[str, float]) -> str:
+    """What a run with several averages says of its decays: the best by MSE, and what to type for it."""
+    best = best_variant(scores_by_variant(metrics), "mse")
+    if best in decays:
+        decay = decays[best]
+        return f"{decay} (half-life {half_life(decay):.3g} updates); alone: model/ema=suited model.ema.decay={decay}"
+    return "none, the standard weights score better" if best else "unknown, no score is finite"
 
 
 def distance_table(metrics: Mapping[str, Any]) -> Table:
@@ -78,6 +125,16 @@ def first_guess_scores(trainer: Trainer) -> dict[str, float]:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     found = [callback for callback in callbacks if isinstance(callback, ReconstructionCallback)]
     return found[0].first_guess_scores if found else {}
+
+
+def decays_of(trainer: Trainer) -> dict[str, float]:
+    """The constant decay of each average that the run keeps, by its name; nothing without EMA."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    ema = next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
+    if ema is None:
+        return {}
+    named = {"ema": ema.decay} | {f"ema_{extra}": extra for extra in ema.extra_decays}
+    return {name: decay for name, decay in named.items() if isinstance(decay, float)}
 
 
 def peak_memory() -> str:
@@ -120,12 +177,14 @@ class ClosingTable(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the tables, the places and the next commands; keep them in the run folder."""
-        metrics = trainer.callback_metrics
+        metrics, decays = trainer.callback_metrics, decays_of(trainer)
         units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
-        parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(trainer))]
+        parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(trainer), decays)]
         if "ema/decay" in metrics:
             parts.append(distance_table(metrics))
         parts.append(self.speed(trainer))
+        if len(decays) > 1:
+            parts.append(f"{'best decay:':17}{best_decay(metrics, decays)}")
         parts += [f"{name + ':':17}{place}" for name, place in self.places(trainer).items()]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "closing_table.txt").open("w", encoding="utf-8") as file:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthdif.ema.decay import half_life, horizon, suited_decay, warmup_decay
+from depthdif.ema.decay import (
+    decay_of_half_life,
+    half_life,
+    horizon,
+    ladder,
+    planned_updates,
+    rounded_decay,
+    suited_decay,
+    warmup_decay,
+)
 
 
 @given(decay=st.floats(0, 0.99999), updates=st.integers(0, 10**7))
@@ -41,3 +50,82 @@ def test_suited_decays_are_round_numbers() -> None:
 def test_a_run_without_steps_has_no_suited_decay() -> None:
     with pytest.raises(ValueError, match="expected a positive number of steps, got 0"):
         suited_decay(0)
+
+
+@given(decay=st.floats(1e-6, 1 - 1e-9))
+def test_the_decay_of_a_half_life_is_its_inverse(decay: float) -> None:
+    assert decay_of_half_life(half_life(decay)) == pytest.approx(decay, rel=1e-9)
+
+
+def test_a_half_life_of_one_update_is_a_half_and_none_is_refused() -> None:
+    assert [decay_of_half_life(updates) for updates in (0.5, 1, 2)] == [0.25, 0.5, 0.5**0.5]
+    with pytest.raises(ValueError, match="positive number of updates, got 0"):
+        decay_of_half_life(0)
+
+
+@given(decay=st.floats(0, 1 - 1e-12))
+def test_a_rounded_decay_keeps_two_digits_of_what_an_update_takes_in(decay: float) -> None:
+    assert 1 - rounded_decay(decay) == pytest.approx(1 - decay, rel=0.051)
+
+
+def test_rounded_decays_are_short() -> None:
+    assert [rounded_decay(decay) for decay in (0.98333333, 0.999874321, 0.5, 1.0)] == [
+        0.983,
+        0.99987,
+        0.5,
+        1.0,
+    ]
+
+
+def test_the_suited_decay_takes_any_share_of_the_run() -> None:
+    assert [suited_decay(1000, share) for share in (0.01, 0.1, 1)] == [0.9, 0.99, 0.999]
+    with pytest.raises(ValueError, match=r"0 < share <= 1, got 2; type model.ema.decay.share="):
+        suited_decay(1000, 2)
+
+
+def test_planned_updates_leave_out_the_steps_before_the_start_and_between_updates() -> None:
+    assert planned_updates(600) == 600
+    assert planned_updates(600, start_step=100, apply_every_n_steps=5) == 100
+
+
+@pytest.mark.parametrize("max_steps", [-1, 100, None])
+def test_a_run_without_a_planned_length_is_told_what_to_type(max_steps: int | None) -> None:
+    with pytest.raises(
+        ValueError, match=rf"trainer.max_steps={max_steps} .*model.ema.decay.planned_updates="
+    ):
+        planned_updates(max_steps, start_step=100)  # type: ignore[arg-type]
+
+
+@given(updates=st.integers(200, 10**7))
+def test_each_rung_of_the_ladder_remembers_twice_as_long_as_the_one_below(updates: int) -> None:
+    main = suited_decay(updates)
+    lives = [half_life(decay) for decay in sorted([main, *ladder(main)])]
+    assert [life / updates for life in lives] == pytest.approx(
+        [0.0173, 0.0347, 0.0693, 0.139, 0.277], rel=0.11
+    )
+    for factor, life in zip((0.25, 0.5, 1, 2, 4), lives, strict=True):
+        assert life == pytest.approx(factor * lives[2], rel=0.06)
+
+
+def test_the_ladder_of_a_known_decay() -> None:
+    assert ladder(0.99) == [0.961, 0.98, 0.995, 0.9975]
+    assert ladder(0.5, factors=[0.5, 2]) == [0.25, 0.71]  # 1/4 and the root of 1/2.
+
+
+@given(updates=st.integers(1, 10**8))
+def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None:
+    decays = [suited_decay(updates), *ladder(suited_decay(updates))]
+    assert len(set(decays)) == len(decays) == 5
+
+
+@pytest.mark.parametrize(
+    ("decay", "factors", "words"),
+    [
+        (1.0, [2], "0 < decay < 1, got 1.0"),
+        (0.0, [2], "got 0.0"),
+        (0.9, [0], r"got \[0\]; type model.ema.extra"),
+    ],
+)
+def test_a_ladder_that_has_no_rungs_is_refused(decay: float, factors: list[float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ladder(decay, factors)

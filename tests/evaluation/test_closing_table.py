@@ -6,7 +6,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.evaluation.closing_table import distance_table, near, score_table, scores_by_variant
+from depthdif.evaluation.closing_table import (
+    best_decay,
+    best_variant,
+    distance_table,
+    near,
+    score_table,
+    scores_by_variant,
+)
 
 WITH_EMA = {
     "val/recon_mse_full_recon": 4.0,
@@ -40,17 +47,59 @@ def test_without_ema_the_scores_are_those_of_the_standard_weights() -> None:
 
 def test_the_table_leaves_a_dash_where_a_score_was_left_out() -> None:
     lines = printed(score_table(WITH_EMA, "°C")).splitlines()
-    (header,) = [line for line in lines if "score" in line]
-    assert [word in header for word in ("standard", "EMA", "EMA 0.99")] == [True] * 3
-    (mse,) = [line for line in lines if "MSE °C²" in line]
-    assert [number in mse for number in ("5.0000", "4.0000", "4.5000")] == [True] * 3
-    (ssim,) = [line for line in lines if "SSIM" in line]
-    assert ssim.count("-") == 2
+    (header,) = [line for line in lines if "weights" in line and "MSE" in line]
+    assert [word in header for word in ("MSE °C²", "PSNR dB", "SSIM")] == [True] * 3
+    standard, ema, extra = (
+        next(line for line in lines if name in line) for name in ("standard", "EMA ", "EMA 0.99")
+    )
+    assert [number in row for number, row in (("5.0000", standard), ("4.0000", ema), ("4.5000", extra))] == [
+        True
+    ] * 3
+    assert (standard.count("- "), ema.count("- "), extra.count("- ")) == (0, 1, 2)
 
 
 def test_the_first_guess_stands_before_the_weights() -> None:
-    header = printed(score_table(WITH_EMA, "°C", {"mse": 6.0})).splitlines()[2]
-    assert header.index("first guess") < header.index("standard") < header.index("EMA")
+    table = printed(score_table(WITH_EMA, "°C", {"mse": 6.0}))
+    assert table.index("first guess") < table.index("standard") < table.index("EMA")
+
+
+def test_the_best_weights_of_each_score_are_marked_and_the_first_guess_never() -> None:
+    lines = printed(score_table(WITH_EMA, "°C", {"mse": 1.0, "psnr": 99.0})).splitlines()
+    marked = [line for line in lines if "*" in line and "best" not in line]
+    assert len(marked) == 2
+    assert "EMA" in marked[1]
+    assert "4.0000*" in marked[1]
+    assert "21.00*" in marked[1]
+    assert "0.5000*" in marked[0]  # The only weights that have one.
+
+
+def test_a_score_that_is_not_finite_is_never_the_best() -> None:
+    assert best_variant({"standard": {"mse": float("nan")}, "ema": {"mse": 9.0}}, "mse") == "ema"
+    assert best_variant({"standard": {"mse": float("nan")}}, "mse") is None
+
+
+def test_five_decays_stand_in_rising_order_with_their_half_lives_within_eighty_columns() -> None:
+    decays = {
+        "ema": 0.983,
+        "ema_0.934": 0.934,
+        "ema_0.966": 0.966,
+        "ema_0.9915": 0.9915,
+        "ema_0.9957": 0.9957,
+    }
+    metrics = {f"val_{name}/recon_mse_full_recon": decay for name, decay in decays.items()}
+    table = printed(score_table(metrics, "°C", {"mse": 1.0}, decays))
+    assert max(map(len, table.splitlines())) <= 80
+    names = ["first guess", "EMA 0.934", "EMA 0.966", "EMA 0.983, main", "EMA 0.9915", "EMA 0.9957"]
+    places = [table.index(name) for name in names]
+    assert places == sorted(places)
+    (line,) = [line for line in table.splitlines() if "main" in line]
+    assert "40.4" in line
+
+
+def test_the_best_decay_is_said_with_what_to_type_for_it() -> None:
+    decays = {"ema": 0.999, "ema_0.99": 0.99}
+    assert best_decay(WITH_EMA, decays).endswith("alone: model/ema=suited model.ema.decay=0.999")
+    assert "standard" in best_decay(WITH_EMA | {"val_standard/recon_mse_full_recon": 1.0}, decays)
 
 
 def test_only_distances_that_were_logged_are_shown() -> None:
