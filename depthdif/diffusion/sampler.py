@@ -28,9 +28,12 @@ class ReverseSampler:
         seed: of all noise of the chain.
         ensemble_size: independent reconstructions E of each sample.
         clamp_observations: hold observed cells on the noised observations along the chain, and on the observations at its end.
+        members_at_once: members of each sample that the network sees in one call, which bounds the memory of a large
+            ensemble; None is all of them. The members do not depend on it.
 
     Raises:
-        ValueError: for steps or ensemble_size below 1, a negative seed, or more steps than the noise schedule has.
+        ValueError: for steps, ensemble_size or members_at_once below 1, a negative seed, or more steps than the noise schedule
+            has.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class ReverseSampler:
         seed: int = 0,
         ensemble_size: int = 1,
         clamp_observations: bool = False,
+        members_at_once: int | None = None,
     ) -> None:
         for name, value, least in (
             ("steps", steps, 1),
             ("ensemble_size", ensemble_size, 1),
             ("seed", seed, 0),
+            ("members_at_once", 1 if members_at_once is None else members_at_once, 1),
         ):
             if value < least:
                 raise ValueError(
@@ -55,6 +60,7 @@ class ReverseSampler:
         self.seed = seed
         self.ensemble_size = ensemble_size
         self.clamp_observations = clamp_observations
+        self.members_at_once = members_at_once
 
     @torch.no_grad()
     def __call__(
@@ -64,14 +70,28 @@ class ReverseSampler:
 
         `known` (B, D, H, W) is what is diffused at the observed cells, else 0, and `batch` the data contract.
         """
+        members = range(self.ensemble_size)
+        at_once = self.members_at_once or self.ensemble_size
+        parts = [members[first : first + at_once] for first in members[::at_once]]
+        return torch.cat([self.chain(denoiser, noise_schedule, known, batch, part) for part in parts], dim=1)
+
+    def chain(
+        self,
+        denoiser: Module,
+        noise_schedule: Any,
+        known: Tensor,
+        batch: Mapping[str, Tensor],
+        members: range,
+    ) -> Tensor:
+        """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
         generators = [
             sample_generator(self.seed, index, member)
             for index in batch["index"].tolist()
-            for member in range(self.ensemble_size)
+            for member in members
         ]
-        known = known.repeat_interleave(self.ensemble_size, dim=0)
-        batch = {name: tensor.repeat_interleave(self.ensemble_size, dim=0) for name, tensor in batch.items()}
+        known = known.repeat_interleave(len(members), dim=0)
+        batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
         noise = self.initial_noise(known, generators)
         field = noise * scheduler.init_noise_sigma
         # Heun's scheduler lists each inner time step twice: the network is asked once an entry.
@@ -80,7 +100,7 @@ class ReverseSampler:
             if self.clamp_observations:
                 field = self.clamp(scheduler, field, position, noise, known, batch["observed_mask"])
         samples = torch.where(batch["ocean_mask"], field, 0)
-        return samples.unflatten(0, (-1, self.ensemble_size))
+        return samples.unflatten(0, (-1, len(members)))
 
     def prepared_scheduler(self, noise_schedule: Any, device: torch.device) -> Any:
         """A fresh scheduler at the start of its chain; a chain never sees the state that another one left."""

@@ -105,6 +105,31 @@ def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_ba
     torch.testing.assert_close(large[:, :2], small)
 
 
+@pytest.mark.parametrize("scheduler", [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_members_do_not_depend_on_how_many_the_network_sees_at_once(
+    make_batch: MakeBatch, scheduler: type, at_once: int
+) -> None:
+    batch = make_batch()
+    seen: list[int] = []
+
+    class Counting(Echo):
+        def forward(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+            seen.append(len(noisy))
+            return super().forward(noisy, timestep, batch)
+
+    whole, parts = (
+        ReverseSampler(scheduler.from_config, steps=3, ensemble_size=5, members_at_once=size)(
+            Counting(), cosine(), batch["observations"], batch
+        )
+        for size in (None, at_once)
+    )
+    assert parts.shape == (2, 5, 3, 8, 8)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+    assert seen[:3] == [10] * 3
+    assert max(seen[3:]) == 2 * min(at_once, 5)
+
+
 def test_cells_outside_the_ocean_are_zero(make_batch: MakeBatch) -> None:
     batch = make_batch()
     samples = ReverseSampler(DDPMScheduler.from_config, steps=3)(
@@ -137,7 +162,9 @@ def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_ty
         sampler(Echo(), cosine(), torch.zeros(2, 3, 8, 8), make_batch())
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("ensemble_size", 0), ("seed", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 0), ("ensemble_size", 0), ("members_at_once", 0), ("seed", -1)]
+)
 def test_counts_out_of_range_are_errors_that_name_the_override(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"{name} is {value}.*model\.sampler\.{name}="):
         ReverseSampler(DDIMScheduler.from_config, **{name: value})
