@@ -18,6 +18,7 @@ from depthdif.ema.arguments import check_arguments
 from depthdif.ema.capture import captured
 from depthdif.ema.checkpoint import canonical, find_averages
 from depthdif.ema.decay import too_long_for
+from depthdif.ema.law import Decay, decay_named
 from depthdif.ema.slots import count_writes
 from depthdif.ema.tracker import Tracker
 
@@ -32,13 +33,13 @@ class EMACallback(Callback):
     every number.
 
     Args:
-        decay: share of the old average that an update keeps, 0 <= decay <= 1.
+        decay: share of the old average that an update keeps, 0 <= decay <= 1; or "width_0.05", of a power-function average.
         apply_every_n_steps: update at every n-th optimizer step.
         start_step: first optimizer step that updates; before it the average equals the raw weights.
         save_ema_weights_in_callback_state: write the averages into checkpoints.
         evaluate_ema_weights_instead: validate, test and predict with the averages, once there was an update.
         warmup: use the decay min(decay, (1 + n) / (10 + n)) after n updates.
-        extra_decays: further averages to track in the same run, named "ema_0.99" and so on.
+        extra_decays: further averages to track in the same run, named "ema_0.99", "ema_width_0.1" and so on.
 
     Raises:
         ValueError: an argument is out of range.
@@ -46,13 +47,13 @@ class EMACallback(Callback):
 
     def __init__(
         self,
-        decay: float = 0.9999,
+        decay: Decay | str = 0.9999,
         apply_every_n_steps: int = 1,
         start_step: int = 0,
         save_ema_weights_in_callback_state: bool = True,
         evaluate_ema_weights_instead: bool = True,
         warmup: bool = False,
-        extra_decays: Sequence[float] = (),
+        extra_decays: Sequence[Decay | str] = (),
     ) -> None:
         check_arguments(
             decay=decay,
@@ -63,13 +64,13 @@ class EMACallback(Callback):
             warmup=warmup,
             extra_decays=extra_decays,
         )
-        self.decay = float(decay)
+        self.decay: Decay = decay_named(decay)
         self.apply_every_n_steps = apply_every_n_steps
         self.start_step = start_step
         self.save_ema_weights_in_callback_state = save_ema_weights_in_callback_state
         self.evaluate_ema_weights_instead = evaluate_ema_weights_instead
         self.warmup = warmup
-        self.extra_decays = tuple(map(float, extra_decays))
+        self.extra_decays = tuple(map(decay_named, extra_decays))
         self._decays = {"ema": self.decay, **{f"ema_{extra}": extra for extra in self.extra_decays}}
         self._tracker: Tracker | None = None
         self._loaded: dict[str, Any] | None = None
@@ -130,8 +131,7 @@ class EMACallback(Callback):
         self._loaded = None
         self._is_attached = False
         self._has_stepped = False
-        # What Lightning saves passes through these two methods, at whatever moment and for whatever reason
-        # it saves.
+        # What Lightning saves passes through these two methods, whenever and for whatever reason it saves.
         strategy: Any = trainer.strategy
         strategy.lightning_module_state_dict = partial(self._raw_state_dict, strategy)
         strategy.save_checkpoint = partial(self._save_checkpoint, strategy)
@@ -144,8 +144,8 @@ class EMACallback(Callback):
         self._skips_before = self.skipped_updates
         self._watch(trainer)
         planned = (trainer.estimated_stepping_batches - self.start_step) / self.apply_every_n_steps
-        if not self.warmup and (remark := too_long_for(self.decay, planned)):
-            rank_zero_warn(f"EMA: {remark}")
+        if isinstance(self.decay, float) and not self.warmup and (said := too_long_for(self.decay, planned)):
+            rank_zero_warn(f"EMA: {said}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

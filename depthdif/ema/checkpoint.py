@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from depthdif.ema.law import Decay, decay_named, described
+
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +22,7 @@ class LoadedWeights(NamedTuple):
 
     Attributes:
         state_dict: tensors on the CPU by canonical key, complete: `module.load_state_dict(state_dict)`.
-        which: "standard", "ema", or "ema_0.99" for a further average.
+        which: "standard", "ema", or "ema_0.99" or "ema_width_0.1" for a further average.
     """
 
     state_dict: dict[str, Tensor]
@@ -38,7 +40,7 @@ def load_weights(path: str | Path, which: str | float = "auto") -> LoadedWeights
     Args:
         path: a checkpoint file.
         which: "auto" for the average, or the standard weights where there is none (or it has no update yet);
-            "ema", "standard", a name such as "ema_0.99", or the decay of an average.
+            "ema", "standard", a name such as "ema_0.99", or the decay of an average (0.99, "width_0.1").
 
     Raises:
         FileNotFoundError: no such file.
@@ -54,7 +56,7 @@ def load_weights(path: str | Path, which: str | float = "auto") -> LoadedWeights
         return LoadedWeights(standard, "standard")
     filled = sorted(set(standard) - set(averages[name]))
     also = f"; {len(filled)} tensors that it does not hold are standard" if filled else ""
-    decay = f" (decay {decays[name]})" if name in decays else ""
+    decay = f" ({described(decays[name])})" if name in decays else ""
     log.info("loaded the %s weights%s of %s%s", name.replace("ema", "EMA", 1), decay, path, also)
     return LoadedWeights({**standard, **averages[name]}, name)
 
@@ -121,7 +123,7 @@ def canonical(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _weights_in(
     checkpoint: dict[str, Any], path: str | Path
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, float], bool]:
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Decay], bool]:
     """Standard weights, averages by name, their decays by name, and whether any update was made."""
     state = checkpoint.get("state_dict")
     if not isinstance(state, Mapping):
@@ -135,17 +137,17 @@ def _weights_in(
     if callback is None:
         return canonical(state), {}, {}, False
     averages = {"ema": callback["ema_weights"]}
-    decays = {"ema": float(callback["decay"])} if "decay" in callback else {}
+    decays = {"ema": decay_named(callback["decay"])} if "decay" in callback else {}
     for name, average in callback.get("extra_ema_weights", {}).items():
         averages[name] = canonical(average)
-        decays[name] = float(name.removeprefix("ema_"))
+        decays[name] = decay_named(name)
     return canonical(state), averages, decays, int(callback.get("updates", 1)) > 0
 
 
 def _choose(
     which: str | float,
     averages: Mapping[str, Any],
-    decays: Mapping[str, float],
+    decays: Mapping[str, Decay],
     updated: bool,
     path: str | Path,
 ) -> str:
@@ -156,7 +158,7 @@ def _choose(
     for name, decay in decays.items():
         if which in (decay, str(decay), f"ema_{decay}"):
             return name
-    held = [f"{name} (decay {decays[name]})" if name in decays else name for name in averages]
+    held = [f"{name} ({described(decays[name])})" if name in decays else name for name in averages]
     raise ValueError(f"{path}: holds no {which!r} weights; it holds {', '.join(['standard', *held])}")
 
 

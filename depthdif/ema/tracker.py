@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from depthdif.ema.capture import captured
-from depthdif.ema.decay import warmup_decay
+from depthdif.ema.law import Decay, decay_named, decay_of_update, described, plain
 from depthdif.ema.weights import ModuleAverages
 
 
@@ -21,7 +21,7 @@ class Tracker:
 
     Args:
         module: the module to average.
-        decays: decay by name of the average, the main one ("ema") first.
+        decays: a constant or a `PowerDecay` by name of the average, the main one ("ema") first.
         apply_every_n_steps: update at the steps that n divides.
         start_step: first step that may update.
         warmup: begin with a shorter memory, see `warmup_decay`.
@@ -31,7 +31,7 @@ class Tracker:
     def __init__(
         self,
         module: nn.Module,
-        decays: Mapping[str, float],
+        decays: Mapping[str, Decay],
         apply_every_n_steps: int = 1,
         start_step: int = 0,
         warmup: bool = False,
@@ -43,14 +43,13 @@ class Tracker:
         self._every = apply_every_n_steps
         self._start = start_step
         self._warmup = warmup
-        self._offered = 0
         self._is_seeded = False
         self._seed_in_time()
 
     @property
     def updates(self) -> int:
         """Number of updates made, the skipped ones not counted."""
-        return self._offered - self.averages.skipped_updates
+        return self.averages.offered - self.averages.skipped_updates
 
     def step(self) -> None:
         """Account for one optimizer step, after it was made."""
@@ -58,8 +57,7 @@ class Tracker:
         if not self._is_seeded:
             self._seed_in_time()
         elif self.steps >= self._start and self.steps % self._every == 0:
-            self.averages.update({decay: self._now(decay, self._offered) for decay in self.averages.decays})
-            self._offered += 1
+            self.averages.update(self._warmup)
 
     def holding(self, variant: str) -> AbstractContextManager[None]:
         """Context in which the module holds "standard" weights or a named average.
@@ -83,14 +81,14 @@ class Tracker:
             self.averages.seed()
         decay = self.decays[name]
         return {
-            "decay": self._now(decay, max(self._offered - 1, 0)),
+            "decay": decay_of_update(decay, max(self.averages.offered - 1, 0), self._warmup),
             **self.averages.distance(decay).metrics(),
         }
 
     def state_dict(self, with_weights: bool) -> dict[str, Any]:
         """Everything that a resumed run needs, in plain types and copies: nothing in it changes afterwards."""
         state: dict[str, Any] = {
-            "decay": self.decays["ema"],
+            "decay": plain(self.decays["ema"]),
             "steps": self.steps,
             "updates": self.updates,
             "skipped_updates": self.averages.skipped_updates,
@@ -111,19 +109,19 @@ class Tracker:
         self.steps = int(state.get("steps", self.steps))
         self._is_seeded = bool(state.get("is_seeded", True))
         self.averages.skipped_updates = int(state.get("skipped_updates", 0))
-        self._offered = int(state.get("updates", 1)) + self.averages.skipped_updates
+        self.averages.offered = int(state.get("updates", 1)) + self.averages.skipped_updates
         if not self._is_seeded:
             self._seed_in_time()
             return []
-        saved_decay = float(state.get("decay", self.decays["ema"]))
+        saved_decay = decay_named(state.get("decay", self.decays["ema"]))
         extra = state.get("extra_ema_weights", {})
-        saved = {float(name.removeprefix("ema_")): weights for name, weights in extra.items()}
+        saved = {decay_named(name): weights for name, weights in extra.items()}
         saved[saved_decay] = state["ema_weights"]
         remarks = []
         for name, decay in self.decays.items():
             if decay not in saved:
                 remarks.append(
-                    f"{name}: decay {decay} from here on; it goes on from the saved average of {saved_decay}"
+                    f"{name}: {described(decay)} from here on; it goes on from the saved average of {saved_decay}"
                 )
             missing = self.averages.load(decay, saved.get(decay, saved[saved_decay]))
             if missing:
@@ -135,6 +133,3 @@ class Tracker:
     def _seed_in_time(self) -> None:
         if self.steps >= self._start - 1:
             self._is_seeded = self.averages.seed()
-
-    def _now(self, decay: float, offered: int) -> float:
-        return warmup_decay(decay, offered) if self._warmup else decay

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from depthdif.ema.distance import Distance, distance
 from depthdif.ema.exchange import Exchange
+from depthdif.ema.law import Decay, decay_of_update
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
 from depthdif.ema.update import BLOCK, by_device_and_dtype, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 
 
-def averaged(module: nn.Module, decay: float | None = None) -> AbstractContextManager[None]:
+def averaged(module: nn.Module, decay: Decay | None = None) -> AbstractContextManager[None]:
     """Context in which `module` holds its averages; afterwards it holds exactly what it held before.
 
     Args:
@@ -46,16 +47,17 @@ class ModuleAverages:
 
     Args:
         module: the module to follow; it is not changed and holds no reference to its averages.
-        decays: one average is kept for each; the first is the main one.
+        decays: one average is kept for each, a constant or a `PowerDecay`; the first is the main one.
         guard: leave out updates in which a weight is NaN or infinite.
 
     Raises:
         ValueError: the module has parameters without a shape yet, or is sharded by FSDP1 or DeepSpeed ZeRO-3.
     """
 
-    def __init__(self, module: nn.Module, decays: Sequence[float], guard: bool = True) -> None:
+    def __init__(self, module: nn.Module, decays: Sequence[Decay], guard: bool = True) -> None:
         self.decays = tuple(decays)
         self.guard = guard
+        self.offered = 0  # updates so far, the skipped ones too
         self._module = weakref.ref(unwrapped(module))
         self._skipped = 0
         self._skipped_on_device: Tensor | None = None
@@ -97,16 +99,17 @@ class ModuleAverages:
             self._copy_the_others()
         return True
 
-    def update(self, effective: Mapping[float, float] | None = None) -> None:
+    def update(self, warmup: bool = False) -> None:
         """Move every average towards the current weights, after an optimizer step.
 
         Skipped, and counted in `skipped_updates`, where a weight is not finite. On CUDA the device decides
         that, so that no step waits for it.
 
         Args:
-            effective: decay to use now, by decay of the average, while it warms up; otherwise its own.
+            warmup: begin with a shorter memory, see `warmup_decay`; a `PowerDecay` does so by itself.
         """
-        rates = [1 - (decay if effective is None else effective[decay]) for decay in self.decays]
+        rates = [1 - decay_of_update(decay, self.offered, warmup) for decay in self.decays]
+        self.offered += 1
         with torch.inference_mode(False), torch.no_grad():
             current = self._current()
             skip = self._not_finite(current) if self.guard and current else None
@@ -125,7 +128,7 @@ class ModuleAverages:
                     lerp_(_select(self._work[decay], block), weights, rate, skip_here)
             self._copy_the_others()
 
-    def state(self, decay: float) -> dict[str, Tensor]:
+    def state(self, decay: Decay) -> dict[str, Tensor]:
         """The averages by canonical `state_dict` key: the tracked tensors themselves, not copies."""
         shadows = self._shadows[decay]
         return {key: shadows[i] if is_float else self._copies[i] for key, (is_float, i) in self._keys.items()}
@@ -136,7 +139,7 @@ class ModuleAverages:
         slots = {True: self._averaged, False: self._copied}
         return {key: slots[is_float][i].tensor().detach() for key, (is_float, i) in self._keys.items()}
 
-    def load(self, decay: float, state: Mapping[str, Tensor]) -> list[str]:
+    def load(self, decay: Decay, state: Mapping[str, Tensor]) -> list[str]:
         """Set one average from saved tensors; keys that are not in `state` keep their value and are returned.
 
         Raises:
@@ -156,7 +159,7 @@ class ModuleAverages:
                     tensor.copy_(_distributed_like(state[key], tensor))
         return missing
 
-    def holding(self, decay: float | None) -> AbstractContextManager[None]:
+    def holding(self, decay: Decay | None) -> AbstractContextManager[None]:
         """Context in which the module holds the average of this decay, or its raw weights for None."""
         if decay is not None and decay not in self._shadows:
             raise ValueError(
@@ -171,12 +174,12 @@ class ModuleAverages:
         self._exchange.release()
 
     @property
-    def held(self) -> float | None:
+    def held(self) -> Decay | None:
         """Decay of the average that the module holds, None while it holds its raw weights."""
-        held: float | None = self._exchange.held
+        held: Decay | None = self._exchange.held
         return held
 
-    def distance(self, decay: float) -> Distance:
+    def distance(self, decay: Decay) -> Distance:
         """How far this average is from the raw weights, over all shards where there are several."""
         self._gather_shards()
         total = distance([local(t) for t in self._exchange.raw()], [local(t) for t in self._shadows[decay]])
