@@ -199,10 +199,18 @@ class OceanDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """The fixed validation set, in a fixed order."""
-        dataset = FixedPatches(
-            self._validation_patches, self._validation_profiles, self._cutter(), self._seed
-        )
-        return DataLoader(dataset, **self._loader_options())
+        return DataLoader(self.validation_samples(), **self._loader_options())
+
+    def validation_samples(self, density: float | None = None) -> FixedPatches:
+        """The fixed validation set as samples; `density` observes another share of the ocean columns of the same patches."""
+        profiles = self._validation_profiles
+        if density is not None:
+            profiles = ProfileSampler(density, self._profiles.shallow_fraction)
+        return FixedPatches(self._validation_patches, profiles, self._cutter(), self._seed)
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The validation set: `trainer.predict(module, datamodule=data)` reconstructs it."""
+        return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs besides the weights and a field; safe for torch.load(weights_only=True)."""

@@ -19,6 +19,7 @@ from rich.table import Table
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample
 from depthdif.data.first_guess import FirstGuess, InverseDistance
+from depthdif.data.gaussian import gaussian_crps
 from depthdif.data.optimal_interpolation import OptimalInterpolation
 
 ARGUMENTS = (
@@ -33,8 +34,6 @@ ARGUMENTS = (
 
 # A compass search tries each setting times and over these factors, coarse ones first.
 _FACTORS = (2.0, 1.4, 1.2, 1.1, 1.05)
-
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 Values = dict[tuple[str, int], float]
 Score = Callable[[FirstGuess], float]
@@ -180,19 +179,12 @@ def rmse(first_guess: FirstGuess, samples: Sequence[Sample], std: np.ndarray) ->
 
 
 def crps(first_guess: FirstGuess, samples: Sequence[Sample], std: np.ndarray) -> float:
-    """Mean leave-one-out CRPS of the Gaussian forecasts, in units of the field.
-
-    Closed form of Gneiting & Raftery (2007, doi 10.1198/016214506000001437, section 4.2).
-    """
+    """Mean leave-one-out CRPS of the Gaussian forecasts, in units of the field."""
     total = count = 0.0
     for sample in samples:
         errors, variances = first_guess.leave_one_out(*arguments(sample))
         seen = sample["observed_mask"]
-        spread = np.sqrt(variances[seen])
-        z = errors[seen] / spread
-        both_tails = _erf(z / math.sqrt(2)).astype(np.float64)
-        density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-        score = spread * (z * both_tails + 2 * density - 1 / math.sqrt(math.pi))
+        score = gaussian_crps(errors[seen], np.sqrt(variances[seen]))
         total += float((score * np.broadcast_to(std[:, None, None], seen.shape)[seen]).sum())
         count += float(seen.sum())
     return total / count

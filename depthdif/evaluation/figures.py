@@ -261,10 +261,10 @@ def format_position(latitude: float, longitude: float) -> str:
     return f"{abs(float(latitude)):.1f}°{north} {abs(folded):.1f}°{east}"
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path, dpi: int = 110) -> Path:
     """Write a PNG beside `path`, then rename it, so that no half picture is ever seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished.png")
     FigureCanvasAgg(figure)
-    figure.savefig(unfinished, dpi=110)
+    figure.savefig(unfinished, dpi=dpi)
     return unfinished.replace(path)

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.normalization import Standardization
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.ema import EMACallback
 from depthdif.evaluation.figures import (
@@ -157,8 +158,15 @@ class ReconstructionCallback(Callback):
         assert self.batch is not None
         units = display_units(data.field.units)
         levels = nearest_levels(data.depths, self.panel_depths)
+        samples = [
+            {name: tensor[sample].cpu() for name, tensor in self.batch.items()}
+            for sample in range(self.panel_samples)
+        ]
         cases = {
-            variant: [self.case(sample, fields, data) for sample in range(self.panel_samples)]
+            variant: [
+                case_of(sample, field, data.standardization)
+                for sample, field in zip(samples, fields, strict=False)
+            ]
             for variant, fields in reconstructions.items()
         }
         # The same error colours for all weight states: only then do their panels compare at a glance.
@@ -176,24 +184,26 @@ class ReconstructionCallback(Callback):
         for logger in trainer.loggers:
             log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
 
-    def case(self, sample: int, reconstruction: Tensor, data: OceanDataModule) -> Case:
-        """One sample of the cached batch in physical units, as the figures take it."""
-        assert self.batch is not None
-        one = {name: tensor[sample].cpu() for name, tensor in self.batch.items()}
-        ocean = one["ocean_mask"]
 
-        def physical(field: Tensor, defined: Tensor) -> np.ndarray:
-            return np.where(defined, data.standardization.restore(field.float()), np.nan)
+def case_of(
+    sample: Mapping[str, Tensor], reconstruction: Tensor | np.ndarray, standardization: Standardization
+) -> Case:
+    """One sample of the data contract, and its reconstruction (D, H, W) in physical units, as the figures take it."""
+    ocean = sample["ocean_mask"]
 
-        return Case(
-            title=f"{np.datetime64(int(one['time']), 'D')}   {format_position(*one['coordinates'].tolist())}",
-            truth=physical(one["target"], ocean),
-            observations=physical(one["observations"], one["observed_mask"]),
-            reconstruction=np.where(ocean, reconstruction[sample], np.nan),
-            first_guess=physical(one["first_guess"], ocean) if "first_guess" in one else None,
-            latitude=one["latitude"].numpy(),
-            longitude=one["longitude"].numpy(),
-        )
+    def physical(field: Tensor, defined: Tensor) -> np.ndarray:
+        return np.where(defined, standardization.restore(field.float()), np.nan)
+
+    day = np.datetime64(int(sample["time"]), "D")
+    return Case(
+        title=f"{day}   {format_position(*sample['coordinates'].tolist())}",
+        truth=physical(sample["target"], ocean),
+        observations=physical(sample["observations"], sample["observed_mask"]),
+        reconstruction=np.where(ocean, reconstruction, np.nan),
+        first_guess=physical(sample["first_guess"], ocean) if "first_guess" in sample else None,
+        latitude=sample["latitude"].numpy(),
+        longitude=sample["longitude"].numpy(),
+    )
 
 
 def held_weights(ema: EMACallback | None) -> Iterator[str]:
