@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from depthdif.diffusion.batch import check_batch
+from depthdif.diffusion.ensemble import EnsembleSummary, summarise
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
@@ -101,9 +102,18 @@ class DiffusionModule(LightningModule):
         loss = self.loss(batch, generator)
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["target"]), sync_dist=True)
 
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Reconstruct one batch."""
-        return self.reconstruct(batch)
+    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> EnsembleSummary:
+        """Reconstruct one batch: mean, standard deviation and quantiles of its ensembles, in units of the field.
+
+        Raises:
+            ValueError: no data module, which knows the units, was given to the trainer.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise ValueError(
+                "the units of the field are not known: call trainer.predict(module, datamodule=data)"
+            )
+        return summarise(data.standardization.restore(self.reconstruct(batch)), batch["ocean_mask"])
 
     def configure_optimizers(self) -> Any:
         """Optimiser with the learning rate set anew at every step of the planned training.
