@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: diffusers reads the classes in the signature of __init__.
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date as Date
@@ -16,84 +15,16 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import collate
-from depthdif.data.normalization import Standardization
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.training import build_module
-from depthdif.trust import foreign_targets
+from depthdif.resume import check_architecture
+from depthdif.trained_model import DESCRIPTION, TrainedModel
 
-DESCRIPTION = "ocean.json"
 CONDITIONING = "conditioning.safetensors"
 UNET = "denoiser.unet."
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What a trained model is besides its weights; `ocean.json` of an export.
-
-    Attributes:
-        config: `model` and `seed` of the training config, resolved; without `ema`.
-        data: what the data module keeps in a checkpoint (variable, units, depths, statistics), as plain values.
-    """
-
-    config: dict[str, Any]
-    data: dict[str, Any]
-
-    @property
-    def depths(self) -> np.ndarray:
-        """(D,) float64, metres below the surface."""
-        return np.array(self.data["depths"], np.float64)
-
-    @property
-    def surface_channels(self) -> int:
-        """Number of surface variables S."""
-        return len(self.data["surface"])
-
-    @property
-    def residual_std(self) -> list[float] | None:
-        """(D,) standard deviation of field minus first guess in training; None without a first guess."""
-        return self.data["residual_std"]
-
-    def standardization(self, name: str = "standardization") -> Standardization:
-        """Statistics of the target, or with `surface_standardization` those of the surface variables."""
-        return Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
-
-    def conditioner(self) -> Conditioner:
-        """Makes the conditions of a patch from physical units."""
-        first_guess = instantiate(self.config["model"]["first_guess"])
-        return Conditioner(
-            self.standardization(), self.standardization("surface_standardization"), first_guess
-        )
-
-    def module(self) -> DiffusionModule:
-        """The module as it was trained, on the CPU, in evaluation mode, with random weights."""
-        return build_module(OmegaConf.create(self.config), self).eval()
-
-    def write(self, folder: Path) -> None:
-        """Into `ocean.json` of an export."""
-        content = {"config": self.config, "data": self.data}
-        (folder / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: str | Path) -> "TrainedModel":
-        """From `ocean.json` of an export.
-
-        Raises:
-            FileNotFoundError: the folder holds none.
-            ValueError: it names code that does not belong to depthdif.
-        """
-        path = Path(folder) / DESCRIPTION
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; expected a folder that scripts/export.py wrote")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if foreign := foreign_targets(content["config"]):
-            raise ValueError(f"{path}: names {foreign[0]}, which is not a part of depthdif and is not run")
-        return cls(content["config"], content["data"])
 
 
 @dataclass
@@ -161,6 +92,7 @@ class OceanPipeline(DiffusionPipeline):
         pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)
         weights = load_file(Path(folder) / CONDITIONING)
         weights |= {UNET + key: tensor for key, tensor in pipeline.unet.state_dict().items()}
+        check_architecture(str(folder), module.state_dict(), weights)
         module.load_state_dict(weights)
         return pipeline
 
@@ -174,6 +106,9 @@ class OceanPipeline(DiffusionPipeline):
         state = self.module.state_dict()
         save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
         self.trained.write(Path(folder))
+        # safetensors keeps its files from everyone else; they are as readable as the rest.
+        for weights in Path(folder).rglob("*.safetensors"):
+            weights.chmod((Path(folder) / DESCRIPTION).stat().st_mode)
 
     def __call__(
         self,
