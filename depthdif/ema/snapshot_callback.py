@@ -1,0 +1,139 @@
+"""Takes snapshots of the power-function averages while Lightning trains, so that any other can be rebuilt afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+from depthdif.ema.callback import EMACallback
+from depthdif.ema.law import PowerDecay
+from depthdif.ema.snapshots import Manifest, inherit, write_snapshot
+
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+class EMASnapshots(Callback):
+    """Writes the power-function averages of the `EMACallback` of the trainer into a folder every so many optimizer steps.
+
+    The last step is always among them. Snapshots neither touch training nor the averages. A run that is resumed takes over the
+    snapshots that the earlier one had until then. `docs/ema.md` says what to do with them.
+
+    Args:
+        folder: where they go.
+        every_n_steps: optimizer steps between two, to begin with; they double whenever there are more than `keep`.
+        keep: number of snapshots that are kept at most, at least 4; from half as many on they are evenly spread over the run.
+        dtype: "float32" or "float16"; float16 takes half the disk, and its rounding is the error of what is rebuilt.
+
+    Raises:
+        ValueError: an argument is out of range; when the training begins, there is nothing to take snapshots of.
+    """
+
+    def __init__(
+        self, folder: str | Path, every_n_steps: int = 10, keep: int = 16, dtype: str = "float32"
+    ) -> None:
+        for name, given, least in (("every_n_steps", every_n_steps, 1), ("keep", keep, 4)):
+            if not isinstance(given, int) or isinstance(given, bool) or given < least:
+                raise ValueError(
+                    f"EMASnapshots: {name}: expected an integer >= {least}, got {given!r}; "
+                    f"type callbacks.ema_snapshots.{name}={max(least, 10)}"
+                )
+        if dtype not in DTYPES:
+            raise ValueError(
+                f"EMASnapshots: dtype: expected float32 or float16, got {dtype!r}; type callbacks.ema_snapshots.dtype=float32"
+            )
+        self.folder = Path(folder)
+        self.keep = keep
+        self.dtype = DTYPES[dtype]
+        self._begin = Manifest(every_n_steps)
+        self._manifest = self._begin
+        self._earlier: Path | None = None
+        self._step = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Raise ValueError where there is nothing to take snapshots of."""
+        if stage != "fit":
+            return
+        ema = ema_of(trainer)
+        if ema is None or not powers(ema):
+            raise ValueError(
+                "EMASnapshots: no power-function average is tracked; type model/ema=power, or model.ema.enabled=true "
+                "model.ema.decay=width_0.05, or callbacks.ema_snapshots=null"
+            )
+        if not ema.save_ema_weights_in_callback_state:
+            raise ValueError(
+                "EMASnapshots: with model.ema.save_ema_weights_in_callback_state=false a resumed run would begin other averages; "
+                "type model.ema.save_ema_weights_in_callback_state=true or callbacks.ema_snapshots=null"
+            )
+        self._manifest = self._begin
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the snapshots of the run resumed."""
+        ema = ema_of(trainer)
+        assert ema is not None
+        self._step = trainer.global_step
+        earlier, self._earlier = self._earlier, None
+        updates = ema.updates + ema.skipped_updates
+        if earlier is None:
+            return
+        if trainer.is_global_zero:
+            try:
+                self._manifest = inherit(self.folder, earlier, updates) or self._begin
+            except (OSError, ValueError) as error:
+                rank_zero_warn(
+                    f"EMASnapshots: those of the run resumed are left out, averages are rebuilt from later ones: {error}"
+                )
+        self._manifest = trainer.strategy.broadcast(self._manifest)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take a snapshot when a multiple of the steps was passed."""
+        every = self._manifest.every_n_steps
+        if trainer.global_step // every > self._step // every:
+            self._take(trainer)
+        self._step = trainer.global_step
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the last snapshot."""
+        self._take(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the snapshots lie, for a run that goes on."""
+        return {"folder": str(self.folder.absolute())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember where the run resumed has its snapshots."""
+        self._earlier = Path(state_dict["folder"])
+
+    def _take(self, trainer: Trainer) -> None:
+        ema = ema_of(trainer)
+        assert ema is not None
+        # All ranks take part: shards are put together here.
+        state = ema.state_dict()
+        updates = state["updates"] + state["skipped_updates"]
+        if state["updates"] == 0 or updates in [taken.updates for taken in self._manifest.snapshots]:
+            return
+        named = {"ema": state["ema_weights"], **state["extra_ema_weights"]}
+        averages = {str(law): named[name] for name, law in powers(ema).items()}
+        if trainer.is_global_zero:
+            self._manifest = write_snapshot(
+                self.folder, self._manifest, averages, trainer.global_step, updates, self.dtype, self.keep
+            )
+        # The steps between two may have doubled, and all ranks must agree on when the next is due.
+        self._manifest = trainer.strategy.broadcast(self._manifest)
+
+
+def ema_of(trainer: Trainer) -> EMACallback | None:
+    """The callback of the trainer that keeps the averages."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
+
+
+def powers(ema: EMACallback) -> dict[str, PowerDecay]:
+    """Its power-function averages by name."""
+    laws = zip(ema.variants[1:], (ema.decay, *ema.extra_decays), strict=True)
+    return {name: law for name, law in laws if isinstance(law, PowerDecay)}
