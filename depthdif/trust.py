@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,8 +29,13 @@ def check_targets(named: str, recorded: DictConfig, typed: Any) -> None:
 
 def foreign_targets(cfg: Any) -> list[str]:
     """Every `_target_` in a config that no shipped config names, sorted."""
-    shipped = {target for file in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(file))}
-    return sorted({*targets(cfg)} - shipped)
+    return sorted({*targets(cfg)} - shipped_targets())
+
+
+@functools.cache
+def shipped_targets() -> frozenset[str]:
+    """Every `_target_` in `conf/`."""
+    return frozenset(target for file in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(file)))
 
 
 def targets(cfg: Any) -> Iterator[str]:
