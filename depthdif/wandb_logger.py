@@ -15,6 +15,8 @@ from hydra.types import RunMode
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from depthdif.sweep.label import job_label
+
 if TYPE_CHECKING:
     from wandb import Run
 
@@ -46,8 +48,8 @@ def job_identity() -> tuple[str | None, str | None]:
         return None, None
     job = HydraConfig.get()
     if job.mode == RunMode.MULTIRUN:
-        sweep = Path(job.sweep.dir).name
-        return f"{sweep}/{job.job.num} {job.job.override_dirname}", sweep
+        sweep = Path(job.sweep.dir)
+        return f"{sweep.name}/{job.job.num} {job_label(sweep, job.overrides.task)}", sweep.name
     return Path(job.runtime.output_dir).name, None
 
 

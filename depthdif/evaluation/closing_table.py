@@ -59,7 +59,7 @@ def score_table(
     """
     found, decays = scores_by_variant(metrics), decays or {}
     best = {name: best_variant(found, name) for name, _, _ in SCORES}
-    table = Table(title="First validation mini-batch, over the ocean (* best of the weights)", min_width=60)
+    table = Table(title="First validation mini-batch, over the ocean", caption="* best of the weights", min_width=60)
     table.add_column("weights")
     if decays:
         table.add_column("half-life, updates", justify="right")
@@ -102,7 +102,7 @@ def label_of(variant: str, decays: Mapping[str, float]) -> str:
 def best_decay(metrics: Mapping[str, Any], decays: Mapping[str, float]) -> str:
     """What a run with several averages says of its decays: the best by MSE, and what to type for it."""
     best = best_variant(scores_by_variant(metrics), "mse")
-    if best in decays:
+    if best is not None and best in decays:
         decay = decays[best]
         return f"{decay} (half-life {half_life(decay):.3g} updates); alone: model/ema=suited model.ema.decay={decay}"
     return "none, the standard weights score better" if best else "unknown, no score is finite"

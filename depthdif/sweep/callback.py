@@ -1,0 +1,118 @@
+"""Watches the jobs of a sweep in whatever process they run: a failed one is recorded, and the others go on."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from depthdif.command_line import in_one_line, lines_about
+from depthdif.sweep.label import MULTIRUN, job_label
+from depthdif.sweep.plugins import check_plugin
+from depthdif.sweep.record import FAILED, FINISHED, JobRecord, read_record
+
+log = logging.getLogger(__name__)
+
+
+class SweepCallback(Callback):
+    """Records each job of a sweep in its folder, and turns the exception of a failed one into a value that is none.
+
+    Hydra raises the first exception again once its batch of jobs is done, which would lose the batches after it and the end
+    of the sweep. What a failed job returns instead is text: Optuna cannot read a number in it and marks the trial failed.
+    """
+
+    # Folders of the sweeps that this process has started.
+    begun: ClassVar[list[Path]] = []
+
+    def __init__(self) -> None:
+        self.started = 0.0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave with one line where the sweep cannot be; else keep what was typed, so that its jobs know what is swept."""
+        for part in ("launcher", "sweeper"):
+            check_plugin(part, config.hydra[part]._target_)
+        folder = Path(config.hydra.sweep.dir)
+        check_folder(folder, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / MULTIRUN)
+        self.begun.append(folder)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Record that the job runs, unless it was finished before."""
+        if not is_recorded(config):
+            return
+        self.started = time.monotonic()
+        folder, overrides = Path(config.hydra.runtime.output_dir), list(config.hydra.overrides.task)
+        earlier = read_record(folder)
+        if earlier is None or earlier.status != FINISHED:
+            label = job_label(Path(config.hydra.sweep.dir), overrides)
+            JobRecord(config.hydra.job.num, label, overrides).write(folder)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Record how the job ended."""
+        if not is_recorded(config):
+            return
+        folder = Path(config.hydra.runtime.output_dir)
+        record = read_record(folder)
+        if record is None or record.status == FINISHED:
+            return
+        record.seconds = time.monotonic() - self.started
+        value = job_return._return_value
+        if job_return.status is JobStatus.FAILED:
+            record.status, record.reason = FAILED, reason_of(value)
+            with (folder / f"{config.hydra.job.name}.log").open("a", encoding="utf-8") as file:
+                traceback.print_exception(value, file=file)
+        elif not math.isfinite(value):
+            record.status, record.reason = (
+                FAILED,
+                f"its score is {value}: it diverged, or was never validated",
+            )
+        else:
+            record.status, record.score = FINISHED, float(value)
+        record.write(folder)
+        if record.status == FAILED:
+            log.error("job %d failed: %s", record.number, record.reason)
+            job_return.status, job_return.return_value = JobStatus.COMPLETED, f"failed: {record.reason}"
+
+
+def is_recorded(config: DictConfig) -> bool:
+    """Whether this process keeps the record of a job: one of a sweep, and the first of its processes."""
+    return config.hydra.mode == RunMode.MULTIRUN and os.environ.get("SLURM_PROCID", "0") == "0"
+
+
+def check_folder(folder: Path, config: DictConfig) -> None:
+    """Leave with one line where `folder` holds another sweep: only the jobs of the same one can go on there, by their numbers."""
+    if not (folder / MULTIRUN).is_file():
+        return
+    typed = [OmegaConf.load(folder / MULTIRUN).hydra.overrides.task, config.hydra.overrides.task]
+    if typed[0] != typed[1] or not is_repeatable(config):
+        sys.exit(
+            f"error: hydra.sweep.dir={folder} holds another sweep; type hydra.sweep.dir=FOLDER for a new one"
+        )
+
+
+def is_repeatable(config: DictConfig) -> bool:
+    """Whether the same command makes the same jobs again, which is so of Hydra's own sweeper."""
+    return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a job failed, in one line."""
+    if isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
+        lines = lines_about(error, "train")
+        if lines:
+            return lines[0].removeprefix("error: ")
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {in_one_line(cause)}"

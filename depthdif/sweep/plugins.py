@@ -1,0 +1,42 @@
+"""Hydra's plugins: those that a sweep asks for are installed, and our configs stand in for theirs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+
+from depthdif.command_line import CONF
+
+# The extra of our package that brings a plugin.
+EXTRAS = {
+    "hydra_joblib_launcher": "joblib",
+    "hydra_submitit_launcher": "submitit",
+    "hydra_optuna_sweeper": "optuna",
+}
+
+
+def prefer_our_configs() -> None:
+    """Let `hydra/launcher=joblib` be the file in conf/ and nothing else.
+
+    A plugin stores a schema under the same name. Hydra would merge our file with it, warn that to do so is deprecated, and
+    refuse it where the schema has defaults of its own, as that of Optuna does.
+    """
+    # Plugins store their schemas when they are found; later calls find them again in no time.
+    Plugins.instance()
+    of_hydra = ConfigStore.instance().repo["hydra"]
+    for group in ("launcher", "sweeper"):
+        for path in (CONF / "hydra" / group).glob("*.yaml"):
+            of_hydra[group].pop(path.name, None)
+
+
+def check_plugin(part: str, target: str) -> None:
+    """Leave with one line where the launcher or sweeper `target` is of a plugin that is not installed."""
+    package, _, rest = target.partition(".")
+    plugin = rest.partition(".")[0]
+    if package != "hydra_plugins" or (find_spec(package) and find_spec(f"{package}.{plugin}")):
+        return
+    wanted = f"-c constraints.txt -e '.[{EXTRAS[plugin]}]'" if plugin in EXTRAS else plugin.replace("_", "-")
+    sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; type pip install {wanted}")

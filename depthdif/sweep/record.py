@@ -1,0 +1,48 @@
+"""The record of one job of a sweep, in its folder: where any process can write it and the table at the end reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+RECORD = "job.json"
+
+# "running" of a job that no longer does: stopped or killed before it could say so.
+RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+
+
+@dataclass
+class JobRecord:
+    """What became of a job.
+
+    Attributes:
+        number: of the job within its sweep.
+        label: the overrides that the sweep varies, in short.
+        overrides: all that the job was started with.
+        status: "running", "finished" or "failed".
+        reason: why it failed, in one line.
+        score: val/recon_mse_full_recon at the end.
+        seconds: from its start, or its last one, to its end.
+    """
+
+    number: int
+    label: str
+    overrides: list[str] = field(default_factory=list)
+    status: str = RUNNING
+    reason: str = ""
+    score: float | None = None
+    seconds: float = 0.0
+
+    def write(self, folder: Path) -> None:
+        """Put the record into the folder of the job, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f"{RECORD}.unfinished"
+        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(folder / RECORD)
+
+
+def read_record(folder: Path) -> JobRecord | None:
+    """The record in the folder of a job, if there is one."""
+    path = folder / RECORD
+    return JobRecord(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
