@@ -39,7 +39,17 @@ def ocean_file(tmp_path: Path) -> Path:
 
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     tested = {
-        *(".", "callbacks", "experiment", "hydra/help", "hydra/job_logging", "logger", "trainer"),
+        *(
+            ".",
+            "callbacks",
+            "experiment",
+            "hydra/help",
+            "hydra/job_logging",
+            "hydra/launcher",
+            "hydra/sweeper",
+            "logger",
+            "trainer",
+        ),
         *("data", "data/validation"),
         *(
             "model",
