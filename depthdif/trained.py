@@ -90,8 +90,9 @@ def open_trained(cfg: DictConfig) -> TrainedRun:
 def with_typed(recorded: DictConfig, composed: DictConfig, typed: list[str]) -> DictConfig:
     """The `recorded` config with every node that a `typed` override names taken from the `composed` one."""
     for override in typed:
-        name = override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
-        if name.partition(".")[0] in RECORDED:
+        name = override.lstrip("+~").partition("=")[0].replace("/", ".")
+        # An option put elsewhere, such as model/first_guess@baselines.oi, says nothing of the model.
+        if name.partition(".")[0] in RECORDED and "@" not in name:
             value = OmegaConf.select(composed, name)
             plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             OmegaConf.update(recorded, name, plain, merge=False, force_add=True)

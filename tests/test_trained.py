@@ -46,7 +46,11 @@ def test_what_was_typed_replaces_what_was_recorded() -> None:
     composed = OmegaConf.create(
         {"data": {"path": "b", "seed": 9}, "model": {"sampler": {"steps": 7}}, "seed": 9}
     )
-    both = with_typed(recorded, composed, ["data.path=b", "model/sampler=ddim", "checkpoint=x"])
+    both = with_typed(
+        recorded,
+        composed,
+        ["data.path=b", "model/sampler=ddim", "checkpoint=x", "model/first_guess@baselines.oi=idw"],
+    )
     assert both == {"data": {"path": "b", "seed": 0}, "model": {"sampler": {"steps": 7}}, "seed": 0}
 
 
