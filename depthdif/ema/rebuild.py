@@ -66,15 +66,23 @@ class SnapshotAverages:
         """Laws of the averages in the last snapshot."""
         return tuple(map(law_of, self.snapshots[-1].widths))
 
-    def combination(self, decay: Decay) -> Combination:
+    def closest(self, decay: Decay) -> Combination:
         """Coefficients of all averages in all snapshots, in the order of time and within a file, for the average of `decay`.
 
         Raises:
-            ValueError: the snapshots are too few for it (see `WORST_FIT`), or too much alike to be told apart.
+            ValueError: the snapshots are too much alike to be told apart.
         """
         laws = [law_of(width) for s in self.snapshots for width in s.widths]
         times = [s.updates for s in self.snapshots for _ in s.widths]
-        found = closest_combination(decay, self.updates, laws, times)
+        return closest_combination(decay, self.updates, laws, times)
+
+    def close(self, decay: Decay) -> Combination:
+        """The same, where it is close enough to be called the average of `decay`.
+
+        Raises:
+            ValueError: the snapshots are too few for it, see `WORST_FIT`.
+        """
+        found = self.closest(decay)
         if found.fit_error > WORST_FIT:
             raise ValueError(
                 f"{described(decay)}: {len(self.snapshots)} snapshots are too few to rebuild it, the closest profile is "
