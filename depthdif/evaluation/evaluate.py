@@ -1,0 +1,65 @@
+"""Evaluation of a trained run on its held-out region, from a checkpoint to table, files and figures: a table of contents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from depthdif.evaluation.evaluation_figures import draw_figures
+from depthdif.evaluation.evaluation_files import write_files
+from depthdif.evaluation.evaluation_table import print_evaluation
+from depthdif.evaluation.evaluator import Evaluator, Run
+from depthdif.evaluation.figures import display_units, nearest_levels
+from depthdif.evaluation.plan import EvaluationPlan
+from depthdif.evaluation.provenance import provenance, seen_in_training
+from depthdif.evaluation.result import Evaluation
+
+
+def evaluate(plan: EvaluationPlan, run: Run, device: torch.device, config: Mapping[str, Any]) -> Evaluation:
+    """Score a trained run beside its baselines, write and draw everything, print the table.
+
+    Args:
+        plan: what to do.
+        run: the checkpoint, opened.
+        device: where to reconstruct.
+        config: the whole config of the evaluation, for the record.
+
+    Raises:
+        ValueError: bad input, before any work starts.
+    """
+    started = time.monotonic()
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    if seen_in_training(run, config):
+        say("caution: the model was trained on a part of this region; these are not scores of held-out data")
+    evaluator = Evaluator(plan, run, device, say)
+    with evaluator.progress_on(console):
+        tallies, truth = evaluator.baselines()
+        for weights in evaluator.weights:
+            tallies |= evaluator.model(weights)
+        chosen = evaluator.chosen(tallies)
+        density = evaluator.density_curve(chosen)
+        case = evaluator.case(tallies, chosen)
+    found = Evaluation(
+        tallies=tallies,
+        truth=truth,
+        counts=evaluator.counts,
+        density=density,
+        chosen=chosen,
+        case=case,
+        depths=run.data.depths,
+        panel_levels=nearest_levels(run.data.depths, plan.panel_depths),
+        units=display_units(run.data.field.units),
+        provenance=provenance(plan, run, device, config, time.monotonic() - started),
+    )
+    write_files(found, plan.output_dir)
+    draw_figures(found, plan.output_dir / "figures")
+    print_evaluation(found, plan.output_dir, console)
+    return found

@@ -1,0 +1,71 @@
+"""What an evaluation is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+LEAST = {
+    "ensemble_size": 1,
+    "density_ensemble_size": 1,
+    "bootstrap_samples": 100,
+    "batch_size": 1,
+    "seed": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationPlan:
+    """The keys of `conf/evaluate.yaml` that are no part of the run; there they are explained.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    weights: Sequence[str]
+    ensemble_size: int
+    patches: int | None
+    densities: Sequence[float]
+    density_ensemble_size: int
+    bootstrap_samples: int
+    panel_depths: Sequence[float]
+    batch_size: int
+    seed: int
+    output_dir: Path
+    baselines: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ValueError("weights=[]; expected weights of the checkpoint, such as weights=[standard,ema]")
+        for name, least in LEAST.items():
+            check_integer(name, getattr(self, name), least)
+        if self.patches is not None:
+            check_integer("patches", self.patches, 1)
+        if any(not 0 < density <= 1 for density in self.densities):
+            raise ValueError(
+                f"densities={list(self.densities)}; expected shares of the ocean columns above 0 and at most 1, such as "
+                "densities=[0.01,0.05]"
+            )
+        if not self.panel_depths or min(self.panel_depths) < 0:
+            raise ValueError(
+                f"panel_depths={list(self.panel_depths)}; expected metres below the surface, such as panel_depths=[0,100,500]"
+            )
+
+    @classmethod
+    def of_config(cls, cfg: DictConfig) -> EvaluationPlan:
+        """The part of the config that is named here."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        chosen = OmegaConf.to_container(OmegaConf.masked_copy(cfg, names), resolve=True)
+        assert isinstance(chosen, dict)
+        given: dict[str, Any] = {str(name): value for name, value in chosen.items()}
+        return cls(**{**given, "output_dir": Path(given["output_dir"])})
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """Raise ValueError for anything but an integer of at least `least`."""
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}={value}; expected an integer of at least {least}, such as {name}={least}")

@@ -1,0 +1,113 @@
+"""What an evaluation found: the methods compared and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthdif.evaluation.figures import Case
+from depthdif.evaluation.scores import Scores, Sums, over_depths, scores_with_intervals
+from depthdif.evaluation.tally import Tally
+
+Array = NDArray[np.floating]
+
+MODEL = "model"
+ONE_SAMPLE = "one sample"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        name: "training mean", "IDW", "OI", or "model".
+        weights: of the model: "standard", "ema" or "ema_0.99"; else empty.
+        members: samples whose mean is the estimate; 1 for a single one.
+    """
+
+    name: str
+    weights: str = ""
+    members: int = 1
+
+    @property
+    def estimate(self) -> str:
+        """Of the model, what stands for the field: "one sample" or "mean of 8"."""
+        if self.name != MODEL:
+            return ""
+        return ONE_SAMPLE if self.members == 1 else f"mean of {self.members}"
+
+    @property
+    def label(self) -> str:
+        """As a reader calls it: "OI", "EMA, mean of 8"."""
+        return f"{weights_label(self.weights)}, {self.estimate}" if self.name == MODEL else self.name
+
+
+TRAINING_MEAN, IDW, OI = (Method(name) for name in ("training mean", "IDW", "OI"))
+
+
+def weights_label(weights: str) -> str:
+    """Such as "EMA 0.99" for "ema_0.99"."""
+    return weights.replace("ema", "EMA", 1).replace("_", " ")
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """All that is written and drawn.
+
+    Attributes:
+        tallies: of each method, in the order of the table.
+        truth: the spectra of the truth.
+        counts: (S, P) of `resample_counts`.
+        density: scores of each method by the share of observed columns.
+        chosen: the weights that the density curve and the case were made with.
+        case: one patch, by the name of what stands for the field.
+        depths: (D,) metres.
+        panel_levels: levels that are drawn where not all fit.
+        units: of the field, as displayed.
+        provenance: what it takes to do the same again.
+    """
+
+    tallies: Mapping[Method, Tally]
+    truth: Tally
+    counts: Array
+    density: Mapping[float, Mapping[Method, Scores]]
+    chosen: str
+    case: Mapping[str, Case]
+    depths: Array
+    panel_levels: list[int]
+    units: str
+    provenance: Mapping[str, Any]
+
+    @property
+    def patches(self) -> int:
+        """Number of patches scored."""
+        return self.counts.shape[1]
+
+    @property
+    def best(self) -> Method | None:
+        """The model at its best: the mean of most samples with the chosen weights; None where no model was scored."""
+        mine = [method for method in self.tallies if method.weights == self.chosen]
+        return max(mine, key=lambda method: method.members, default=None)
+
+    @cached_property
+    def overall(self) -> dict[Method, Scores]:
+        """Scores over all depths."""
+        sums = {method: over_depths(tally.sums) for method, tally in self.tallies.items()}
+        return {method: scores[0] for method, scores in compared(sums, self.counts).items()}
+
+    @cached_property
+    def by_depth(self) -> dict[Method, list[Scores]]:
+        """Scores of each depth."""
+        return compared({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
+
+
+def compared(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Scores]]:
+    """Scores of each method, with ratios to OI where there is one."""
+    return {
+        method: scores_with_intervals(of_method, sums.get(OI), counts) for method, of_method in sums.items()
+    }

@@ -1,0 +1,176 @@
+"""What is kept of each method while the patches go by: sums for each patch, never the fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthdif.evaluation.bootstrap import percentile_interval
+from depthdif.evaluation.forecast import Forecast, Truth
+from depthdif.evaluation.probabilistic import spread_and_error, sums_by_spread
+from depthdif.evaluation.scores import Sums, concatenate
+from depthdif.evaluation.spectra import WindowSpectra, isotropic
+
+Array = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+# Bins of spread, in units of the largest standard deviation of the field.
+SPREAD_EDGES = np.geomspace(1e-4, 10, 201)
+# What they are merged into, of about as many cells each.
+SPREAD_GROUPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The grid of the field, which the patches are cuts of.
+
+    Attributes:
+        latitude, longitude: (H,), (W,) degrees.
+        ocean: (H, W) at the surface.
+        scale: largest standard deviation of the field over its depths, physical units.
+        spectra: None where the patches are too small for them.
+    """
+
+    latitude: Array
+    longitude: Array
+    ocean: Mask
+    scale: float
+    spectra: WindowSpectra | None
+
+    def cells(self, latitude: Array, longitude: Array) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Rows (h, 1) and columns (1, w) of the grid nearest to those of a patch, across the seam too."""
+        rows = np.abs(self.latitude[None, :] - latitude[:, None]).argmin(axis=1)
+        apart = np.abs((self.longitude[None, :] - longitude[:, None] + 180) % 360 - 180)
+        return rows[:, None], apart.argmin(axis=1)[None, :]
+
+
+@dataclass(eq=False)
+class Tally:
+    """One row of the table in the making: sums over the unobserved ocean cells of each patch.
+
+    Args:
+        grid: the grid of the field.
+        rank_bins: bins of the histogram of ranks; 0 for a method that says nothing of its error.
+
+    Attributes:
+        parts: sums (B, D) of each batch so far; see `scores_of`.
+        ranks: (R,) of each patch.
+        spread: (N, 3) of each patch, see `sums_by_spread`.
+        map_square, map_count: (H, W) of the grid, over all patches and depths.
+        power, error_power, modes: (D, K) of each patch, see `WindowSpectra`.
+    """
+
+    grid: Grid
+    rank_bins: int = 0
+    parts: list[Sums] = field(default_factory=list)
+    ranks: list[NDArray[np.integer]] = field(default_factory=list)
+    spread: list[Array] = field(default_factory=list)
+    power: list[Array] = field(default_factory=list)
+    error_power: list[Array] = field(default_factory=list)
+    modes: list[Array] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.map_square, self.map_count = (np.zeros(self.grid.ocean.shape) for _ in range(2))
+
+    @property
+    def sums(self) -> Sums:
+        """Sums (P, D) over all patches so far."""
+        return concatenate(self.parts)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the method says how far to trust it."""
+        return bool(self.ranks)
+
+    @property
+    def rmse_map(self) -> Array:
+        """(H, W) RMSE over depths and patches; NaN where no cell was scored."""
+        return np.sqrt(self.map_square / np.where(self.map_count > 0, self.map_count, np.nan))
+
+    def rank_shares(self, counts: Array) -> tuple[Array, Array, Array]:
+        """Share of the cells in each bin of rank, (R,), and its limits over the resamples `counts` (S, P) of the patches."""
+        ranks = np.stack(self.ranks)
+        resampled = counts @ ranks
+        low, high = percentile_interval(resampled / np.maximum(resampled.sum(axis=1, keepdims=True), 1))
+        return ranks.sum(axis=0) / max(ranks.sum(), 1), low, high
+
+    def spread_and_error(self) -> tuple[Array, Array]:
+        """Expected and found RMSE in bins of spread, see there."""
+        return spread_and_error(np.sum(self.spread, axis=0), SPREAD_GROUPS)
+
+    def spectrum(self, of_error: bool = False) -> Array | None:
+        """(D, K) isotropic spectrum of the method or its error, NaN where no window is free of land; None without any window."""
+        if self.grid.spectra is None or not np.sum(self.modes):
+            return None
+        power = np.sum(self.error_power if of_error else self.power, axis=0)
+        return isotropic(power, np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers)
+
+    def add(self, forecast: Forecast, truth: Truth, generator: np.random.Generator) -> None:
+        """Score the best estimate of a batch, and its spread where it has one."""
+        error = forecast.mean - truth.values
+        sums = error_sums(error[:, None], truth.scored)
+        sums["crps"] = summed(forecast.crps(truth), truth.scored)
+        if forecast.has_spread:
+            variance = forecast.variance()
+            sums["variance"] = summed(variance, truth.scored)
+            ranks = forecast.ranks(truth, self.rank_bins, generator)
+            for patch, scored in enumerate(truth.scored):
+                self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
+                values = variance[patch][scored], np.square(error[patch][scored])
+                self.spread.append(sums_by_spread(*values, self.grid.scale * SPREAD_EDGES))
+        self.parts.append(sums)
+        self.add_map(error, truth)
+        self.add_spectra(forecast.mean[:, None], truth)
+
+    def add_members(self, forecast: Forecast, truth: Truth) -> None:
+        """Score each member of an ensemble as the only estimate; counted are the means over the members."""
+        sums = error_sums(forecast.members - truth.values[:, None], truth.scored)
+        # A single field says nothing of its error: its CRPS is the absolute error.
+        self.parts.append({**sums, "crps": sums["absolute"]})
+        self.add_spectra(forecast.members, truth)
+
+    def add_truth(self, truth: Truth) -> None:
+        """The spectra of the truth itself."""
+        self.add_spectra(truth.values[:, None], truth)
+
+    def add_map(self, error: Array, truth: Truth) -> None:
+        """Squared error and count of each water column."""
+        squares = np.where(truth.scored, np.square(error), 0.0).sum(axis=1)
+        for patch, (square, scored) in enumerate(zip(squares, truth.scored, strict=True)):
+            cells = self.grid.cells(truth.latitude[patch], truth.longitude[patch])
+            self.map_square[cells] += square
+            self.map_count[cells] += scored.sum(axis=0)
+
+    def add_spectra(self, members: Array, truth: Truth) -> None:
+        """Power of the members (B, E, D, H, W) and of their errors, over the whole ocean, observed cells too."""
+        if self.grid.spectra is None:
+            return
+        for fields, values, ocean, latitude in zip(
+            members, truth.values, truth.ocean, truth.latitude, strict=True
+        ):
+            chosen = self.grid.spectra.free_of_land(ocean)
+            power, modes = self.grid.spectra.sums(fields, chosen, latitude)
+            error_power, _ = self.grid.spectra.sums(fields - values, chosen, latitude)
+            self.power.append(power)
+            self.error_power.append(error_power)
+            self.modes.append(modes)
+
+
+def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:
+    """Count, error, squared and absolute error over the scored cells of each depth, (B, D), averaged over members.
+
+    `errors` is (B, E, D, H, W), `scored` (B, D, H, W).
+    """
+    return {
+        "count": scored.sum(axis=(-2, -1), dtype=np.float64),
+        "error": summed(errors.mean(axis=1), scored),
+        "square": summed(np.square(errors).mean(axis=1), scored),
+        "absolute": summed(np.abs(errors).mean(axis=1), scored),
+    }
+
+
+def summed(values: Array, scored: Mask) -> Array:
+    """Sum over the scored cells of each patch and depth: (B, D, H, W) to (B, D) float64."""
+    return np.where(scored, values, 0.0).sum(axis=(-2, -1), dtype=np.float64)

@@ -1,0 +1,25 @@
+"""Evaluate a trained model: `python scripts/evaluate.py checkpoint=runs/DATE_TIME/checkpoints/last.ckpt`; see docs/metrics.md."""
+
+import hydra
+from omegaconf import DictConfig
+
+from depthdif.command_line import readable_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(cfg: DictConfig) -> float:
+    # Heavy imports belong to the job: --help answers without them.
+    from depthdif.evaluation.evaluate import evaluate
+    from depthdif.evaluation.plan import EvaluationPlan
+    from depthdif.trained import device_of, open_trained
+    from depthdif.training import resolved, silence_libraries
+
+    silence_libraries()
+    plan = EvaluationPlan.of_config(cfg)
+    device = device_of(cfg.accelerator)
+    return evaluate(plan, open_trained(cfg), device, resolved(cfg))
+
+
+if __name__ == "__main__":
+    with readable_errors("evaluate"):
+        main()
