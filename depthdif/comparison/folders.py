@@ -49,11 +49,9 @@ def runs_in(folder: Path, levels: int = LEVELS) -> Iterator[Path]:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a training run, however little of it is there."""
-    if (
-        (folder / "config.yaml").is_file()
-        or (folder / METRICS_FILE).is_file()
-        or (folder / "panels").is_dir()
-    ):
+    if any((folder / name).is_file() for name in ("config.yaml", METRICS_FILE, RECORD)):
+        return True
+    if (folder / "panels").is_dir():
         return True
     # A job that failed before it wrote anything leaves what Hydra keeps; those of other scripts train nothing.
     kept = folder / ".hydra" / "config.yaml"
