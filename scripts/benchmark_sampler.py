@@ -1,0 +1,28 @@
+"""RMSE and CRPS of a trained model against evaluations of the network, for the samplers of diffusers.
+
+    python scripts/benchmark_sampler.py checkpoint=runs/DATE_TIME/checkpoints/last.ckpt
+
+See docs/metrics.md.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from depthdif.command_line import readable_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark_sampler")
+def main(cfg: DictConfig) -> float:
+    # Heavy imports belong to the job: --help answers without them.
+    from depthdif.evaluation.sampler_job import benchmark_sampler
+    from depthdif.trained import device_of, open_trained
+    from depthdif.training import silence_libraries
+
+    silence_libraries()
+    device = device_of(cfg.accelerator)
+    return benchmark_sampler(cfg, open_trained(cfg), device)
+
+
+if __name__ == "__main__":
+    with readable_errors("benchmark_sampler"):
+        main()
