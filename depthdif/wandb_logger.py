@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import netrc
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +15,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from depthdif.sweep.label import job_label
+from depthdif.wandb_summary import STEP, BestValueLogger
+from depthdif.wandb_sync import run_sync_command
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -69,7 +70,7 @@ def wandb_logger(
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return WandbLogger()
     run = open_run(Path(save_dir), project, name, group)
-    logger = WandbLogger(experiment=run, save_dir=str(save_dir), log_model=False)
+    logger = BestValueLogger(experiment=run, save_dir=str(save_dir), log_model=False)
     if run.settings.mode == "online":
         log.info("W&B: online, %s", run.url)
     elif run.settings.mode == "disabled":
@@ -103,8 +104,8 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
     except (wandb.errors.CommError, wandb.errors.UsageError) as error:
         log.warning("W&B cannot be reached (%s): going on offline", " ".join(str(error).split()))
         run = opened("offline")
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
     return run
 
 
@@ -113,5 +114,4 @@ def sync_command(logger: WandbLogger) -> str | None:
     settings = logger.experiment.settings
     if settings.mode not in ("offline", "dryrun"):
         return None
-    folder = Path(settings.sync_dir)
-    return f"wandb sync {shlex.quote(str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder))}"
+    return run_sync_command(Path(settings.sync_dir))

@@ -1,0 +1,30 @@
+"""Commands that upload offline W&B runs; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+OFFLINE_RUNS = "wandb/offline-run-*"
+
+
+def run_sync_command(folder: Path) -> str:
+    """The command that uploads one offline run, by its folder `wandb/offline-run-...`."""
+    return f"wandb sync {shlex.quote(near(folder))}"
+
+
+def sweep_sync_command(folder: Path) -> str | None:
+    """The command that uploads every offline run of a sweep, by the sweep folder; None where there is no such run.
+
+    The shell fills in the runs, whose folders are NUMBER_OF_JOB/wandb/offline-run-...; what is uploaded already is left out
+    by `wandb sync` itself, so that the command may be repeated.
+    """
+    if not any(folder.glob(f"*/{OFFLINE_RUNS}")):
+        return None
+    return f"wandb sync {shlex.quote(near(folder))}/*/{OFFLINE_RUNS}"
+
+
+def near(folder: Path) -> str:
+    """The path from here, where it lies below this folder; else whole."""
+    return os.path.relpath(folder) if folder.resolve().is_relative_to(Path.cwd()) else str(folder)
