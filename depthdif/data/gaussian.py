@@ -11,7 +11,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 def gaussian_cdf(z: np.ndarray) -> np.ndarray:
     """Probability that a standard normal variable is at most z; any shape, float64."""
-    return (1 + _erf(np.asarray(z, np.float64) / math.sqrt(2)).astype(np.float64)) / 2
+    return (1 + np.asarray(_erf(np.asarray(z, np.float64) / math.sqrt(2)), np.float64)) / 2
 
 
 def gaussian_crps(error: np.ndarray, deviation: np.ndarray) -> np.ndarray:

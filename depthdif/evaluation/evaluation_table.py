@@ -12,10 +12,12 @@ from rich.table import Table
 
 from depthdif.evaluation.closing_table import near
 from depthdif.evaluation.result import Evaluation
-from depthdif.evaluation.scores import Score, Scores, verdict
+from depthdif.evaluation.scores import RATIOS, Score, Scores, verdict
 
 # With fewer the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
+# Columns of a terminal that hold the table with all its intervals.
+WIDE = 110
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
@@ -30,32 +32,42 @@ COLUMNS = (
 
 def print_evaluation(found: Evaluation, folder: Path, console: Console) -> None:
     """Print the table, its meaning and the places; keep all of it in `evaluation.txt`."""
-    parts: list[Table | str] = [score_table(found), *meaning(found), *places(found, folder)]
+    lines = [*meaning(found), *places(found, folder)]
     path = folder / "evaluation.txt"
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("w", encoding="utf-8") as file:
-        for target in (console, Console(file=file, width=140)):
-            for part in parts:
+        for target in (console, Console(file=file, width=160)):
+            target.print(score_table(found, narrow=target.width < WIDE))
+            for line in lines:
                 # Paths and commands are never broken: they are there to be copied.
-                target.print(part, soft_wrap=isinstance(part, str), highlight=False)
+                target.print(line, soft_wrap=True, highlight=False, markup=False)
     unfinished.replace(path)
 
 
-def score_table(found: Evaluation) -> Table:
-    """A row for each method; a column is left out where no method has it, a cell where it is undefined."""
+def score_table(found: Evaluation, narrow: bool = False) -> Table:
+    """A row for each method; a column is left out where no method has it, a cell where it is undefined.
+
+    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all.
+    """
     share = found.provenance["run"]["data"]["validation_density"]
     table = Table(
         title=f"{found.provenance['variable']} in {found.units} over unobserved ocean cells, all depths; {found.patches} "
         f"patches, {100 * share:g} % of columns observed; in brackets 95 % intervals over patches",
         box=box.SIMPLE_HEAD,
-        pad_edge=False,
+        padding=(0, 0, 0, 1),
     )
     columns = [column for column in COLUMNS if any(column[0] in scores for scores in found.overall.values())]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
         table.add_column(heading, justify="right")
     for method, scores in found.overall.items():
-        table.add_row(method.label, *(cell(scores, name, interval) for name, _, interval in columns))
+        table.add_row(
+            method.label,
+            *(
+                cell(scores, name, interval and not (narrow and name in RATIOS.values()))
+                for name, _, interval in columns
+            ),
+        )
     return table
 
 

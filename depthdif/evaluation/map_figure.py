@@ -43,7 +43,7 @@ def rmse_maps(found: Evaluation) -> Figure | None:
             draw_grid(figure, axis, mine, field, columns, rows, cmocean.cm.amp, (0.0, high))
             axis.set_title(f"{name}\nRMSE ({found.units})", fontsize=9)
     return titled(
-        figure, "RMSE over all depths and patches; grey land, white no unobserved cell in any patch"
+        figure, "RMSE over all depths and patches; grey: land; white: scored in no patch"
     )
 
 
