@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from depthdif.evaluation.bootstrap import resample_counts
+from depthdif.evaluation.forecast import Forecast, Truth
+from depthdif.evaluation.spectra import WindowSpectra
+from depthdif.evaluation.tally import Grid, Tally
+
+LATITUDE, LONGITUDE = np.arange(-40.0, 40, 2), np.arange(-180.0, 180, 2)
+GRID = Grid(
+    latitude=LATITUDE,
+    longitude=LONGITUDE,
+    ocean=np.ones((40, 180), bool),
+    scale=5.0,
+    spectra=WindowSpectra.of_grid((16, 16), LATITUDE, LONGITUDE),
+)
+
+
+def make_truth(patches: int = 3, west: float = 20.0) -> Truth:
+    """Patches of three depths and 16 x 16 cells; the first columns are land."""
+    generator = np.random.default_rng(0)
+    values = generator.normal(10, 3, (patches, 3, 16, 16)).astype(np.float32)
+    ocean = np.ones(values.shape, bool)
+    ocean[..., :3] = False
+    scored = ocean & (generator.random(values.shape) > 0.1)
+    rows, columns = np.arange(16) * 2.0, np.arange(16) * 2.0
+    return Truth(
+        values, ocean, scored, np.tile(rows - 20, (patches, 1)), np.tile(columns + west, (patches, 1))
+    )
+
+
+def members_of(truth: Truth, size: int = 4) -> np.ndarray:
+    noise = np.random.default_rng(1).normal(size=(len(truth.values), size, *truth.values.shape[1:]))
+    return (truth.values[:, None] + 0.3 + noise).astype(np.float32)
+
+
+def test_sums_are_those_of_the_scored_cells_of_each_patch() -> None:
+    truth = make_truth()
+    members = members_of(truth)
+    tally = Tally(GRID, rank_bins=5)
+    tally.add(Forecast(members), truth, np.random.default_rng(0))
+    error = members[2, :, 1].mean(axis=0) - truth.values[2, 1]
+    here = truth.scored[2, 1]
+    expected = {"count": here.sum(), "square": (error[here] ** 2).sum(), "error": error[here].sum()}
+    expected |= {"absolute": np.abs(error[here]).sum()}
+    expected |= {"variance": 5 / 4 * members[2, :, 1].var(axis=0, ddof=1)[here].sum()}
+    assert {name: tally.sums[name][2, 1] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert np.sum(tally.ranks) == truth.scored.sum()
+    assert np.sum(tally.spread, axis=0)[:, 0].sum() == truth.scored.sum()
+
+
+def test_single_members_count_as_the_mean_of_their_scores() -> None:
+    truth = make_truth()
+    members = members_of(truth)
+    together = Tally(GRID)
+    together.add_members(Forecast(members), truth)
+    apart = []
+    for member in range(4):
+        tally = Tally(GRID)
+        tally.add(Forecast(members[:, [member]]), truth, np.random.default_rng(0))
+        assert not tally.has_spread
+        apart.append(tally.sums)
+    for name, values in together.sums.items():
+        assert values == pytest.approx(np.mean([sums[name] for sums in apart], axis=0), rel=1e-4)
+
+
+def test_what_lies_outside_the_ocean_changes_nothing() -> None:
+    truth = make_truth()
+    members = members_of(truth)
+    wild = np.where(truth.ocean[:, None], members, 1e6)
+    tallies = [Tally(GRID, rank_bins=5) for _ in range(2)]
+    for tally, fields in zip(tallies, (members, wild), strict=True):
+        tally.add(Forecast(fields), truth, np.random.default_rng(0))
+    for name, values in tallies[0].sums.items():
+        assert np.array_equal(values, tallies[1].sums[name])
+    assert np.array_equal(tallies[0].rmse_map, tallies[1].rmse_map, equal_nan=True)
+    assert np.array_equal(tallies[0].power, tallies[1].power)
+
+
+def test_maps_lie_where_the_patches_do_across_the_date_line_too() -> None:
+    truth = make_truth(patches=1, west=170.0)
+    tally = Tally(GRID)
+    tally.add(Forecast(truth.values[:, None] + 2), truth, np.random.default_rng(0))
+    rows, columns = np.nonzero(np.isfinite(tally.rmse_map))
+    assert (LATITUDE[rows].min(), LATITUDE[rows].max()) == (-20, 10)
+    # The first three columns, 170 to 174 E, are land.
+    assert set(LONGITUDE[columns]) == {176.0, 178.0, *np.arange(-180.0, -158, 2)}
+    assert tally.rmse_map[rows, columns] == pytest.approx(2.0, abs=1e-5)
+
+
+def test_the_error_spectrum_is_that_of_the_error() -> None:
+    truth = make_truth()
+    perfect, noisy = Tally(GRID), Tally(GRID)
+    perfect.add(Forecast(truth.values[:, None]), truth, np.random.default_rng(0))
+    noisy.add_members(Forecast(members_of(truth)), truth)
+    for_truth = Tally(GRID)
+    for_truth.add_truth(truth)
+    assert np.array_equal(perfect.spectrum(), for_truth.spectrum())  # type: ignore[arg-type]
+    assert np.all(perfect.spectrum(of_error=True) == 0)
+    assert np.all(noisy.spectrum(of_error=True) > 0)  # type: ignore[operator]
+
+
+def test_patches_too_small_for_spectra_have_none() -> None:
+    tally = Tally(dataclasses.replace(GRID, spectra=None))
+    tally.add_truth(make_truth())
+    assert tally.spectrum() is None
+
+
+def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:
+    truth = make_truth(patches=6)
+    tally = Tally(GRID, rank_bins=5)
+    tally.add(Forecast(members_of(truth)), truth, np.random.default_rng(0))
+    share, low, high = tally.rank_shares(resample_counts(6, 300, seed=0))
+    assert share.sum() == pytest.approx(1)
+    assert np.all((low <= share) & (share <= high))
