@@ -110,7 +110,7 @@ def candidates_of(cfg: DictConfig) -> list[Candidate]:
         ValueError: no sampler, or a spacing that the config does not know.
     """
     found = []
-    for name, sampler in cfg.samplers.items():
+    for name, sampler in (cfg.samplers or {}).items():
         for spacing in sampler.spacings:
             if spacing not in cfg.spacings:
                 raise ValueError(
@@ -121,7 +121,7 @@ def candidates_of(cfg: DictConfig) -> list[Candidate]:
                 Candidate(str(name), spacing, instantiate(sampler.scheduler, **cfg.spacings[spacing]))
             )
     if not found:
-        raise ValueError("samplers is empty; leave one there at least")
+        raise ValueError("samplers is empty; expected at least one, as in conf/benchmark_sampler.yaml")
     return found
 
 
