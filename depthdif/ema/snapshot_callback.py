@@ -33,7 +33,7 @@ class EMASnapshots(Callback):
     """
 
     def __init__(
-        self, folder: str | Path, every_n_steps: int = 10, keep: int = 16, dtype: str = "float32"
+        self, folder: str | Path, every_n_steps: int = 10, keep: int = 32, dtype: str = "float32"
     ) -> None:
         for name, given, least in (("every_n_steps", every_n_steps, 1), ("keep", keep, 4)):
             if not isinstance(given, int) or isinstance(given, bool) or given < least:
