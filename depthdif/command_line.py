@@ -9,9 +9,10 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -120,6 +121,13 @@ def dotted_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     return keys
 
 
+def keep_decays(resumed: DictConfig, recorded: Mapping[str, Any]) -> None:
+    """Go on with the decays that the run resumed had worked out: suited to another length they would be other averages."""
+    for field, law in list(resumed.model.ema.items()):
+        if OmegaConf.is_dict(law):
+            resumed.model.ema[field] = recorded["model"]["ema"][field]
+
+
 def with_overrides_of_resumed_run(cfg: DictConfig) -> DictConfig:
     """When `resume` is set: the config that the run resumed was started with, and the overrides typed now on top.
 
@@ -131,9 +139,12 @@ def with_overrides_of_resumed_run(cfg: DictConfig) -> DictConfig:
     from depthdif.resume import read_resumed
     from depthdif.trust import check_targets
 
-    earlier = read_resumed(cfg.resume).get("hyper_parameters", {}).get("overrides", [])
+    recorded = read_resumed(cfg.resume).get("hyper_parameters", {})
+    earlier = recorded.get("overrides", [])
     typed = list(HydraConfig.get().overrides.task)
     kept = [override for override in earlier if not override.lstrip("+~").startswith("resume=")]
     resumed = compose(config_name="train", overrides=kept + typed)
+    if not any("model.ema" in override or "model/ema" in override for override in typed):
+        keep_decays(resumed, recorded)
     check_targets(f"resume={cfg.resume}", resumed, cfg)
     return resumed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from depthdif.command_line import lines_about, readable_errors, suggestions
+from depthdif.command_line import keep_decays, lines_about, readable_errors, suggestions
 from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,20 +142,56 @@ def test_an_output_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> 
     assert "hydra.run.dir=" in line
 
 
-def test_a_sweep_trains_each_job_in_its_folder_and_groups_them_in_wandb(
+def test_a_sweep_trains_each_job_in_its_folder_groups_them_in_wandb_and_ends_with_a_table(
     tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     finished = run_train(
-        "-m", *SMOKE, "logger=wandb", "model.ema.decay=0.5,0.9", "trainer.max_steps=2", folder=tmp_path
+        "-m", *SMOKE, "logger=wandb", "model.ema.decay=0.5,1.5,0.9", "trainer.max_steps=2", folder=tmp_path
     )
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr + finished.stdout
     (sweep,) = (tmp_path / "multirun").iterdir()
-    for job, decay in (("0", 0.5), ("1", 0.9)):
+    for job, decay in (("0", 0.5), ("2", 0.9)):
         saved = torch.load(sweep / job / "checkpoints" / "last.ckpt", weights_only=True)
         assert saved["hyper_parameters"]["model"]["ema"]["decay"] == decay
         (run,) = [record["run"] for record in wandb_records(sweep / job) if record.get("type") == "run"]
         assert run["run_group"] == sweep.name
-        assert f"model.ema.decay={decay}" in run["display_name"]
+        assert run["display_name"] == f"{sweep.name}/{job} decay={decay}"
+    with (sweep / "sweep.csv").open() as file:
+        jobs = list(csv.DictReader(file))
+    assert [job["varied"] for job in jobs] == ["decay=0.5", "decay=1.5", "decay=0.9"]
+    assert [job["status"] for job in jobs] == ["finished", "failed", "finished"]
+    assert "model.ema.decay=" in jobs[1]["reason"]
+    for job in (jobs[0], jobs[2]):
+        assert float(job["val_standard/recon_mse_full_recon"]) > 0
+        assert job["val_ema/recon_mse_full_recon"] == job["val/recon_mse_full_recon"]
+
+
+def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    cut_off = run_train(*SMOKE, "trainer.max_steps=2", "hydra.run.dir=sweep/0", folder=tmp_path)
+    assert cut_off.returncode == 0, cut_off.stderr
+    again = run_train(
+        "-m",
+        *SMOKE,
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+        "hydra.sweep.dir=sweep",
+        folder=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+    saved = torch.load(tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
+    with (tmp_path / "sweep" / "0" / "metrics" / "metrics.csv").open() as file:
+        steps = [row["step"] for row in csv.DictReader(file) if row["val/recon_mse_full_recon"]]
+    assert steps == ["1", "3"]
+
+
+def test_a_longer_run_goes_on_with_the_decays_that_the_run_resumed_had_worked_out() -> None:
+    recorded = {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 9}}}
+    law = {"_target_": "a.law"}
+    resumed = OmegaConf.create({"model": {"ema": {"decay": law, "extra_decays": law, "start_step": 0}}})
+    keep_decays(resumed, recorded)
+    assert resumed == {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 0}}}
 
 
 def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(tmp_path: Path) -> None:

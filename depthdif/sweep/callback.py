@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 import time
 import traceback
@@ -20,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from depthdif.command_line import in_one_line, lines_about
 from depthdif.sweep.label import MULTIRUN, job_label
+from depthdif.sweep.metrics import join
 from depthdif.sweep.plugins import check_plugin
-from depthdif.sweep.record import FAILED, FINISHED, JobRecord, read_record
+from depthdif.sweep.record import FAILED, FINISHED, JobRecord, keeps_record, read_record
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class SweepCallback(Callback):
         record = read_record(folder)
         if record is None or record.status == FINISHED:
             return
+        join(folder)
         record.seconds = time.monotonic() - self.started
         value = job_return._return_value
         if job_return.status is JobStatus.FAILED:
@@ -88,8 +89,8 @@ class SweepCallback(Callback):
 
 
 def is_recorded(config: DictConfig) -> bool:
-    """Whether this process keeps the record of a job: one of a sweep, and the first of its processes."""
-    return config.hydra.mode == RunMode.MULTIRUN and os.environ.get("SLURM_PROCID", "0") == "0"
+    """Whether this process keeps the record of a job, one of a sweep."""
+    return config.hydra.mode == RunMode.MULTIRUN and keeps_record()
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class JobRecord:
         unfinished = folder / f"{RECORD}.unfinished"
         unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
         unfinished.replace(folder / RECORD)
+
+
+def keeps_record() -> bool:
+    """Whether this process keeps the record of its job: the first one, where a job of SLURM has several."""
+    return os.environ.get("SLURM_PROCID", "0") == "0"
 
 
 def read_record(folder: Path) -> JobRecord | None:

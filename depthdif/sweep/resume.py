@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from depthdif.sweep.record import FINISHED, read_record
+from depthdif.sweep.metrics import set_aside
+from depthdif.sweep.record import FINISHED, keeps_record, read_record
 
 
 def score_before() -> float | None:
@@ -22,6 +23,8 @@ def from_where_it_was_cut_off(cfg: DictConfig) -> DictConfig:
     """`cfg`, resuming the job's own last checkpoint where an earlier attempt at this job of a sweep left one."""
     folder = folder_of_job()
     if folder and (folder / "checkpoints" / "last.ckpt").is_file():
+        if keeps_record():
+            set_aside(folder)
         cfg.resume = str(folder / "checkpoints" / "last.ckpt")
     return cfg
 

@@ -16,13 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from depthdif.command_line import in_one_line
 from depthdif.sweep.callback import SweepCallback, is_repeatable
 from depthdif.sweep.label import MULTIRUN
+from depthdif.sweep.metrics import METRICS, rows_of
 from depthdif.sweep.plugins import prefer_our_configs
 from depthdif.sweep.record import FAILED, FINISHED, RECORD, RUNNING, JobRecord, read_record
 
 SCORES = tuple(f"recon_{name}_full_recon" for name in ("mse", "psnr", "ssim"))
 MSE = SCORES[0]
+
+# What a shell gives for a command that Ctrl-C has stopped.
+STOPPED = 130
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,19 @@ def sweeps() -> Iterator[None]:
     prefer_our_configs()
     try:
         yield
+    except KeyboardInterrupt:
+        # Launchers with processes of their own have ended them by now.
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(STOPPED)
+    except RuntimeError as error:
+        # That of a job never gets here: this is a process of joblib or submitit that was killed.
+        if type(error).__module__.partition(".")[0] not in ("joblib", "submitit"):
+            raise
+        print(f"error: a process of the sweep was killed ({in_one_line(error)})", file=sys.stderr)
+        sys.exit(1)
     finally:
-        unfinished = [not report(folder) for folder in SweepCallback.begun]
-    if any(unfinished):
+        finished = [report(folder) for folder in SweepCallback.begun]
+    if not all(finished):
         sys.exit(1)
 
 
@@ -87,16 +102,13 @@ def jobs_of(folder: Path) -> list[Job]:
     for path in folder.rglob(RECORD):
         record = read_record(path.parent)
         assert record is not None
-        jobs.append(Job(path.parent, record, *last_scores(path.parent / "metrics" / "metrics.csv")))
+        jobs.append(Job(path.parent, record, *last_scores(path.parent / METRICS)))
     return sorted(jobs, key=lambda job: job.record.number)
 
 
 def last_scores(path: Path) -> tuple[dict[str, float], int]:
     """Scores of the last validation in a metrics.csv by their keys, and the optimizer steps made until then."""
-    if not path.is_file():
-        return {}, 0
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(f"val/{MSE}")]
+    rows = [row for row in rows_of(path) if row.get(f"val/{MSE}")]
     if not rows:
         return {}, 0
     kept = {key: float(value) for key, value in rows[-1].items() if value and key and key.endswith(SCORES)}
