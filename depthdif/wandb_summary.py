@@ -21,7 +21,7 @@ def best_of(key: str) -> str | None:
 
 
 class BestValueLogger(WandbLogger):
-    """Defines the summary of each score just before its first value: its best and its last, `KEY.min` or `KEY.max` and `KEY.last`.
+    """Defines the summary of each score just before its first value: its best and its last (`KEY.min`, `KEY.last`).
 
     Key by key, because the names of the averages are not known when the run is opened, and because W&B takes any one of
     several globs that match a key (measured with 0.31: `val/*` beside `*` is heeded in some runs and not in others).

@@ -62,13 +62,10 @@ def test_an_offline_run_records_best_and_last_over_the_optimizer_steps(
     assert summary["val_ema_0.99/recon_mse_full_recon"] == {"min": 1, "last": 2}
     assert summary["val_ema_0.99/recon_psnr_full_recon"] == {"max": 30, "last": 20}
     assert summary["train/loss"] == 2
-    defined = {
-        record["metric"]["name"]: record["metric"]
-        for record in records
-        if record["type"] == "metric" and "name" in record["metric"]
-    }
-    assert defined["val/loss"]["step_metric"] == "trainer/global_step"
-    assert defined["val/loss"]["options"]["step_sync"]
-    assert defined["train/loss"]["step_metric"] == "trainer/global_step"
+    metrics = [record["metric"] for record in records if record["type"] == "metric"]
+    defined = {metric.get("name") or metric["glob_name"]: metric for metric in metrics}
+    for name in ("*", "val/loss", r"val_ema_0\.99/recon_mse_full_recon"):
+        assert defined[name]["step_metric"] == "trainer/global_step"
+        assert defined[name]["options"]["step_sync"]
     rows = [record["history"]["item"] for record in records if record["type"] == "history"]
     assert {row["trainer/global_step"] for row in rows if "val/loss" in row} == {0, 10, 20}
