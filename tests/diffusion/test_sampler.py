@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,12 +10,15 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from depthdif.diffusion.sampler import ReverseSampler
 
 MakeBatch = Callable[..., dict[str, Tensor]]
 PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
+OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/model/sampler").glob("*.yaml"))
 
 
 def cosine(prediction_type: str = "sample") -> DDPMScheduler:
@@ -58,6 +62,18 @@ def test_a_chain_whose_denoiser_knows_the_truth_ends_at_the_truth(
     samples = sampler(Oracle(noise_schedule), noise_schedule, batch["observations"], batch)
     assert samples.shape == (2, 1, 3, 8, 8)
     torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_of_the_config_ends_at_the_truth_where_the_denoiser_knows_it(
+    compose_train: Callable[..., DictConfig], make_batch: MakeBatch, option: str, prediction_type: str
+) -> None:
+    sampler = instantiate(compose_train(f"model/sampler={option}").model.sampler)
+    batch = make_batch()
+    samples = sampler(Oracle(cosine(prediction_type)), cosine(prediction_type), batch["observations"], batch)
+    assert samples.shape == (2, 4, 3, 8, 8)
+    torch.testing.assert_close(samples, batch["target"][:, None].expand_as(samples), atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("scheduler", [UniPCMultistepScheduler, HeunDiscreteScheduler])
