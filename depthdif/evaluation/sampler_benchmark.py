@@ -23,6 +23,9 @@ UNFIT = (ValueError, IndexError, AssertionError, RuntimeError, ArithmeticError, 
 
 SCORES = ("rmse", "rmse_mean", "crps")
 
+# Evaluations of the network that a sample may cost.
+FEW = 10
+
 # Faults of what came out of a chain; the others are the errors of a scheduler.
 NOT_FINITE, UNSTABLE = "not finite", "unstable"
 
@@ -123,7 +126,10 @@ class SamplerBenchmark:
         self.module = module.to(device)
         self.standardization = data.standardization
         self.seed, self.ensemble_size, self.advance = seed, ensemble_size, advance
-        self.clamp_observations = module.sampler.clamp_observations
+        self.clamp_observations, self.antithetic = (
+            module.sampler.clamp_observations,
+            module.sampler.antithetic,
+        )
         loader = DataLoader(Subset(samples, range(patches)), batch_size=batch_size, collate_fn=collate)
         self.batches = [
             (on_device(batch, device), Truth.of_batch(batch, self.standardization)) for batch in loader
@@ -181,6 +187,7 @@ class SamplerBenchmark:
                 self.seed,
                 self.ensemble_size,
                 clamp_observations=self.clamp_observations,
+                antithetic=self.antithetic,
             )
             scheduler = sampler.prepared_scheduler(self.module.noise_schedule, self.module.device)
             if len(scheduler.timesteps) <= asked:
@@ -191,7 +198,8 @@ class SamplerBenchmark:
         """The ensemble of a batch, in units of the field."""
         with torch.inference_mode():
             samples = self.module.reconstruct(batch)
-        return Forecast(self.standardization.restore(samples.float().cpu().numpy()))
+        members = self.standardization.restore(samples.float().cpu().numpy())
+        return Forecast(members, antithetic=self.antithetic)
 
     def score_of_first_guess(self) -> float | None:
         """RMSE of the first guess, which a sample has to beat."""
@@ -226,12 +234,22 @@ class Verdict:
     Attributes:
         candidate: which sampler.
         reference: its point with the most evaluations.
+        few: its point with the most evaluations up to FEW; None where it has no scores there.
         fewest: evaluations, for each of SCORES, from which on all points are within the tolerance above the reference.
     """
 
     candidate: Candidate
     reference: Point
+    few: Point | None
     fewest: Mapping[str, int]
+
+    @property
+    def change(self) -> float:
+        """RMSE of a sample at few evaluations over that at the most; NaN without the first.
+
+        Near 1 the chain has converged. Well below 1 every further evaluation does harm: the network is at fault, not the sampler.
+        """
+        return np.nan if self.few is None else self.few.rmse / self.reference.rmse
 
 
 def verdicts(points: Sequence[Point], tolerance: float) -> list[Verdict]:
@@ -241,7 +259,8 @@ def verdicts(points: Sequence[Point], tolerance: float) -> list[Verdict]:
         own = sorted((p for p in points if p.candidate == candidate), key=lambda point: point.asked)
         if not own[-1].fault:
             fewest = {score: fewest_evaluations(own, score, tolerance) for score in SCORES}
-            found.append(Verdict(candidate, own[-1], fewest))
+            few = [point for point in own if not point.fault and point.evaluations <= FEW]
+            found.append(Verdict(candidate, own[-1], few[-1] if few else None, fewest))
     return sorted(found, key=lambda verdict: verdict.reference.crps)
 
 
@@ -257,7 +276,7 @@ def fewest_evaluations(points: Sequence[Point], score: str, tolerance: float) ->
     return fewest
 
 
-def best_point(points: Sequence[Point], most: int) -> Point | None:
+def best_point(points: Sequence[Point], most: int = FEW) -> Point | None:
     """The lowest CRPS, a proper score of error and spread at once, with at most so many evaluations; None without any."""
     within = [point for point in points if not point.fault and point.evaluations <= most]
     return min(within, key=lambda point: point.crps, default=None)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from depthdif.evaluation.sampler_benchmark import (
+    FEW,
     NOT_FINITE,
     SCORES,
     UNSTABLE,
@@ -22,7 +23,6 @@ from depthdif.evaluation.sampler_benchmark import (
     verdicts,
 )
 
-FEW = 10
 TITLES = {
     "rmse": "RMSE of a sample",
     "rmse_mean": "RMSE of the mean of {members}",
@@ -61,13 +61,22 @@ def verdict_table(points: Sequence[Point], tolerance: float) -> Table:
     table = Table(
         title=f"At the most evaluations, and (from how many on a score is at most {100 * tolerance:g} % above)"
     )
-    for column in ("sampler, spacing", "RMSE", "RMSE of mean", "CRPS", "spread/skill", "ms each"):
+    for column in (
+        "sampler, spacing",
+        "RMSE",
+        "of mean",
+        "CRPS",
+        "spread/skill",
+        f"RMSE at {FEW} / this",
+        "ms each",
+    ):
         table.add_column(column, justify="left" if column.startswith("sampler") else "right", no_wrap=True)
     for verdict in verdicts(points, tolerance):
         last = verdict.reference
         scores = [f"{getattr(last, score):.3f} ({verdict.fewest[score]})" for score in SCORES]
         cost = f"{1e3 * last.seconds / last.evaluations:.2f}"
-        table.add_row(verdict.candidate.name, *scores, f"{last.spread / last.rmse_mean:.2f}", cost)
+        ratios = [f"{last.spread / last.rmse_mean:.2f}", f"{verdict.change:.3f}" if verdict.few else "-"]
+        table.add_row(verdict.candidate.name, *scores, *ratios, cost)
     return table
 
 
@@ -79,7 +88,12 @@ def verdict_line(points: Sequence[Point], tolerance: float) -> str:
         f"verdict: {len(quick)} of {len(found)} need at most {FEW} evaluations for the RMSE of their largest number "
         f"within {100 * tolerance:g} %"
     )
-    best = best_point(points, FEW)
+    worse = sum(verdict.change < 1 - tolerance for verdict in found)
+    if worse:
+        line += (
+            f"; {worse} get worse by more than that with more evaluations, which the network is to blame for"
+        )
+    best = best_point(points)
     if best is None:
         return line
     return (
@@ -158,7 +172,7 @@ def best_spacings(points: Sequence[Point]) -> dict[str, list[Point]]:
     """The points of each sampler with the spacing of the lowest CRPS at few evaluations."""
     found: dict[str, tuple[float, list[Point]]] = {}
     for candidate, own in by_candidate(points).items():
-        best = best_point(own, FEW) or best_point(own, max(point.asked for point in own))
+        best = best_point(own) or best_point(own, max(point.asked for point in own))
         if best is not None and best.crps < found.get(candidate.sampler, (np.inf, []))[0]:
             found[candidate.sampler] = (best.crps, own)
     return {sampler: own for sampler, (_, own) in found.items()}

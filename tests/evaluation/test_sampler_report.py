@@ -61,11 +61,19 @@ def test_the_table_marks_the_best_says_what_failed_and_how_many_evaluations_were
 
 def test_verdicts_give_the_fewest_evaluations_of_each_score() -> None:
     rows = printed(verdict_table(POINTS, 0.02))
-    assert rows[1] == ["ddim, trailing", "1.000 (10)", "0.900 (10)", "0.500 (10)", "0.50", "0.40"]
+    assert rows[1] == ["ddim, trailing", "1.000 (10)", "0.900 (10)", "0.500 (10)", "0.50", "1.010", "0.40"]
     assert [row[0] for row in rows] == ["heun, linspace", "ddim, trailing", "ddim, leading"]
     line = verdict_line(POINTS, 0.02)
     assert line.startswith("verdict: 1 of 3 need at most 10 evaluations")
     assert "ddim, trailing, model.sampler.steps=10 (10 evaluations), CRPS 0.505" in line
+
+
+def test_a_sampler_that_more_evaluations_make_worse_is_counted() -> None:
+    rising = [point(LEADING, 10, 0.9), point(LEADING, 50, 1.0)]
+    assert "1 get worse by more than that" in verdict_line(rising, 0.02)
+    assert printed(verdict_table(rising, 0.02))[0][-2] == "0.900"
+    assert "get worse" not in verdict_line(POINTS, 0.02)
+    assert printed(verdict_table([point(HEUN, 50, 1.0)], 0.02))[0][-2] == "-"
 
 
 def test_without_any_score_there_is_no_best() -> None:
