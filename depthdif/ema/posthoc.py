@@ -25,7 +25,7 @@ class Combination(NamedTuple):
 
     Attributes:
         coefficients: one for each snapshot; their sum is 1.
-        fit_error: distance of the profile from the one wanted, over the norm of that: 0 is exact.
+        fit_error: (P7), distance of the profile from the one wanted, over the norm of that: 0 is exact.
     """
 
     coefficients: Array
@@ -38,7 +38,7 @@ def closest_combination(
     """The combination of snapshots that is closest to the average of `decay` at time `t`.
 
     Least squares over profiles: with Gram matrix A of the snapshots (P5) and b their inner products with the profile wanted,
-    the coefficients x minimise x.A x - 2 b.x under sum(x) = 1 (P7). The condition is ours: without it the sum falls short of 1
+    the coefficients x minimise x.A x - 2 b.x under sum(x) = 1 (P6). The condition is ours: without it the sum falls short of 1
     by up to some percent, and with it the whole weights, which matters more than the shape of the profile.
 
     Args:
