@@ -71,7 +71,7 @@ def summary(run: TrainedRun, weights: str) -> str:
     """What the model is, in a few sentences."""
     field = run.data.field
     diffused = (
-        "the field itself" if run.data.residual_std is None else "what a first guess leaves of the field"
+        "the field itself" if run.data.residual_statistics is None else "what a first guess leaves of the field"
     )
     surface = f" and surface fields ({', '.join(field.surface_names)})" if field.surface_names else ""
     return (
@@ -139,7 +139,7 @@ def model_rows(run: TrainedRun, weights: str) -> Rows:
         ("predicts", module.noise_schedule.config.prediction_type),
         ("reverse chain", f"{type(scheduler).__name__}, {module.sampler.steps} steps"),
         ("ensemble", f"of {module.sampler.ensemble_size} unless asked otherwise"),
-        ("first guess", in_words(cfg["first_guess"]) if run.data.residual_std else "none"),
+        ("first guess", in_words(cfg["first_guess"]) if run.data.residual_statistics else "none"),
     ]
 
 
@@ -166,7 +166,7 @@ def limits(run: TrainedRun) -> str:
     size = " x ".join(map(str, run.data.patch_size))
     first_guess = (
         "\n- Its first guess was fitted to the training data; profiles with other noise want another fit and another training."
-        if run.data.residual_std
+        if run.data.residual_statistics
         else ""
     )
     return f"""- It knows {variable} between {depths[0]:g} and {depths[-1]:g} m, on its own levels and in its own units.

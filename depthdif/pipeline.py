@@ -33,7 +33,7 @@ class OceanReconstruction(BaseOutput):
 
     Attributes:
         mean: (D, H, W) of the ensemble.
-        std: (D, H, W) of the ensemble; None for a single member.
+        std: (D, H, W) of the independent members of the ensemble; None where there is but one.
         samples: (E, D, H, W) members.
     """
 
@@ -130,7 +130,8 @@ class OceanPipeline(DiffusionPipeline):
             date: of the patch; its season is a condition.
             ocean_mask: (D, H, W) bool; None takes every cell for ocean.
             index: number of the patch; its noise is drawn from the seed and this number.
-            sampling: `steps`, `seed`, `ensemble_size`, `clamp_observations` of the reverse chain; as trained when left out.
+            sampling: `steps`, `seed`, `ensemble_size`, `antithetic`, `clamp_observations` of the reverse chain; as trained
+                when left out.
 
         Raises:
             ValueError: shapes that do not fit, infinite values, observations outside the ocean, coordinates that do
@@ -140,7 +141,8 @@ class OceanPipeline(DiffusionPipeline):
         batch = collate([{**patch, "index": np.int64(index)}])
         samples = self.reconstruct(batch, **sampling)[0].cpu().numpy()
         samples = np.where(patch["ocean_mask"], samples, np.float32(np.nan))
-        spread = samples.std(axis=0, ddof=1) if len(samples) > 1 else None
+        independent = self.module.sampler.independent(samples[None])[0]
+        spread = independent.std(axis=0, ddof=1) if len(independent) > 1 else None
         return OceanReconstruction(mean=samples.mean(axis=0), std=spread, samples=samples)
 
     def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Tensor:

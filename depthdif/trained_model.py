@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from depthdif.data.conditions import Conditioner
-from depthdif.data.normalization import Standardization
+from depthdif.data.normalization import ResidualStatistics, Standardization
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.training import build_module
 from depthdif.trust import foreign_targets
@@ -54,9 +54,10 @@ class TrainedModel:
         return len(self.data["surface"])
 
     @property
-    def residual_std(self) -> list[float] | None:
-        """(D,) standard deviation of field minus first guess in training; None without a first guess."""
-        return self.data["residual_std"]
+    def residual_statistics(self) -> ResidualStatistics | None:
+        """What the first guess leaves of the training fields; None without a first guess."""
+        residual = self.data["residual"]
+        return residual and ResidualStatistics(**residual)
 
     def standardization(self, name: str = "standardization") -> Standardization:
         """Statistics of the target, or with `surface_standardization` those of the surface variables."""

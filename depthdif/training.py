@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import math
 import warnings
@@ -19,6 +20,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
 
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.normalization import ResidualStatistics
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
 from depthdif.evaluation.reconstruction import ReconstructionCallback
@@ -40,8 +42,8 @@ class KnownData(Protocol):
         """Number of surface variables."""
 
     @property
-    def residual_std(self) -> list[float] | None:
-        """(D,) standard deviation of field minus first guess in training, standardised; None without a first guess."""
+    def residual_statistics(self) -> ResidualStatistics | None:
+        """What the first guess leaves of the training fields; None without a first guess."""
 
 
 def train(cfg: DictConfig) -> float:
@@ -94,6 +96,7 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
 
 def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
     """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
+    statistics = data.residual_statistics
     of_module = OmegaConf.masked_copy(
         cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")]
     )
@@ -101,9 +104,10 @@ def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
     denoiser = instantiate(cfg.model.denoiser)(
         depths=len(data.depths),
         surface_channels=data.surface_channels,
-        first_guess=data.residual_std is not None,
+        first_guess=statistics is not None,
     )
-    module: DiffusionModule = instantiate(of_module, denoiser=denoiser, residual=Residual(data.residual_std))
+    residual = Residual() if statistics is None else Residual(**dataclasses.asdict(statistics))
+    module: DiffusionModule = instantiate(of_module, denoiser=denoiser, residual=residual)
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
     return module

@@ -61,7 +61,12 @@ class Conditioner:
         guessed = {}
         if self.first_guess is not None:
             guess, variance = self.first_guess(**known)
-            guessed = {"first_guess": guess, "first_guess_error": np.sqrt(variance)}
+            misfit, _ = self.first_guess.leave_one_out(**known)
+            guessed = {
+                "first_guess": guess,
+                "first_guess_error": np.sqrt(variance),
+                "first_guess_misfit": misfit.astype(np.float32),
+            }
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
         return {
             **known,

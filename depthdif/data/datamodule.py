@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
@@ -25,7 +27,7 @@ from depthdif.data.dataset import (
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.first_guess import FirstGuess
-from depthdif.data.normalization import Standardization, measure, residual_deviation
+from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
 from depthdif.data.profiles import ProfileSampler
 
@@ -42,6 +44,7 @@ class OceanDataModule(LightningDataModule):
         training: region to train on; None is all that validation leaves.
         first_guess: cheap estimate of the dense field, made in the workers; None leaves it out.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
+        augmentation: what is done to training patches besides; None leaves them as they are.
         validation_density: share of the ocean columns observed in validation.
         patch_size: cells of a patch, one number or [rows, columns].
         min_ocean_fraction: least share of a patch that is ocean at the surface.
@@ -64,6 +67,7 @@ class OceanDataModule(LightningDataModule):
         training: Region | None = None,
         first_guess: FirstGuess | None = None,
         profiles: ProfileSampler | None = None,
+        augmentation: Mirrors | None = None,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
         min_ocean_fraction: float = 0.25,
@@ -96,6 +100,7 @@ class OceanDataModule(LightningDataModule):
         self._seed = seed
         self._first_guess = first_guess
         self._profiles = profiles or ProfileSampler()
+        self._augmentation = augmentation
         self._validation_profiles = ProfileSampler(validation_density, self._profiles.shallow_fraction)
         held_out = validation.select(field)
         self._region = held_out.complement() if training is None else training.select(field)
@@ -108,7 +113,7 @@ class OceanDataModule(LightningDataModule):
         self._validation_patches = possible.spread(validation_patches, layout)
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
-        self._residual_std: list[float] | None = None
+        self._residual_statistics: ResidualStatistics | None = None
 
     @classmethod
     def from_files(
@@ -154,9 +159,9 @@ class OceanDataModule(LightningDataModule):
         return self._surface_standardization
 
     @property
-    def residual_std(self) -> list[float] | None:
-        """(D,) standard deviation of field minus first guess in training, standardised; None without a first guess."""
-        return self._residual_std
+    def residual_statistics(self) -> ResidualStatistics | None:
+        """What the first guess leaves of the training fields; None without a first guess."""
+        return self._residual_statistics
 
     def setup(self, stage: str | None = None) -> None:
         """Measure the statistics of the training region, unless a checkpoint gave them.
@@ -170,9 +175,9 @@ class OceanDataModule(LightningDataModule):
             self._surface_standardization = Standardization.join(
                 [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             )
-        if self._first_guess is not None and self._residual_std is None:
+        if self._first_guess is not None and self._residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
-            self._residual_std = residual_deviation(samples[draw] for draw in range(RESIDUAL_DRAWS))
+            self._residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
@@ -219,7 +224,7 @@ class OceanDataModule(LightningDataModule):
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
-            "residual_std": self.residual_std,
+            "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -232,7 +237,8 @@ class OceanDataModule(LightningDataModule):
         check_trained_on(state_dict, self._described())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
-        self._residual_std = state_dict["residual_std"]
+        residual = state_dict["residual"]
+        self._residual_statistics = residual and ResidualStatistics(**residual)
 
     def _described(self) -> dict[str, Any]:
         """What a checkpoint and the data must have in common."""
@@ -251,7 +257,9 @@ class OceanDataModule(LightningDataModule):
         )
 
     def _training_samples(self, length: int) -> TrainingPatches:
-        return TrainingPatches(self._training_patches, self._profiles, self._cutter(), length, self._seed)
+        return TrainingPatches(
+            self._training_patches, self._profiles, self._cutter(), length, self._seed, self._augmentation
+        )
 
     def _batches_done(self) -> int:
         # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between

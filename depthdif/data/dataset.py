@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from depthdif.data.augmentation import Mirrors
 from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
 from depthdif.data.first_guess import FirstGuess
@@ -22,7 +23,7 @@ from depthdif.data.profiles import ProfileSampler
 Sample = dict[str, Any]
 
 # Keys that keep the random streams of one seed apart.
-TRAINING, VALIDATION, VALIDATION_LAYOUT = range(3)
+TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
 
 # A patch can be wholly missing at some times only; it is drawn again, but not for ever.
 _MAX_REDRAWS = 100
@@ -96,16 +97,24 @@ class TrainingPatches(Dataset[Sample]):
         cutter: makes the sample.
         length: draws in an epoch; greater numbers are valid too.
         seed: of all draws.
+        augmentation: applied to each sample; None leaves it as it is.
     """
 
     def __init__(
-        self, patches: PatchSet, profiles: ProfileSampler, cutter: PatchCutter, length: int, seed: int
+        self,
+        patches: PatchSet,
+        profiles: ProfileSampler,
+        cutter: PatchCutter,
+        length: int,
+        seed: int,
+        augmentation: Mirrors | None = None,
     ) -> None:
         self._patches = patches
         self._profiles = profiles
         self._cutter = cutter
         self._length = length
         self._seed = seed
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return self._length
@@ -116,11 +125,17 @@ class TrainingPatches(Dataset[Sample]):
             patch = self._patches.draw(generator)
             values = self._cutter.read(patch)
             if np.isfinite(values[0]).any():
-                return self._cutter.sample(patch, values, self._profiles, generator, draw)
+                sample = self._cutter.sample(patch, values, self._profiles, generator, draw)
+                return self._augmented(sample, draw)
         raise ValueError(
             f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
             "missing"
         )
+
+    def _augmented(self, sample: Sample, draw: int) -> Sample:
+        # A stream of its own: patches and profiles of a seed are the same with and without.
+        generator = np.random.default_rng([self._seed, AUGMENTATION, draw])
+        return sample if self._augmentation is None else self._augmentation(sample, generator)
 
 
 class FixedPatches(Dataset[Sample]):

@@ -95,18 +95,55 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     return Standardization(moments.mean, std, moments.minimum, moments.maximum)
 
 
-def residual_deviation(samples: Iterable[Mapping[str, np.ndarray]]) -> list[float]:
-    """(D,) root mean square of target minus first guess over the ocean of some samples, standardised units.
+@dataclasses.dataclass(frozen=True)
+class ResidualStatistics:
+    """What a first guess leaves of the field, and how the surface fields hang together with it; over training samples.
 
-    A depth that no sample holds gets 1, the standard deviation of the field itself.
+    Attributes:
+        std: (D,) root mean square of target minus first guess over the ocean, standardised units; 1 at a depth never seen.
+        surface_slope, surface_intercept: (S,) linear regression of each surface field on the first guess at the shallowest depth.
+        surface_std: (S,) deviation from that regression; 1 for a field that is never defined where the first guess is.
     """
-    squares, count = 0.0, 0
+
+    std: list[float]
+    surface_slope: list[float]
+    surface_intercept: list[float]
+    surface_std: list[float]
+
+
+def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> ResidualStatistics:
+    """Measured on some samples of the data contract, in float64."""
+    squares, count, moments = np.zeros(1), np.zeros(1), np.zeros((0, 3, 3))
     for sample in samples:
         residual = np.where(sample["ocean_mask"], sample["target"] - sample["first_guess"], 0.0)
         squares = squares + np.square(residual, dtype=np.float64).sum(axis=(1, 2))
         count = count + sample["ocean_mask"].sum(axis=(1, 2))
+        both = sample["surface_mask"] & sample["ocean_mask"][0]
+        guess = np.broadcast_to(sample["first_guess"][0], both.shape)
+        terms = np.stack([np.ones_like(guess), guess, sample["surface"]]).astype(np.float64)
+        # Sums of products of (1, first guess, surface) for each surface field.
+        products = np.einsum("ashw,bshw,shw->sab", terms, terms, both)
+        moments = moments + products if len(moments) else products
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    return [float(value) for value in np.where(deviation > 0, deviation, 1.0)]
+    regressions = [_regression(of_surface) for of_surface in moments]
+    return ResidualStatistics(
+        std=[float(value) for value in np.where(deviation > 0, deviation, 1.0)],
+        surface_slope=[slope for slope, _, _ in regressions],
+        surface_intercept=[intercept for _, intercept, _ in regressions],
+        surface_std=[std for _, _, std in regressions],
+    )
+
+
+def _regression(moments: np.ndarray) -> tuple[float, float, float]:
+    """Slope, intercept and deviation of y on x from sums of products (3, 3) of (1, x, y)."""
+    count = moments[0, 0]
+    if count == 0:
+        return 0.0, 0.0, 1.0
+    x, y = moments[0, 1:] / count
+    xx, xy, yy = (moments[i, j] / count - (x, y)[i - 1] * (x, y)[j - 1] for i, j in ((1, 1), (1, 2), (2, 2)))
+    slope = xy / xx if xx > 0 else 0.0
+    variance = yy - slope * xy
+    return float(slope), float(y - slope * x), float(np.sqrt(variance)) if variance > 0 else 1.0
 
 
 class _Moments:

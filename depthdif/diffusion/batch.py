@@ -19,7 +19,7 @@ SHAPES = {
     "day_of_year": "B",
     "index": "B",
 }
-SHAPES_WITH_FIRST_GUESS = SHAPES | {"first_guess": "BDHW", "first_guess_error": "BDHW"}
+FIRST_GUESS_SHAPES = dict.fromkeys(("first_guess", "first_guess_error", "first_guess_misfit"), "BDHW")
 MASKS = ("observed_mask", "ocean_mask", "surface_mask")
 
 
@@ -40,7 +40,7 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
             f"the batch holds {'no' if first_guess else 'a'} first_guess, but the model was trained "
             f"{'with one' if first_guess else 'without'}; make its samples with the model/first_guess of the training"
         )
-    shapes = SHAPES_WITH_FIRST_GUESS if first_guess else SHAPES
+    shapes = SHAPES | FIRST_GUESS_SHAPES if first_guess else SHAPES
     missing = sorted(shapes.keys() - batch.keys())
     if missing:
         raise ValueError(

@@ -13,23 +13,26 @@ from torch.nn import functional
 DAYS_PER_YEAR = 365.25
 POSITION_AND_SEASON_FEATURES = 5
 
-# Channels of the condition, in order; the last ones where the batch holds a first guess.
-DEPTH_CONDITIONS = ("observations", "observed_mask", "ocean_mask")
-SURFACE_CONDITIONS = ("surface", "surface_mask")
-FIRST_GUESS_CONDITIONS = ("first_guess", "first_guess_error")
+# Channels of the condition, in order: of depths and of surface fields. Beside a first guess the network is told where and how
+# far to trust it and what the surface says against it, but no absolute value: from those it learns the places it has seen,
+# and is worse than the first guess in an ocean it has not (docs/results.md).
+PLAIN_CONDITIONS = (("observations", "observed_mask", "ocean_mask"), ("surface", "surface_mask"))
+RESIDUAL_CONDITIONS = (
+    ("first_guess_error", "first_guess_misfit", "observed_mask", "ocean_mask"),
+    ("surface_innovation", "surface_mask"),
+)
 
 
 def condition_channels(depths: int, surface_channels: int, first_guess: bool = False) -> int:
     """Channels of `condition_image` for D `depths` and S `surface_channels`."""
-    depth_fields = len(DEPTH_CONDITIONS) + first_guess * len(FIRST_GUESS_CONDITIONS)
-    return depth_fields * depths + len(SURFACE_CONDITIONS) * surface_channels
+    of_depths, of_surface = RESIDUAL_CONDITIONS if first_guess else PLAIN_CONDITIONS
+    return len(of_depths) * depths + len(of_surface) * surface_channels
 
 
 def condition_image(batch: Mapping[str, Tensor]) -> Tensor:
     """Stack what is known of each cell: (B, C, H, W) float32, C as `condition_channels` counts."""
-    first_guess = FIRST_GUESS_CONDITIONS if "first_guess" in batch else ()
-    names = (*DEPTH_CONDITIONS, *SURFACE_CONDITIONS, *first_guess)
-    return torch.cat([batch[name].float() for name in names], dim=1)
+    of_depths, of_surface = RESIDUAL_CONDITIONS if "first_guess" in batch else PLAIN_CONDITIONS
+    return torch.cat([batch[name].float() for name in (*of_depths, *of_surface)], dim=1)
 
 
 def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:
@@ -52,6 +55,13 @@ def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:
     )
 
 
+def embedding(channels: int) -> nn.Sequential:
+    """From `position_and_season` to what is added to the embedding of the time step."""
+    return nn.Sequential(
+        nn.Linear(POSITION_AND_SEASON_FEATURES, channels), nn.SiLU(), nn.Linear(channels, channels)
+    )
+
+
 class UNetDenoiser(nn.Module):
     """`diffusers.UNet2DModel`, conditioned by channels and by an embedding of position and season.
 
@@ -67,6 +77,8 @@ class UNetDenoiser(nn.Module):
         dropout: probability within the residual blocks.
         norm_groups: groups of the group normalisation.
         first_guess: whether batches hold a first guess.
+        position_and_season: whether the network is told where and when a patch lies. Worth it where a model is used in the
+            region that it was trained in; elsewhere it has nothing to go by.
 
     Raises:
         ValueError: for a count below 1, channels that the groups do not divide, an unknown level or a probability outside [0, 1).
@@ -82,6 +94,7 @@ class UNetDenoiser(nn.Module):
         dropout: float = 0.0,
         norm_groups: int = 8,
         first_guess: bool = False,
+        position_and_season: bool = True,
     ) -> None:
         super().__init__()
         levels = len(block_out_channels)
@@ -113,16 +126,14 @@ class UNetDenoiser(nn.Module):
             layers_per_block=layers_per_block,
             down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
             up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
-            class_embed_type="identity",
+            class_embed_type="identity" if position_and_season else None,
             norm_num_groups=norm_groups,
             dropout=dropout,
         )
-        embedding_channels = 4 * block_out_channels[0]
-        self.position_and_season = nn.Sequential(
-            nn.Linear(POSITION_AND_SEASON_FEATURES, embedding_channels),
-            nn.SiLU(),
-            nn.Linear(embedding_channels, embedding_channels),
-        )
+        # The first prediction is 0: for a residual, the first guess itself.
+        nn.init.zeros_(self.unet.conv_out.weight)
+        nn.init.zeros_(self.unet.conv_out.bias)
+        self.position_and_season = embedding(4 * block_out_channels[0]) if position_and_season else None
 
     def forward(self, noisy: Tensor, timesteps: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Predict x0, the noise or the velocity, as the noise schedule's `prediction_type` says.
@@ -134,6 +145,8 @@ class UNetDenoiser(nn.Module):
         height, width = noisy.shape[-2:]
         image = torch.cat([noisy * batch["ocean_mask"], condition_image(batch)], dim=1)
         padding = (0, -width % self.smallest_multiple, 0, -height % self.smallest_multiple)
-        embedding = self.position_and_season(position_and_season(batch["coordinates"], batch["day_of_year"]))
-        prediction = self.unet(functional.pad(image, padding), timesteps, class_labels=embedding).sample
+        place = None
+        if self.position_and_season is not None:
+            place = self.position_and_season(position_and_season(batch["coordinates"], batch["day_of_year"]))
+        prediction = self.unet(functional.pad(image, padding), timesteps, class_labels=place).sample
         return prediction[..., :height, :width].float()

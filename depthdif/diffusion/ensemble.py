@@ -16,7 +16,7 @@ class EnsembleSummary(NamedTuple):
 
     Attributes:
         mean: (B, D, H, W), the best estimate by squared error.
-        std: (B, D, H, W) unbiased (divided by E - 1); None for a single member, which has no spread.
+        std: (B, D, H, W) unbiased, from the N independent members (divided by N - 1); None for one, which has no spread.
         quantiles: (B, Q, D, H, W) of the `probabilities`; None for a single member.
         probabilities: (Q,) from 0 to 1.
     """
@@ -28,9 +28,15 @@ class EnsembleSummary(NamedTuple):
 
 
 def summarise(
-    members: Tensor, ocean_mask: Tensor, probabilities: Sequence[float] = PROBABILITIES
+    members: Tensor,
+    ocean_mask: Tensor,
+    probabilities: Sequence[float] = PROBABILITIES,
+    independent: Tensor | None = None,
 ) -> EnsembleSummary:
     """Summary of `members` (B, E, D, H, W) where `ocean_mask` (B, D, H, W) holds.
+
+    `independent` (B, N, D, H, W) are those of them that are independent of each other (`ReverseSampler.independent`);
+    None is all.
 
     Raises:
         ValueError: a probability outside 0 to 1.
@@ -41,9 +47,10 @@ def summarise(
         )
     ocean = ocean_mask[:, None]
     mean = members.mean(dim=1).where(ocean_mask, torch.nan)
-    if members.shape[1] == 1:
+    independent = members if independent is None else independent
+    if independent.shape[1] == 1:
         return EnsembleSummary(mean, None, None, tuple(probabilities))
-    std = members.std(dim=1).where(ocean_mask, torch.nan)
+    std = independent.std(dim=1).where(ocean_mask, torch.nan)
     # Level by level: to sort takes three times the memory of what is sorted.
     levels = [ensemble_quantiles(level, probabilities) for level in members.unbind(dim=2)]
     quantiles = torch.stack(levels, dim=2).where(ocean, torch.nan)

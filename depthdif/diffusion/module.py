@@ -113,7 +113,8 @@ class DiffusionModule(LightningModule):
             raise ValueError(
                 "the units of the field are not known: call trainer.predict(module, datamodule=data)"
             )
-        return summarise(data.standardization.restore(self.reconstruct(batch)), batch["ocean_mask"])
+        members = data.standardization.restore(self.reconstruct(batch))
+        return summarise(members, batch["ocean_mask"], independent=self.sampler.independent(members))
 
     def configure_optimizers(self) -> Any:
         """Optimiser with the learning rate set anew at every step of the planned training.
@@ -127,5 +128,5 @@ class DiffusionModule(LightningModule):
                 "the number of training steps is not bounded: type trainer.max_steps=2000 or trainer.max_epochs=10"
             )
         optimizer = self.optimizer(self.parameters())
-        lr_scheduler = self.lr_scheduler(optimizer, num_training_steps=int(planned))
+        lr_scheduler = self.lr_scheduler(optimizer=optimizer, num_training_steps=int(planned))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}

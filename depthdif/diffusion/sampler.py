@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
@@ -30,6 +32,9 @@ class ReverseSampler:
         clamp_observations: hold observed cells on the noised observations along the chain, and on the observations at its end.
         members_at_once: members of each sample that the network sees in one call, which bounds the memory of a large
             ensemble; None is all of them. The members do not depend on it.
+        antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
+            doi 10.1017/S0305004100031455). Each is a sample as good as any, but errors of sampling cancel in the mean of a
+            pair, as far as the chain is linear in its noise. Only every other member is independent (`independent`).
 
     Raises:
         ValueError: for steps, ensemble_size or members_at_once below 1, a negative seed, or more steps than the noise schedule
@@ -44,6 +49,7 @@ class ReverseSampler:
         ensemble_size: int = 1,
         clamp_observations: bool = False,
         members_at_once: int | None = None,
+        antithetic: bool = False,
     ) -> None:
         for name, value, least in (
             ("steps", steps, 1),
@@ -61,6 +67,7 @@ class ReverseSampler:
         self.ensemble_size = ensemble_size
         self.clamp_observations = clamp_observations
         self.members_at_once = members_at_once
+        self.antithetic = antithetic
 
     @torch.no_grad()
     def __call__(
@@ -85,14 +92,13 @@ class ReverseSampler:
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
-        generators = [
-            sample_generator(self.seed, index, member)
-            for index in batch["index"].tolist()
-            for member in members
-        ]
+        indices = batch["index"].tolist()
+        generators = [sample_generator(self.seed, index, member) for index in indices for member in members]
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
         noise = self.initial_noise(known, generators)
+        if self.antithetic:
+            noise = self.in_pairs(noise.unflatten(0, (-1, len(members))), members, indices).flatten(0, 1)
         field = noise * scheduler.init_noise_sigma
         # Heun's scheduler lists each inner time step twice: the network is asked once an entry.
         for position, timestep in enumerate(scheduler.timesteps):
@@ -119,6 +125,18 @@ class ReverseSampler:
         """Standard normal noise of the shape of `like`, sample by sample from its own generator."""
         draws = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
         return torch.stack(draws).to(like.device)
+
+    def in_pairs(self, noise: Tensor, members: range, indices: list[int]) -> Tensor:
+        """Noise (B, E, D, H, W) of some members, that of each odd one replaced by minus that of the member before it."""
+        odd = [place for place, member in enumerate(members) if member % 2]
+        for place in odd:
+            partners = [sample_generator(self.seed, index, members[place] - 1) for index in indices]
+            noise[:, place] = -self.initial_noise(noise[:, place], partners)
+        return noise
+
+    def independent(self, samples: Array) -> Array:
+        """The members of (B, E, ...) that are independent of each other: all, or with `antithetic` the first of each pair."""
+        return samples[:, ::2] if self.antithetic else samples
 
     @staticmethod
     def step(

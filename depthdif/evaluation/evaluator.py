@@ -128,7 +128,8 @@ class Evaluator:
         """Tallies of single samples and of their mean; none where a sample is not finite, which is said."""
         members = members or self.plan.ensemble_size
         self.use(weights)
-        single, mean = Tally(self.grid), Tally(self.grid, rank_bins=members + 1)
+        independent = (members + 1) // 2 if self.run.module.sampler.antithetic else members
+        single, mean = Tally(self.grid), Tally(self.grid, rank_bins=independent + 1)
         generator = np.random.default_rng(self.plan.seed)
         for batch, truth in self.batches(samples or self.samples, f"{weights} weights", cost=members):
             forecast = self.reconstruct(batch, members)
@@ -163,7 +164,8 @@ class Evaluator:
         on_device = {name: tensor.to(self.device) for name, tensor in batch.items()}
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             samples = module.reconstruct(on_device)
-        return Forecast(self.run.data.standardization.restore(samples.float().cpu().numpy()))
+        members_of_field = self.run.data.standardization.restore(samples.float().cpu().numpy())
+        return Forecast(members_of_field, antithetic=module.sampler.antithetic)
 
     def use(self, weights: str) -> None:
         """Have these weights in the module; the file is read only where it holds others."""

@@ -56,10 +56,12 @@ class Forecast:
         members: (B, E, D, H, W), E equally likely fields; one for a method that gives a best estimate.
         deviation: (B, D, H, W) standard deviation of a Gaussian about a single member; None for an ensemble, and for
             a method that says nothing of its error.
+        antithetic: whether members come in pairs from opposite noise, so that one of each pair alone is independent.
     """
 
     members: Array
     deviation: Array | None = None
+    antithetic: bool = False
 
     @property
     def mean(self) -> Array:
@@ -67,9 +69,14 @@ class Forecast:
         return self.members.mean(axis=1)
 
     @property
+    def independent(self) -> Array:
+        """(B, N, D, H, W), the members that are independent of each other."""
+        return self.members[:, ::2] if self.antithetic else self.members
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether several members give the spread."""
-        return self.members.shape[1] > 1
+        return self.independent.shape[1] > 1
 
     @property
     def has_spread(self) -> bool:
@@ -77,13 +84,20 @@ class Forecast:
         return self.is_ensemble or self.deviation is not None
 
     def variance(self) -> Array:
-        """(B, D, H, W) squared error that is expected of the best estimate."""
-        return predictive_variance(self.members) if self.deviation is None else np.square(self.deviation)
+        """(B, D, H, W) squared error that is expected of the best estimate.
+
+        In the mean of antithetic pairs the error of sampling cancels; that of independent members counts.
+        """
+        if self.deviation is not None:
+            return np.square(self.deviation)
+        if self.antithetic:
+            return self.independent.var(axis=1, ddof=1, dtype=np.float64)
+        return predictive_variance(self.members)
 
     def crps(self, truth: Truth) -> Array:
         """(B, D, H, W): fair estimate of an ensemble, closed form of a Gaussian, absolute error of a best estimate alone."""
         if self.is_ensemble:
-            return fair_crps(self.members, truth.values)
+            return fair_crps(self.independent, truth.values)
         error = self.mean - truth.values
         return np.abs(error) if self.deviation is None else gaussian_crps(error, self.deviation)
 
@@ -93,7 +107,7 @@ class Forecast:
         The distribution function of a reliable Gaussian forecast is uniform at the truth (PIT, Dawid 1984), as ranks are.
         """
         if self.deviation is None:
-            return ensemble_ranks(self.members, truth.values, generator)
+            return ensemble_ranks(self.independent, truth.values, generator)
         safe = np.where(self.deviation > 0, self.deviation, 1.0)
         probability = gaussian_cdf((truth.values - self.mean) / safe)
         return np.minimum((probability * bins).astype(int), bins - 1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthdif.diffusion.batch import MASKS, SHAPES_WITH_FIRST_GUESS, check_batch
+from depthdif.diffusion.batch import FIRST_GUESS_SHAPES, MASKS, SHAPES, check_batch
 from depthdif.diffusion.denoiser import UNetDenoiser
 
 MakeBatch = Callable[..., dict[str, Tensor]]
@@ -14,7 +14,8 @@ Batch = dict[str, Tensor]
 
 
 def guessed(batch: Batch) -> Batch:
-    return {**batch, "first_guess": batch["target"] + 0.1, "first_guess_error": torch.ones(2, 3, 8, 8)}
+    uncertain = dict.fromkeys(("first_guess_error", "first_guess_misfit"), torch.ones(2, 3, 8, 8))
+    return {**batch, "first_guess": batch["target"] + 0.1, **uncertain}
 
 
 def refusal(batch: Batch, denoiser: nn.Module | None = None, first_guess: bool = True) -> str:
@@ -40,14 +41,14 @@ def test_the_truth_is_not_needed(make_batch: MakeBatch) -> None:
     check_batch(batch, nn.Identity(), first_guess=False)
 
 
-@pytest.mark.parametrize("name", SHAPES_WITH_FIRST_GUESS)
+@pytest.mark.parametrize("name", (SHAPES | FIRST_GUESS_SHAPES))
 def test_a_tensor_that_is_missing_is_named(make_batch: MakeBatch, name: str) -> None:
     batch = guessed(make_batch())
     del batch[name]
     assert name in refusal(batch)
 
 
-@pytest.mark.parametrize("name", SHAPES_WITH_FIRST_GUESS)
+@pytest.mark.parametrize("name", (SHAPES | FIRST_GUESS_SHAPES))
 def test_a_tensor_of_another_shape_is_named(make_batch: MakeBatch, name: str) -> None:
     batch = guessed(make_batch())
     batch[name] = batch[name][:1]
@@ -57,7 +58,7 @@ def test_a_tensor_of_another_shape_is_named(make_batch: MakeBatch, name: str) ->
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", sorted(SHAPES_WITH_FIRST_GUESS.keys() - {*MASKS, "index"}))
+@pytest.mark.parametrize("name", sorted((SHAPES | FIRST_GUESS_SHAPES).keys() - {*MASKS, "index"}))
 def test_nan_and_infinity_are_refused_wherever_they_stand(
     make_batch: MakeBatch, name: str, value: float
 ) -> None:

@@ -13,7 +13,23 @@ MakeBatch = Callable[..., dict[str, Tensor]]
 
 def tiny(depths: int = 3, surfaces: int = 1, **options: object) -> UNetDenoiser:
     torch.manual_seed(0)
-    return UNetDenoiser(depths, surfaces, block_out_channels=(8, 16, 16), layers_per_block=1, **options)  # type: ignore[arg-type]
+    denoiser = UNetDenoiser(depths, surfaces, block_out_channels=(8, 16, 16), layers_per_block=1, **options)  # type: ignore[arg-type]
+    # As after training: a new one answers 0 to everything.
+    torch.nn.init.normal_(denoiser.unet.conv_out.weight)
+    return denoiser
+
+
+def test_an_untrained_denoiser_predicts_zero_which_is_the_first_guess(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    assert not UNetDenoiser(3, 1, (8, 16))(batch["target"], torch.tensor(5), batch).any()
+
+
+def test_a_denoiser_that_is_not_told_the_place_does_not_depend_on_it(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    denoiser = tiny(position_and_season=False)
+    elsewhere = {**batch, "coordinates": batch["coordinates"] + 30, "day_of_year": batch["day_of_year"] + 100}
+    here, there = (denoiser(batch["target"], torch.tensor(5), one) for one in (batch, elsewhere))
+    assert torch.equal(here, there)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 14), (5, 8)])
@@ -48,18 +64,28 @@ def test_every_condition_changes_the_prediction(make_batch: MakeBatch, name: str
     assert not torch.allclose(before, after, atol=1e-6)
 
 
-def test_a_first_guess_in_the_batch_and_its_error_are_conditions(make_batch: MakeBatch) -> None:
+def test_beside_a_first_guess_its_error_and_the_surface_innovation_are_conditions_and_no_absolute_value(
+    make_batch: MakeBatch,
+) -> None:
     batch = make_batch()
     batch["first_guess"] = torch.randn_like(batch["target"])
     batch["first_guess_error"] = torch.rand_like(batch["target"])
+    batch["first_guess_misfit"] = torch.rand_like(batch["target"])
+    batch["surface_innovation"] = torch.randn_like(batch["surface"])
     assert condition_image(batch).shape[1] == condition_channels(3, 1, first_guess=True)
     denoiser = tiny(first_guess=True)
-    field, timestep = batch["target"], torch.tensor(5)
-    for name in ("first_guess", "first_guess_error"):
-        other = {**batch, name: batch[name] + 1}
-        assert not torch.allclose(
-            denoiser(field, timestep, batch), denoiser(field, timestep, other), atol=1e-6
+
+    def change(name: str) -> float:
+        both = (
+            denoiser(batch["target"], torch.tensor(5), one)
+            for one in (batch, {**batch, name: batch[name] + 1})
         )
+        return float(torch.diff(torch.stack(list(both)), dim=0).abs().max())
+
+    assert all(
+        change(name) > 1e-6 for name in ("first_guess_error", "first_guess_misfit", "surface_innovation")
+    )
+    assert not any(change(name) for name in ("first_guess", "observations", "surface"))
 
 
 def test_a_field_without_surface_variables_is_denoised_too(make_batch: MakeBatch) -> None:

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from depthdif.diffusion.residual import Residual
+from depthdif.diffusion.residual import LEAST_ERROR, Residual
 
 MakeBatch = Callable[..., dict[str, Tensor]]
 
 
-def with_first_guess(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_first_guess(batch: dict[str, Tensor], error: float = 0.0) -> dict[str, Tensor]:
     guess = torch.where(batch["ocean_mask"], batch["target"] + 0.5, 0)
-    return {**batch, "first_guess": guess}
+    uncertain = {"first_guess_error": torch.full_like(guess, error), "first_guess_misfit": guess.abs()}
+    return {**batch, "first_guess": guess, **uncertain}
 
 
 def test_without_a_first_guess_the_field_itself_is_diffused(make_batch: MakeBatch) -> None:
@@ -23,19 +24,27 @@ def test_without_a_first_guess_the_field_itself_is_diffused(make_batch: MakeBatc
     assert Residual().field(samples, batch) is samples
 
 
-def test_the_residual_is_what_the_first_guess_leaves_over_its_standard_deviation(
+def test_the_residual_is_what_the_first_guess_leaves_in_units_of_its_own_error(make_batch: MakeBatch) -> None:
+    batch = with_first_guess(make_batch(), error=4.0)
+    ocean = batch["ocean_mask"]
+    residual = Residual([1e-3, 1e-3, 1e-3]).of(batch["target"], batch, ocean)
+    torch.testing.assert_close(residual[ocean], torch.full((int(ocean.sum()),), -0.125))
+    assert not residual[~ocean].any()
+
+
+def test_where_a_first_guess_knows_no_error_a_share_of_the_standard_deviation_counts(
     make_batch: MakeBatch,
 ) -> None:
-    batch = with_first_guess(make_batch())
+    batch = with_first_guess(make_batch(), error=0.0)
     residual = Residual([0.5, 1.0, 2.0]).of(batch["target"], batch, batch["ocean_mask"])
-    for depth, expected in enumerate((-1.0, -0.5, -0.25)):
+    for depth, std in enumerate((0.5, 1.0, 2.0)):
         ocean = batch["ocean_mask"][:, depth]
-        torch.testing.assert_close(residual[:, depth][ocean], torch.full((int(ocean.sum()),), expected))
-        assert not residual[:, depth][~ocean].any()
+        expected = torch.full((int(ocean.sum()),), -0.5 / (LEAST_ERROR * std))
+        torch.testing.assert_close(residual[:, depth][ocean], expected)
 
 
 def test_field_is_the_inverse_for_every_ensemble_member(make_batch: MakeBatch) -> None:
-    batch = with_first_guess(make_batch())
+    batch = with_first_guess(make_batch(), error=0.7)
     residual = Residual([0.5, 1.0, 2.0])
     once = residual.of(batch["target"], batch, batch["ocean_mask"])
     members = torch.stack([once, once, once], dim=1)
@@ -43,11 +52,25 @@ def test_field_is_the_inverse_for_every_ensemble_member(make_batch: MakeBatch) -
     torch.testing.assert_close(residual.field(members, batch), expected)
 
 
-def test_the_error_of_the_first_guess_is_a_condition_in_units_of_the_residual(make_batch: MakeBatch) -> None:
-    batch = {**with_first_guess(make_batch()), "first_guess_error": torch.ones(2, 3, 8, 8)}
-    error = Residual([0.5, 1.0, 2.0]).conditions(batch)["first_guess_error"]
+def test_error_and_misfit_of_the_first_guess_are_conditions_in_units_of_the_residual(
+    make_batch: MakeBatch,
+) -> None:
+    batch = with_first_guess(make_batch(), error=1.0)
+    conditions = Residual([0.5, 1.0, 2.0], [1.0], [0.0], [1.0]).conditions(batch)
+    error = conditions["first_guess_error"]
+    torch.testing.assert_close(conditions["first_guess_misfit"][:, 0], 2 * batch["first_guess_misfit"][:, 0])
     assert error[0, :, 0, 0].tolist() == [2.0, 1.0, 0.5]
     assert Residual().conditions(batch)["first_guess_error"] is batch["first_guess_error"]
+
+
+def test_the_surface_innovation_is_what_the_first_guess_does_not_say_of_the_surface(
+    make_batch: MakeBatch,
+) -> None:
+    batch = with_first_guess(make_batch())
+    batch["surface"] = 3 * batch["first_guess"][:, :1] + 2 + 0.5
+    innovation = Residual([1.0] * 3, [3.0], [2.0], [0.25]).conditions(batch)["surface_innovation"]
+    both = batch["surface_mask"] & batch["ocean_mask"][:, :1]
+    torch.testing.assert_close(innovation, torch.where(both, 2.0, 0.0))
 
 
 @pytest.mark.parametrize("std", [[0.0, 1.0], [-1.0], [float("nan")]])

@@ -1,0 +1,56 @@
+"""Training patches seen in a mirror: oceans that do not exist but could, so that the model learns oceanography and not places."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+_DAYS_PER_YEAR = 365.25
+_GRIDDED = 3  # dimensions of what has a value in each cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrors:
+    """Mirrors each training patch with probability 1/2, about each axis on its own.
+
+    North to south is a symmetry of the ocean: latitude changes its sign and the season moves by half a year. East to west is
+    none: western boundary currents lie in the west. First guesses turn with the patch, since they know distances alone.
+    docs/results.md says what each is worth.
+
+    Args:
+        north_south: mirror about a parallel.
+        east_west: mirror about a meridian.
+    """
+
+    north_south: bool = True
+    east_west: bool = False
+
+    def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        """A sample of the data contract, mirrored or as it was.
+
+        Args:
+            sample: arrays of one patch; (..., H, W) in each cell, latitude (H,), coordinates (2,), day_of_year.
+            generator: the only source of randomness; two numbers are drawn whatever the options.
+        """
+        north_south, east_west = generator.random(2) < 0.5
+        if self.east_west and east_west:
+            sample = {key: value[..., ::-1] if is_gridded(value) else value for key, value in sample.items()}
+        if self.north_south and north_south:
+            sample = {
+                key: value[..., ::-1, :] if is_gridded(value) else value for key, value in sample.items()
+            }
+            latitude, longitude = sample["coordinates"]
+            day = (sample["day_of_year"] + _DAYS_PER_YEAR / 2 - 1) % _DAYS_PER_YEAR + 1
+            sample |= {
+                "latitude": -sample["latitude"][::-1],
+                "coordinates": np.array([-latitude, longitude], np.float32),
+                "day_of_year": np.float32(day),
+            }
+        return sample
+
+
+def is_gridded(value: Any) -> bool:
+    """Whether an entry of a sample has a value in each cell."""
+    return np.ndim(value) == _GRIDDED
