@@ -17,12 +17,13 @@ def run_sync_command(folder: Path) -> str:
 def sweep_sync_command(folder: Path) -> str | None:
     """The command that uploads every offline run of a sweep, by the sweep folder; None where there is no such run.
 
-    The shell fills in the runs, whose folders are NUMBER_OF_JOB/wandb/offline-run-...; what is uploaded already is left out
-    by `wandb sync` itself, so that the command may be repeated.
+    The shell fills in the runs: FOLDER/*/wandb/offline-run-*, with as many stars as the folders of the jobs lie deep. What is
+    uploaded already is left out by `wandb sync` itself, so that the command may be repeated.
     """
-    if not any(folder.glob(f"*/{OFFLINE_RUNS}")):
-        return None
-    return f"wandb sync {shlex.quote(near(folder))}/*/{OFFLINE_RUNS}"
+    found = [run.relative_to(folder).parts[:-2] for run in folder.rglob(OFFLINE_RUNS) if run.is_dir()]
+    stars = sorted({"*/" * len(job) for job in found})
+    patterns = [f"{shlex.quote(near(folder))}/{job}{OFFLINE_RUNS}" for job in stars]
+    return " ".join(["wandb sync", *patterns]) if patterns else None
 
 
 def near(folder: Path) -> str:
