@@ -93,8 +93,10 @@ def ladder(decay: float, factors: Sequence[float] = LADDER_FACTORS) -> list[floa
     Raises:
         ValueError: `decay` has no half-life to multiply, or a factor is not positive.
     """
-    if not 0 < decay < 1:
-        raise ValueError(f"ladder: expected 0 < decay < 1, got {decay}; type model.ema.decay=0.99")
+    if not isinstance(decay, int | float) or not 0 < decay < 1:
+        raise ValueError(
+            f"ladder: expected a number with 0 < decay < 1, got {decay!r}; type model.ema.decay=0.99"
+        )
     if not all(factor > 0 for factor in factors):
         expected = "expected positive multiples of the half-life of model.ema.decay"
         raise ValueError(

@@ -122,6 +122,7 @@ def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None
     ("decay", "factors", "words"),
     [
         (1.0, [2], "0 < decay < 1, got 1.0"),
+        ("width_0.1", [2], "got 'width_0.1'"),
         (0.0, [2], "got 0.0"),
         (0.9, [0], r"got \[0\]; type model.ema.extra"),
     ],

@@ -149,7 +149,6 @@ def test_optuna_counts_a_failed_trial_as_failed_and_a_study_goes_on_from_its_sto
 @pytest.mark.parametrize(
     ("choice", "extra"),
     [
-        ("hydra/launcher=joblib", "joblib"),
         ("hydra/launcher=submitit_slurm", "submitit"),
         ("hydra/sweeper=optuna", "optuna"),
     ],
