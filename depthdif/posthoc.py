@@ -261,6 +261,11 @@ def verdict(rungs: Sequence[Rung], batches: int | None) -> list[str]:
     widths = sorted(rung.width for rung in rungs if rung.kind in LADDER and rung.width)
     if best.width in (widths[0], widths[-1]) and len(widths) > 1:
         lines.append("it stands at the end of the ladder: the optimum may lie beyond")
+    by_loss = best_of(rungs, "loss")
+    if by_loss is not None and by_loss is not best:
+        lines.append(
+            f"val/loss prefers {by_loss.name}; MSE likes smooth fields, so compare CRPS and spectra of both: scripts/evaluate.py"
+        )
     if batches is not None:
         what = "one mini-batch" if batches == 1 else f"{batches} mini-batches"
         lines.append(f"scored on {what}: for a choice between neighbours type batches=null")

@@ -38,8 +38,8 @@ def closest_combination(
     """The combination of snapshots that is closest to the average of `decay` at time `t`.
 
     Least squares over profiles: with Gram matrix A of the snapshots (P5) and b their inner products with the profile wanted,
-    the coefficients x minimise x.A x - 2 b.x under sum(x) = 1 (P6). The condition is ours: without it the sum falls short of 1
-    by up to some percent, and with it the whole weights, which matters more than the shape of the profile.
+    the coefficients x minimise x.A x - 2 b.x under sum(x) = 1 (P6). The condition is ours: without it the sum misses 1 by a
+    little, and that little scales all weights, which matters more than the shape of the profile.
 
     Args:
         decay: law of the average wanted; a constant decay stands for its profile without the initial weights (P8).

@@ -87,12 +87,10 @@ def validation_scores(
     return {**scores, "loss": losses / sum(len(batch["target"]) for batch in batches)}
 
 
-def best_of(rungs: Sequence[Rung]) -> Rung | None:
-    """The rung of the ladder with the smallest MSE; None where no MSE is finite."""
-    finite = [
-        rung for rung in rungs if rung.kind in LADDER and math.isfinite(rung.scores.get("mse", math.nan))
-    ]
-    return min(finite, key=lambda rung: rung.scores["mse"], default=None)
+def best_of(rungs: Sequence[Rung], score: str = "mse") -> Rung | None:
+    """The rung of the ladder with the smallest MSE or loss; None where none is finite."""
+    finite = [r for r in rungs if r.kind in LADDER and math.isfinite(r.scores.get(score, math.nan))]
+    return min(finite, key=lambda rung: rung.scores[score], default=None)
 
 
 def ladder_table(rungs: Sequence[Rung], units: str) -> Table:

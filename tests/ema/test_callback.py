@@ -83,6 +83,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         ("decay", "0.99"),
         ("decay", True),
         ("decay", None),
+        ("decay", "width_0.5"),
+        ("decay", "width_wide"),
         ("apply_every_n_steps", 0),
         ("apply_every_n_steps", 1.5),
         ("start_step", -1),
@@ -95,6 +97,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         ("extra_decays", [0.9999]),
         ("extra_decays", 0.9),
         ("extra_decays", "0.9"),
+        ("extra_decays", ["width_0.1", "width_0.10"]),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_override(field: str, value: object) -> None:
