@@ -121,24 +121,26 @@ class Tally:
                 values = variance[patch][scored], np.square(error[patch][scored])
                 self.spread.append(sums_by_spread(*values, self.grid.scale * SPREAD_EDGES))
         self.parts.append(sums)
-        self.add_map(error, truth)
+        self.add_map(np.square(error), truth)
         self.add_spectra(forecast.mean[:, None], truth)
 
     def add_members(self, forecast: Forecast, truth: Truth) -> None:
         """Score each member of an ensemble as the only estimate; counted are the means over the members."""
-        sums = error_sums(forecast.members - truth.values[:, None], truth.scored)
+        errors = forecast.members - truth.values[:, None]
+        sums = error_sums(errors, truth.scored)
         # A single field says nothing of its error: its CRPS is the absolute error.
         self.parts.append({**sums, "crps": sums["absolute"]})
+        self.add_map(np.square(errors).mean(axis=1), truth)
         self.add_spectra(forecast.members, truth)
 
     def add_truth(self, truth: Truth) -> None:
         """The spectra of the truth itself."""
         self.add_spectra(truth.values[:, None], truth)
 
-    def add_map(self, error: Array, truth: Truth) -> None:
-        """Squared error and count of each water column."""
-        squares = np.where(truth.scored, np.square(error), 0.0).sum(axis=1)
-        for patch, (square, scored) in enumerate(zip(squares, truth.scored, strict=True)):
+    def add_map(self, squares: Array, truth: Truth) -> None:
+        """Squared error, (B, D, H, W), and count of each water column."""
+        columns = np.where(truth.scored, squares, 0.0).sum(axis=1)
+        for patch, (square, scored) in enumerate(zip(columns, truth.scored, strict=True)):
             cells = self.grid.cells(truth.latitude[patch], truth.longitude[patch])
             self.map_square[cells] += square
             self.map_count[cells] += scored.sum(axis=0)

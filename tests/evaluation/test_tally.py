@@ -63,9 +63,11 @@ def test_single_members_count_as_the_mean_of_their_scores() -> None:
         tally = Tally(GRID)
         tally.add(Forecast(members[:, [member]]), truth, np.random.default_rng(0))
         assert not tally.has_spread
-        apart.append(tally.sums)
+        apart.append(tally)
     for name, values in together.sums.items():
-        assert values == pytest.approx(np.mean([sums[name] for sums in apart], axis=0), rel=1e-4)
+        assert values == pytest.approx(np.mean([tally.sums[name] for tally in apart], axis=0), rel=1e-4)
+    squares = np.mean([tally.map_square for tally in apart], axis=0)
+    assert together.map_square == pytest.approx(squares, rel=1e-4)
 
 
 def test_what_lies_outside_the_ocean_changes_nothing() -> None:
