@@ -14,12 +14,20 @@ from depthdif.data.units import same_units
 # The option of model/first_guess that builds each kind of first guess.
 _OPTIONS = {"None": "none", "InverseDistance": "idw", "OptimalInterpolation": "oi"}
 
+_STATISTICS = ("standardization", "surface_standardization", "residual")
+
 
 def check_trained_on(trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise ValueError where the data `given` are not what a checkpoint was `trained` on; both as `OceanDataModule.state_dict`.
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
+    missing = sorted({*given, *_STATISTICS} - trained.keys())
+    if missing:
+        raise ValueError(
+            f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "
+            "train again with this version, or open it with that one"
+        )
     for name in ("variable", "surface"):
         if trained[name] != given[name]:
             raise ValueError(
@@ -34,10 +42,9 @@ def check_trained_on(trained: Mapping[str, Any], given: Mapping[str, Any]) -> No
 def check_units(trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise ValueError where the target or a surface variable has other units; spellings of the same units pass."""
     names = [trained["variable"], *trained["surface"]]
-    # A checkpoint of before the units of the surface variables were kept holds those of the target alone.
-    of_checkpoint = [trained["units"], *trained.get("surface_units", [])]
+    of_checkpoint = [trained["units"], *trained["surface_units"]]
     of_data = [given["units"], *given["surface_units"]]
-    for name, theirs, ours in zip(names, of_checkpoint, of_data, strict=False):
+    for name, theirs, ours in zip(names, of_checkpoint, of_data, strict=True):
         if not same_units(theirs, ours):
             raise ValueError(
                 f"the checkpoint was trained on {name} in {theirs}, the data have it in {ours}; convert the data "

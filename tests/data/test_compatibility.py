@@ -12,7 +12,7 @@ from depthdif.data.first_guess import InverseDistance
 from depthdif.data.optimal_interpolation import OptimalInterpolation
 
 OI = OptimalInterpolation(3150.0, 8820.0, 2.76, 1e-5, covariance=1.43)
-TRAINED: dict[str, Any] = {
+GIVEN: dict[str, Any] = {
     "variable": "temperature",
     "units": "degree_Celsius",
     "depths": [0.0, 10.0, 100.0],
@@ -20,11 +20,12 @@ TRAINED: dict[str, Any] = {
     "surface_units": ["degree_Celsius", "m"],
     "first_guess": str(OI),
 }
+TRAINED = GIVEN | dict.fromkeys(("standardization", "surface_standardization", "residual"))
 
 
 def message(**given: Any) -> str:
     with pytest.raises(ValueError, match=r"^the checkpoint was trained ") as error:
-        check_trained_on(TRAINED, TRAINED | given)
+        check_trained_on(TRAINED, GIVEN | given)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -41,7 +42,7 @@ def message(**given: Any) -> str:
     ids=["same", "units_spelled_otherwise", "no_units", "depths_rounded", "an_integer_for_a_float"],
 )
 def test_the_same_data_pass_however_they_are_written(given: dict[str, Any]) -> None:
-    check_trained_on(TRAINED, TRAINED | given)
+    check_trained_on(TRAINED, GIVEN | given)
 
 
 def test_another_variable_or_other_surface_variables_say_what_to_type() -> None:
@@ -56,9 +57,13 @@ def test_other_units_of_any_variable_are_refused_with_the_way_to_mend_them() -> 
     assert "ncatted -a units,sst,o,c,'degree_Celsius' FILE.nc" in text
 
 
-def test_a_checkpoint_that_holds_no_units_of_the_surface_is_compared_by_what_it_holds() -> None:
-    trained = {name: value for name, value in TRAINED.items() if name != "surface_units"}
-    check_trained_on(trained, TRAINED | {"surface_units": ["K", "m"]})
+@pytest.mark.parametrize("name", ["surface_units", "residual", "standardization"])
+def test_a_checkpoint_of_another_version_is_named_so(name: str) -> None:
+    trained = {key: value for key, value in TRAINED.items() if key != name}
+    with pytest.raises(
+        ValueError, match=rf"another version of depthdif: it does not hold {name} of its data"
+    ):
+        check_trained_on(trained, GIVEN)
 
 
 def test_other_depths_are_refused_and_deeper_data_can_be_cut() -> None:
