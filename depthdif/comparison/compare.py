@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MEGABYTE = 1e6
 
 
-def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float = 16) -> Path:
+def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float = 18) -> Path:
     """Compare run folders, or those in the folders of sweeps; nothing in them has to be whole or finished.
 
     Writes `compare.html`, one page that needs nothing else, and `compare.png` into `output_dir`; says the verdict and where
@@ -37,7 +37,7 @@ def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float
         FileNotFoundError, ValueError: no folder, or one that is no run; no positive size.
     """
     if not megabytes > 0:
-        raise ValueError(f"megabytes={megabytes}: expected a positive size of the page, such as megabytes=16")
+        raise ValueError(f"megabytes={megabytes}: expected a positive size of the page, such as megabytes=18")
     read = read_runs(find_run_folders([runs] if isinstance(runs, str) else runs))
     ranked = rankings(read)
     panels = collect_panels(read, megabytes * MEGABYTE)

@@ -46,7 +46,7 @@ def test_the_same_runs_later_on_replace_the_page(make_run: MakeRun, tmp_path: Pa
 
 
 def test_the_size_of_the_page_has_to_be_positive(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^megabytes=0: expected a positive size.*megabytes=16"):
+    with pytest.raises(ValueError, match=r"^megabytes=0: expected a positive size.*megabytes=18"):
         compare([make_run(panels=False)], tmp_path, megabytes=0)
 
 
