@@ -32,6 +32,7 @@ SMALL_RUN = (
     "model/first_guess=none",
     "model.sampler.steps=2",
     "model.sampler.ensemble_size=1",
+    "model.sampler.antithetic=false",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "callbacks.progress=null",

@@ -130,7 +130,7 @@ def test_with_a_first_guess_the_residual_is_diffused_and_the_table_says_what_to_
     without = train(small_run("trainer.max_steps=2", "logger=csv", name="without"))
     assert value < 0.2 * without  # A model that has learnt nothing yet gives the first guess back.
     assert "first guess" in (tmp_path / "run" / "closing_table.txt").read_text()
-    residual_std = checkpoint(tmp_path / "run")["OceanDataModule"]["residual_std"]
+    residual_std = checkpoint(tmp_path / "run")["OceanDataModule"]["residual"]["std"]
     assert all(0 < std < 1 for std in residual_std)
 
 

@@ -35,10 +35,13 @@ class ReverseSampler:
         antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
             doi 10.1017/S0305004100031455). Each is a sample as good as any, but errors of sampling cancel in the mean of a
             pair, as far as the chain is linear in its noise. Only every other member is independent (`independent`).
+        inflation: factor on the deviations of members from their mean (Anderson & Anderson 1999,
+            doi 10.1175/1520-0493(1999)127<2741:AMCIOT>2.0.CO;2): trained on few basins, an ensemble is too sure of itself in
+            another. A single member has no mean to deviate from and stays as it is.
 
     Raises:
-        ValueError: for steps, ensemble_size or members_at_once below 1, a negative seed, or more steps than the noise schedule
-            has.
+        ValueError: for steps, ensemble_size or members_at_once below 1, a negative seed or inflation, or more steps than the
+            noise schedule has.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class ReverseSampler:
         clamp_observations: bool = False,
         members_at_once: int | None = None,
         antithetic: bool = False,
+        inflation: float = 1.0,
     ) -> None:
         for name, value, least in (
             ("steps", steps, 1),
             ("ensemble_size", ensemble_size, 1),
             ("seed", seed, 0),
+            ("inflation", inflation, 0),
             ("members_at_once", 1 if members_at_once is None else members_at_once, 1),
         ):
             if value < least:
@@ -68,6 +73,7 @@ class ReverseSampler:
         self.clamp_observations = clamp_observations
         self.members_at_once = members_at_once
         self.antithetic = antithetic
+        self.inflation = inflation
 
     @torch.no_grad()
     def __call__(
@@ -80,7 +86,15 @@ class ReverseSampler:
         members = range(self.ensemble_size)
         at_once = self.members_at_once or self.ensemble_size
         parts = [members[first : first + at_once] for first in members[::at_once]]
-        return torch.cat([self.chain(denoiser, noise_schedule, known, batch, part) for part in parts], dim=1)
+        chains = [self.chain(denoiser, noise_schedule, known, batch, part) for part in parts]
+        return self.inflated(torch.cat(chains, dim=1))
+
+    def inflated(self, samples: Tensor) -> Tensor:
+        """(B, E, D, H, W) with the deviations from the mean over E inflated."""
+        if self.inflation == 1 or self.ensemble_size == 1:
+            return samples
+        mean = samples.mean(dim=1, keepdim=True)
+        return mean + self.inflation * (samples - mean)
 
     def chain(
         self,

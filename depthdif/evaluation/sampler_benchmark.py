@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,10 +127,7 @@ class SamplerBenchmark:
         self.module = module.to(device)
         self.standardization = data.standardization
         self.seed, self.ensemble_size, self.advance = seed, ensemble_size, advance
-        self.clamp_observations, self.antithetic = (
-            module.sampler.clamp_observations,
-            module.sampler.antithetic,
-        )
+        self.as_trained = module.sampler
         loader = DataLoader(Subset(samples, range(patches)), batch_size=batch_size, collate_fn=collate)
         self.batches = [
             (on_device(batch, device), Truth.of_batch(batch, self.standardization)) for batch in loader
@@ -181,14 +179,10 @@ class SamplerBenchmark:
         The chain asks the network once for each entry of the scheduler's time steps: a step of Heun has two.
         """
         for steps in range(asked, 0, -1):
-            sampler = ReverseSampler(
-                candidate.scheduler,
-                steps,
-                self.seed,
-                self.ensemble_size,
-                clamp_observations=self.clamp_observations,
-                antithetic=self.antithetic,
-            )
+            # All else as trained: clamping, pairs, inflation.
+            sampler = copy.copy(self.as_trained)
+            sampler.scheduler, sampler.steps = candidate.scheduler, steps
+            sampler.seed, sampler.ensemble_size = self.seed, self.ensemble_size
             scheduler = sampler.prepared_scheduler(self.module.noise_schedule, self.module.device)
             if len(scheduler.timesteps) <= asked:
                 return sampler, len(scheduler.timesteps)
@@ -199,7 +193,7 @@ class SamplerBenchmark:
         with torch.inference_mode():
             samples = self.module.reconstruct(batch)
         members = self.standardization.restore(samples.float().cpu().numpy())
-        return Forecast(members, antithetic=self.antithetic)
+        return Forecast(members, antithetic=self.as_trained.antithetic)
 
     def score_of_first_guess(self) -> float | None:
         """RMSE of the first guess, which a sample has to beat."""

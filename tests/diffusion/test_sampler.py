@@ -184,3 +184,40 @@ def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_ty
 def test_counts_out_of_range_are_errors_that_name_the_override(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"{name} is {value}.*model\.sampler\.{name}="):
         ReverseSampler(DDIMScheduler.from_config, **{name: value})
+
+
+def test_antithetic_members_start_from_opposite_noise_and_the_first_of_each_pair_is_as_without(
+    make_batch: MakeBatch,
+) -> None:
+    batch = make_batch()
+    batch["observations"] = torch.zeros_like(batch["observations"])
+
+    def members(**options: object) -> Tensor:
+        sampler = ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, **options)  # type: ignore[arg-type]
+        return sampler(Echo(), cosine(), batch["observations"], batch)
+
+    plain, pairs = members(), members(antithetic=True)
+    assert torch.equal(pairs[:, ::2], plain[:, ::2])
+    # The echo is linear: opposite noise ends opposite.
+    torch.testing.assert_close(pairs[:, 1::2], -plain[:, ::2])
+    assert torch.equal(members(antithetic=True, members_at_once=1), pairs)
+
+
+def test_only_the_first_of_each_antithetic_pair_is_independent() -> None:
+    samples = torch.arange(4.0)[None, :, None, None, None]
+    assert ReverseSampler(DDIMScheduler.from_config).independent(samples) is samples
+    pairs = ReverseSampler(DDIMScheduler.from_config, antithetic=True)
+    assert pairs.independent(samples).flatten().tolist() == [0.0, 2.0]
+
+
+def test_inflation_scales_the_spread_and_leaves_the_mean(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+
+    def members(inflation: float, size: int = 4) -> Tensor:
+        sampler = ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size, inflation=inflation)
+        return sampler(Echo(), cosine(), batch["observations"], batch)
+
+    plain, inflated = members(1.0), members(1.5)
+    torch.testing.assert_close(inflated.mean(dim=1), plain.mean(dim=1))
+    torch.testing.assert_close(inflated.std(dim=1), 1.5 * plain.std(dim=1))
+    assert torch.equal(members(1.5, size=1), members(1.0, size=1))
