@@ -17,6 +17,9 @@ from depthdif.training import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
+# Of DEIS in diffusers.
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+
 
 @pytest.fixture
 def compose_benchmark(tmp_path: Path) -> Callable[..., DictConfig]:
