@@ -50,7 +50,7 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     """
     panels = Panels()
     index_of: dict[str, int | None] = {}
-    used = 0.0
+    used, is_full = 0.0, False
     left_out: set[int] = set()
     batch = 2 * workers()
     wanted = list(in_order(runs))
@@ -59,7 +59,7 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
             part = wanted[first : first + batch]
             digests = list(pool.map(lambda item: digest(item[3]), part))
             new = {key: item[3] for key, item in zip(digests, part, strict=True) if key not in index_of}
-            if used < most_bytes:
+            if not is_full:
                 for key, uri in zip(new, pool.map(recompressed, new.values()), strict=True):
                     if uri is None:
                         index_of[key] = None
@@ -68,6 +68,8 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
                         index_of[key] = len(panels.pictures)
                         panels.pictures.append(uri)
                         used += len(uri)
+                    else:
+                        is_full = True
             for key, (run, state, step, _) in zip(digests, part, strict=True):
                 if key not in index_of:
                     left_out.add(step)

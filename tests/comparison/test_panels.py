@@ -58,6 +58,24 @@ def test_the_page_keeps_its_size_and_every_run_its_last_step(read_made: ReadMade
     assert "megabytes=" in panels.remarks[-1]
 
 
+def test_a_full_page_stops_the_work(read_made: ReadMade, monkeypatch: pytest.MonkeyPatch) -> None:
+    from depthdif.comparison import panels
+
+    runs = [read_made(str(number)) for number in range(5)]
+    done: list[Path] = []
+
+    def counted(path: Path) -> str:
+        done.append(path)
+        return "x" * 100
+
+    monkeypatch.setattr(panels, "recompressed", counted)
+    monkeypatch.setattr(panels, "workers", lambda: 1)
+    collected = collect_panels(runs, 1050)
+    assert len(collected.pictures) == 10
+    # 40 files in all; at most the batch in which the page got full goes to waste.
+    assert len(done) <= 12
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(read_made: ReadMade, content: bytes) -> None:
     run = read_made()
