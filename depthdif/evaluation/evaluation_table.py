@@ -98,6 +98,8 @@ def meaning(found: Evaluation) -> Iterator[str]:
         yield f"{found.best.label}: RMSE {cell(scores, 'rmse', True)} {found.units}; there is no OI to compare with."
     if "spread_skill" in scores:
         yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below, it is too sure of itself)."
+    if found.truth.spectrum() is None:
+        yield "There are no spectra: no window of half a patch is free of land."
     if found.patches < ENOUGH_PATCHES:
         yield (
             f"{found.patches} patches are few: the intervals are wide and themselves uncertain; type "

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.dataset import Sample, collate
+from depthdif.data.first_guess import InverseDistance
+from depthdif.data.first_guess_fit import arguments
+from depthdif.data.optimal_interpolation import OptimalInterpolation
+from depthdif.data.patches import Box
+from depthdif.data.synthetic import synthetic_field
+from depthdif.evaluation.baselines import first_guess_forecast, make_baselines, training_mean
+from depthdif.evaluation.result import IDW, OI
+
+OI_CONFIG = {
+    "_target_": "depthdif.data.optimal_interpolation.OptimalInterpolation",
+    "latitude_scale": 1000.0,
+    "longitude_scale": 2000.0,
+    "surface_scale": 2.0,
+    "nugget": 0.01,
+}
+CONFIGS = {"idw": {"_target_": "depthdif.data.first_guess.InverseDistance"}, "oi": OI_CONFIG}
+
+
+@pytest.fixture(scope="module")
+def data() -> OceanDataModule:
+    made = OceanDataModule(
+        synthetic_field(times=2, depths=3, height=40, width=80),
+        Box(longitude=(30, 130)),
+        patch_size=12,
+        validation_patches=2,
+    )
+    made.setup()
+    return made
+
+
+@pytest.fixture
+def sample(data: OceanDataModule) -> Sample:
+    return data.validation_samples()[0]
+
+
+def test_the_baselines_of_the_config_stand_in_where_the_run_has_no_first_guess(sample: Sample) -> None:
+    said: list[str] = []
+    made = make_baselines(CONFIGS, None, sample, said.append)
+    assert list(made) == [IDW, OI]
+    assert len(said) == 2
+    assert "baselines.oi" in said[1]
+
+
+def test_the_first_guess_of_the_run_takes_the_place_of_its_kind(sample: Sample) -> None:
+    said: list[str] = []
+    own = OptimalInterpolation(500.0, 500.0, None, 0.1)
+    made = make_baselines(CONFIGS, own, sample, said.append)
+    assert made[OI] is own
+    assert isinstance(made[IDW], InverseDistance)
+    assert said == ["OI: with the settings that the run was trained with, not those of baselines.oi"]
+    said.clear()
+    make_baselines(CONFIGS, OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01), sample, said.append)
+    assert said == []
+
+
+def test_a_baseline_that_does_not_fit_the_surface_fields_is_left_out_with_the_reason(sample: Sample) -> None:
+    said: list[str] = []
+    made = make_baselines({"oi": {**OI_CONFIG, "surface_scale": [1.0, 2.0, 3.0]}}, None, sample, said.append)
+    assert made == {}
+    (line,) = said
+    assert line.startswith(
+        "OI is left out, it cannot be made for these data: model.first_guess.surface_scale"
+    )
+
+
+def test_baselines_are_physical(data: OceanDataModule, sample: Sample) -> None:
+    batch = collate([sample])
+    mean = training_mean(batch, data.standardization)
+    assert not mean.has_spread
+    assert mean.members[0, 0, 1, 2, 3] == pytest.approx(data.standardization.mean[1])
+    oi = OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01)
+    forecast = first_guess_forecast(oi, batch, data.standardization)
+    guess, variance = oi(*arguments(sample))
+    assert forecast.mean[0] == pytest.approx(data.standardization.restore(guess), rel=1e-5)
+    assert forecast.deviation is not None
+    expected = np.sqrt(variance) * data.standardization.std[:, None, None]
+    assert forecast.deviation[0] == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,258 @@
+"""The whole evaluation of a tiny run: table, files and figures, against numbers computed here in another way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from depthdif.data.first_guess_fit import arguments
+from depthdif.evaluation.evaluate import evaluate
+from depthdif.evaluation.evaluation_table import score_table
+from depthdif.evaluation.plan import EvaluationPlan
+from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.precision import fastest_precision
+from depthdif.trained import TrainedRun, open_trained
+from depthdif.training import resolved, train
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = (
+    "data=synthetic",
+    "data.patch_size=16",
+    "data.validation_patches=5",
+    "model/denoiser=unet_tiny",
+    "model.sampler.steps=2",
+    "trainer.max_steps=2",
+    "trainer.accelerator=cpu",
+    "logger=csv",
+    "callbacks.progress=null",
+    "callbacks.reconstruction.panel_samples=1",
+)
+FIGURES = {"rmse_by_depth", "rmse_maps", "spread_and_error", "ranks", "spectra", "density", "case"}
+CPU = torch.device("cpu")
+
+
+def checkpoint_of(folder: Path, *overrides: str) -> Path:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", [*TINY, f"output_dir={folder}", *overrides])
+    train(cfg)
+    return folder / "checkpoints/last.ckpt"
+
+
+def evaluated(checkpoint: Path, folder: Path, *overrides: str) -> tuple[Evaluation, TrainedRun]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", [f"checkpoint={checkpoint}", f"output_dir={folder}", *overrides])
+    run = open_trained(cfg)
+    return evaluate(EvaluationPlan.of_config(cfg), run, CPU, resolved(cfg)), run
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint_of(tmp_path_factory.mktemp("trained"), "model/first_guess=oi", "model/ema=quick")
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, TrainedRun, Path]:
+    folder = tmp_path_factory.mktemp("evaluated")
+    found, run = evaluated(
+        checkpoint, folder, "ensemble_size=3", "density_ensemble_size=2", "densities=[0.02,0.05]",
+        "bootstrap_samples=200", "panel_depths=[0,300]", "seed=4",
+    )  # fmt: skip
+    return found, run, folder
+
+
+def rmse_of(estimates: list[np.ndarray], run: TrainedRun) -> float:
+    """Directly, from standardised estimates (D, H, W) of the validation set."""
+    std, squares, count = run.data.standardization.std[:, None, None], 0.0, 0
+    for estimate, sample in zip(estimates, run.data.validation_samples(), strict=True):
+        hidden = sample["ocean_mask"] & ~sample["observed_mask"]
+        squares += float(np.square((estimate - sample["target"]) * std)[hidden].sum())
+        count += int(hidden.sum())
+    return math.sqrt(squares / count)
+
+
+def test_the_table_has_a_row_for_every_method(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
+    model = [Method(MODEL, weights, members) for weights in ("standard", "ema") for members in (1, 3)]
+    found = whole[0]
+    assert list(found.overall) == [TRAINING_MEAN, IDW, OI, *model]
+    assert score_table(found).row_count == 7
+    assert found.best == Method(MODEL, "ema", 3)
+    assert set(found.overall[found.best]) == {
+        *("rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio")
+    }
+    assert "spread_skill" not in found.overall[TRAINING_MEAN]
+    assert all(found.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio"))
+
+
+def test_baselines_score_what_a_direct_computation_finds(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
+    found, run, _ = whole
+    samples = list(run.data.validation_samples())
+    oi = instantiate(run.cfg.model.first_guess)
+    expected = {
+        TRAINING_MEAN: rmse_of([np.zeros_like(sample["target"]) for sample in samples], run),
+        OI: rmse_of([oi(*arguments(sample))[0] for sample in samples], run),
+    }
+    for method, rmse in expected.items():
+        assert found.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
+
+
+def test_the_model_scores_what_a_direct_computation_finds(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    found, run, _ = whole
+    run.load("standard")
+    run.module.sampler.ensemble_size, run.module.sampler.seed = 3, 4
+    mixed = fastest_precision("cpu") == "bf16-mixed"
+    estimates: list[np.ndarray] = []
+    assert run.data.batch_size == 4
+    for batch in run.data.val_dataloader():
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            estimates += list(run.module.reconstruct(batch).mean(dim=1).numpy())
+    expected = rmse_of(estimates, run)
+    assert found.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)
+
+
+def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
+    found, run, folder = whole
+    content = json.loads((folder / "evaluation.json").read_text())
+    for method, scores in found.overall.items():
+        for name, score in scores.items():
+            assert content["overall"][method.label][name]["value"] == score.value
+    assert [level["depth_m"] for level in content["by_depth"]["OI"]] == found.depths.tolist()
+    provenance = content["provenance"]
+    assert provenance["checkpoint"] == str(run.path)
+    assert len(provenance["checkpoint_sha256"]) == 64
+    assert (provenance["seed"], provenance["patches"], provenance["optimizer_steps"]) == (4, 5, 2)
+    assert {"python", "torch", "depthdif"} <= set(provenance["versions"])
+    assert provenance["run"]["data"]["patch_size"] == 16
+    with (folder / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    overall = [row for row in rows if row["method"] == "OI" and row["score"] == "rmse" and not row["depth_m"]]
+    assert [row["observed_share"] for row in overall] == ["0.05", "0.02"]
+    assert float(overall[0]["value"]) == found.overall[OI]["rmse"].value
+    assert float(overall[0]["low_95"]) <= float(overall[0]["value"]) <= float(overall[0]["high_95"])
+    assert not any(value.lower() in ("nan", "inf") for row in rows for value in row.values())
+    assert not list(folder.rglob("*unfinished*"))
+
+
+def test_every_figure_is_drawn(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
+    folder = whole[2]
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == FIGURES
+    text = (folder / "evaluation.txt").read_text()
+    for words in ("EMA, mean of 3 against OI: RMSE", "5 patches are few", "scripts/evaluate.py checkpoint="):
+        assert words in text
+
+
+def test_the_density_curve_meets_the_table_where_they_share_the_observations(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    found = whole[0]
+    assert list(found.density) == [0.02, 0.05]
+    for method in (TRAINING_MEAN, IDW, OI):
+        assert found.density[0.05][method] == found.overall[method]
+    assert found.density[0.02][OI]["rmse"].value > found.density[0.05][OI]["rmse"].value
+    assert Method(MODEL, "ema", 2) in found.density[0.02]
+
+
+def test_one_seed_gives_one_answer(
+    whole: tuple[Evaluation, TrainedRun, Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    options = ("ensemble_size=3", "densities=[]", "bootstrap_samples=200", "weights=[ema]")
+    again, _ = evaluated(checkpoint, tmp_path / "again", *options, "seed=4")
+    other, _ = evaluated(checkpoint, tmp_path / "other", *options, "seed=5")
+    best = Method(MODEL, "ema", 3)
+    assert again.overall[best] == whole[0].overall[best]
+    assert other.overall[best]["rmse"].value != again.overall[best]["rmse"].value
+    assert other.overall[OI]["rmse"].value == again.overall[OI]["rmse"].value
+
+
+def test_without_average_first_guess_and_ensemble_what_is_left_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint_of(tmp_path / "run", "model/first_guess=none")
+    capsys.readouterr()
+    found, _ = evaluated(
+        path, tmp_path / "out", "ensemble_size=1", "patches=1", "densities=[]", "bootstrap_samples=100"
+    )
+    assert list(found.overall) == [TRAINING_MEAN, IDW, OI, Method(MODEL, "standard", 1)]
+    scores = found.overall[Method(MODEL, "standard", 1)]
+    assert "spread_skill" not in scores
+    assert scores["crps"].value == scores["mae"].value
+    assert all(score.low is None for score in scores.values())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no rows for the EMA weights" in said
+    assert "because the run has no first guess" in said
+    # The one patch has no window free of land.
+    assert {path.stem for path in (tmp_path / "out/figures").glob("*.png")} == FIGURES - {
+        "density",
+        "spectra",
+    }
+    assert "no window of half a patch is free of land" in said
+
+
+def test_what_the_checkpoint_does_not_hold_is_refused_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no 'ema_0.9' weights; it holds standard, ema"):
+        evaluated(checkpoint, tmp_path, "weights=[standard,ema_0.9]")
+    with pytest.raises(
+        ValueError, match=r"patches=6, but the validation set has 5.*data.validation_patches=6"
+    ):
+        evaluated(checkpoint, tmp_path, "patches=6")
+    assert not list(tmp_path.iterdir())
+
+
+def test_samples_that_are_not_finite_leave_their_rows_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = TrainedRun.load
+
+    def load_spoilt(run: TrainedRun, which: str | float = "auto") -> str:
+        name = load(run, which)
+        if which == "ema":
+            for parameter in run.module.parameters():
+                torch.nn.init.constant_(parameter, math.nan)
+        return name
+
+    monkeypatch.setattr(TrainedRun, "load", load_spoilt)
+    found, _ = evaluated(checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100")
+    assert [method.weights for method in found.overall if method.weights] == ["standard", "standard"]
+    assert found.chosen == "standard"
+    assert "the ema weights reconstruct values that are not finite" in capsys.readouterr().out
+
+
+def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command: list[Any] = [sys.executable, ROOT / "scripts/evaluate.py", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def test_the_script_says_when_the_region_typed_was_trained_on(checkpoint: Path, tmp_path: Path) -> None:
+    finished = run_script(
+        tmp_path, f"checkpoint={checkpoint}", "data.validation.longitude=[-60,20]", "data.validation_patches=2",
+        "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]", "accelerator=cpu",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "caution: the model was trained on a part of this region" in finished.stdout
+    (written,) = tmp_path.glob("runs/*/evaluation.json")
+    provenance = json.loads(written.read_text())["provenance"]
+    assert provenance["seen_in_training"] is True
+    assert provenance["run"]["data"]["validation"]["longitude"] == [-60, 20]
+
+
+def test_the_script_helps_and_refuses_without_a_traceback(tmp_path: Path) -> None:
+    asked = run_script(tmp_path, "--help")
+    assert "scripts/evaluate.py checkpoint=" in asked.stdout
+    refused = run_script(tmp_path, "checkpoint=none.ckpt", "ensemble_size=0")
+    assert refused.returncode == 1
+    assert "\nerror: ensemble_size=0; expected an integer of at least 1" in refused.stderr
+    assert "Traceback" not in refused.stderr
