@@ -53,7 +53,7 @@ def check_resumed(path: str | Path, expected: Mapping[str, Tensor]) -> None:
     if "optimizer_states" not in checkpoint:
         raise ValueError(
             f"resume={path}: holds weights without an optimizer, so training cannot go on as if never stopped; "
-            "type the path of a checkpoint saved with callbacks.checkpoint.save_weights_only=false"
+            "type the path of a checkpoint saved with callbacks.last_checkpoint.save_weights_only=false"
         )
 
 

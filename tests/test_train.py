@@ -253,3 +253,17 @@ def test_more_panel_samples_than_the_validation_batch_holds_is_an_error_before_t
 ) -> None:
     with pytest.raises(ValueError, match=r"panel_samples is 5.*panel_samples=4"):
         train(small_run("callbacks.reconstruction.panel_samples=5"))
+
+
+def test_the_last_checkpoint_is_of_the_last_step_also_when_an_earlier_one_was_better(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    # With a learning rate this high nothing gets better.
+    train(
+        small_run("trainer.max_steps=4", "trainer.val_check_interval=1", "model.optimizer.lr=3", "logger=csv")
+    )
+    folder = tmp_path / "run" / "checkpoints"
+    (best,) = folder.glob("step-*.ckpt")
+    assert checkpoint(tmp_path / "run")["global_step"] == 4
+    assert torch.load(best, weights_only=True)["global_step"] < 4
+    assert "step-" in (tmp_path / "run" / "closing_table.txt").read_text()

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
@@ -59,7 +60,9 @@ def score_table(
     """
     found, decays = scores_by_variant(metrics), decays or {}
     best = {name: best_variant(found, name) for name, _, _ in SCORES}
-    table = Table(title="First validation mini-batch, over the ocean", caption="* best of the weights", min_width=60)
+    table = Table(
+        title="First validation mini-batch, over the ocean", caption="* best of the weights", min_width=60
+    )
     table.add_column("weights")
     if decays:
         table.add_column("half-life, updates", justify="right")
@@ -202,8 +205,12 @@ class ClosingTable(Callback):
     def places(self, trainer: Trainer) -> dict[str, str]:
         """What lies where, and the next commands."""
         places = {"run": near(self.folder), "panels": near(self.folder / "panels")}
-        checkpoint = trainer.checkpoint_callback
-        best, last = (getattr(checkpoint, name, "") for name in ("best_model_path", "last_model_path"))
+        written = {
+            "last" if callback.monitor is None else "best": callback.best_model_path
+            for callback in trainer.checkpoint_callbacks
+            if isinstance(callback, ModelCheckpoint)
+        }
+        best, last = written.get("best"), written.get("last")
         if best:
             places["best checkpoint"] = near(best)
         if last:
