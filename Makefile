@@ -4,13 +4,17 @@ BIN := .venv/bin
 # Overrides of the training run, such as: make train ARGS="trainer.max_steps=2000 model.ema.decay=0.999"
 ARGS ?=
 
-.PHONY: train test lint clean
+.PHONY: train test browser-test lint clean
 
 train: .venv/installed
 	$(BIN)/python scripts/train.py model/ema=quick $(ARGS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# The page of scripts/compare.py in a real browser: needs Chromium or Chrome, and fails without.
+browser-test: .venv/installed
+	$(BIN)/python -m pytest -m browser tests/comparison
 
 lint: .venv/installed
 	$(BIN)/ruff check .

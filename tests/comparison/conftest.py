@@ -138,11 +138,6 @@ def write_run(
     return folder
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker of tests that need a browser."""
-    config.addinivalue_line("markers", "browser: needs Chromium; run by make browser-test")
-
-
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a run folder of a name into `tmp_path`; arguments as in `write_run`."""
