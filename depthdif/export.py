@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.utils.logging import disable_progress_bar
 from omegaconf import DictConfig, OmegaConf
 
+from depthdif.evaluated import evaluation_of
+from depthdif.evaluation.provenance import sha256
 from depthdif.model_card import model_card
 from depthdif.pipeline import OceanPipeline
 from depthdif.trained import TrainedRun, open_trained
@@ -38,9 +42,10 @@ def export(cfg: DictConfig) -> Path:
     folder = Path(cfg.output) if cfg.output else run.path.parent.parent / "export" / weights
     if folder.exists() and not cfg.overwrite:
         raise FileExistsError(f"output={folder}: is there already; type overwrite=true to replace it")
+    evaluation = evaluation_of(run.path, sha256(run.path), cfg.evaluation)
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    write(run, weights, unfinished)
+    write(run, weights, unfinished, evaluation)
     check_same_numbers(run, unfinished)
     put_in_place(unfinished, folder)
     log.info("exported the %s weights of %s to %s", weights, run.path, folder)
@@ -57,10 +62,10 @@ def check_exportable(run: TrainedRun) -> None:
             )
 
 
-def write(run: TrainedRun, weights: str, folder: Path) -> None:
+def write(run: TrainedRun, weights: str, folder: Path, evaluation: Mapping[str, Any] | None) -> None:
     """The whole export of a run that holds its weights already."""
     OceanPipeline.of(run.module, TrainedModel.of(run.cfg, run.data.state_dict())).save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(run, weights), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(run, weights, evaluation), encoding="utf-8")
     OmegaConf.save(
         OmegaConf.create(dict(run.checkpoint["hyper_parameters"])), folder / "training_config.yaml"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,34 +15,41 @@ from huggingface_hub import EvalResult, ModelCardData
 from omegaconf import OmegaConf
 
 from depthdif.command_line import CONF
+from depthdif.evaluated import evaluation_section, scores_of_weights
 from depthdif.evaluation.closing_table import SCORES, scores_by_variant
 from depthdif.evaluation.figures import display_units
+from depthdif.evaluation.provenance import PACKAGES, sha256
+from depthdif.evaluation.result import weights_label
 from depthdif.trained import TrainedRun
 
-PACKAGES = ("depthdif", "torch", "diffusers", "pytorch-lightning", "numpy")
 TAGS = ["diffusion", "oceanography", "ocean-reconstruction", "argo", "depthdif"]
 Rows = Sequence[tuple[str, str]]
 
 
-def model_card(run: TrainedRun, weights: str) -> str:
+def model_card(run: TrainedRun, weights: str, evaluation: Mapping[str, Any] | None = None) -> str:
     """README.md of an export: YAML front matter as the hub of Hugging Face reads it, then the card.
 
     Args:
         run: that was exported.
         weights: that it holds, such as "ema".
+        evaluation: content of the `evaluation.json` of its checkpoint.
     """
     scores = scores_at(run.path.parent.parent / "metrics" / "metrics.csv", step_of(run))
     sections = [
-        f"# {run.data.field.variable} from sparse profiles, {weights_in_words(weights)} weights",
+        f"# {run.data.field.variable} from sparse profiles, {weights_label(weights)} weights",
         summary(run, weights),
         "## Load\n\n" + how_to_load(run),
         "## Data\n\n" + table(data_rows(run)),
         "## Model\n\n" + table(model_rows(run, weights)),
-        "## Scores\n\n" + score_section(run, scores),
+        "## Scores\n\n" + score_section(run, scores, evaluation),
         "## Limits\n\n" + limits(run),
         "## Provenance\n\n" + table(provenance(run)),
     ]
-    return f"---\n{front_matter(run, scores.get(weights, {}))}\n---\n\n" + "\n\n".join(sections) + "\n"
+    found = scores.get(weights, {})
+    if evaluation is not None:
+        _, of_weights = scores_of_weights(evaluation, weights)
+        found = found | {name: score.value for name, score in of_weights.items()}
+    return f"---\n{front_matter(run, found)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
 def front_matter(run: TrainedRun, scores: Mapping[str, float]) -> str:
@@ -71,13 +77,15 @@ def summary(run: TrainedRun, weights: str) -> str:
     """What the model is, in a few sentences."""
     field = run.data.field
     diffused = (
-        "the field itself" if run.data.residual_statistics is None else "what a first guess leaves of the field"
+        "the field itself"
+        if run.data.residual_statistics is None
+        else "what a first guess leaves of the field"
     )
     surface = f" and surface fields ({', '.join(field.surface_names)})" if field.surface_names else ""
     return (
         f"A conditional diffusion model that reconstructs dense fields of {field.variable} "
         f"({display_units(field.units) or 'units not given'}) on {len(run.data.depths)} depth levels from sparse vertical "
-        f"profiles{surface}. It diffuses {diffused}. These are the {weights_in_words(weights)} weights of the training run."
+        f"profiles{surface}. It diffuses {diffused}. These are the {weights_label(weights)} weights of the training run."
     )
 
 
@@ -135,7 +143,7 @@ def model_rows(run: TrainedRun, weights: str) -> Rows:
     scheduler = module.sampler.prepared_scheduler(module.noise_schedule, module.device)
     return [
         ("denoiser", f"{type(module.denoiser).__name__}, {parameters / 1e6:.2f} M parameters"),
-        ("weights", f"{weights_in_words(weights)}, after {step_of(run)} optimizer steps"),
+        ("weights", f"{weights_label(weights)}, after {step_of(run)} optimizer steps"),
         ("predicts", module.noise_schedule.config.prediction_type),
         ("reverse chain", f"{type(scheduler).__name__}, {module.sampler.steps} steps"),
         ("ensemble", f"of {module.sampler.ensemble_size} unless asked otherwise"),
@@ -143,16 +151,23 @@ def model_rows(run: TrainedRun, weights: str) -> Rows:
     ]
 
 
-def score_section(run: TrainedRun, scores: Mapping[str, Mapping[str, float]]) -> str:
+def score_section(
+    run: TrainedRun, scores: Mapping[str, Mapping[str, float]], evaluation: Mapping[str, Any] | None
+) -> str:
+    """What an evaluation found, and what the run scored when the checkpoint was written."""
+    parts = [evaluation_section(evaluation)] if evaluation is not None else []
+    parts += [validation_section(run, scores)] if scores else []
+    return "\n\n".join(parts) or "No scores were found beside the checkpoint."
+
+
+def validation_section(run: TrainedRun, scores: Mapping[str, Mapping[str, float]]) -> str:
     """What the run scored when the checkpoint was written."""
-    if not scores:
-        return "No scores were found beside the checkpoint."
     units = display_units(run.data.field.units)
     names = [f"{name.upper()} {unit.format(units)}".strip() for name, unit, _ in SCORES]
     lines = ["| weights | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for weights, found in scores.items():
         cells = [f"{found[name]:.{decimals}f}" if name in found else "" for name, _, decimals in SCORES]
-        lines.append(f"| {weights_in_words(weights)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {weights_label(weights)} | " + " | ".join(cells) + " |")
     members = run.module.sampler.ensemble_size
     return (
         f"First validation mini-batch of the region held out, all ocean cells, mean of {members} "
@@ -208,12 +223,6 @@ def step_of(run: TrainedRun) -> int:
     return int(run.checkpoint["global_step"])
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def git_commit(folder: Path) -> str | None:
     """The commit that `folder` stands at, and whether files differ from it; None where it is no repository."""
     if not (folder / ".git").exists():
@@ -230,11 +239,6 @@ def git_commit(folder: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):  # no git, or a repository of another user
         return None
     return f"git commit {commit}" + (", with changes" if changed else "")
-
-
-def weights_in_words(weights: str) -> str:
-    """Such as "EMA 0.99" for "ema_0.99"."""
-    return weights.replace("ema", "EMA", 1).replace("_", " ")
 
 
 def in_words(node: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,26 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
     assert str(run.parent) not in card.text  # Folders of the machine are of no use elsewhere.
     config = OmegaConf.load(exported / "training_config.yaml")
     assert config.model.ema.extra_decays == [0.5]
+
+
+def test_an_evaluation_of_the_checkpoint_goes_into_the_card(run: Path, asked: Asked, tmp_path: Path) -> None:
+    digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
+    found = {
+        "provenance": {
+            "checkpoint_sha256": digest,
+            "patches": 24,
+            "created": "2026-01-01",
+            "seen_in_training": False,
+            "run": {"data": {"validation_density": 0.05}},
+        },
+        "units": "°C",
+        "overall": {"EMA, mean of 8": {"rmse": {"value": 0.6, "low": 0.5, "high": 0.7}}},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(found))
+    card = ModelCard.load(export(asked(f"evaluation='{tmp_path}'")) / "README.md")
+    assert "| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
+    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert of_card["rmse"] == 0.6
 
 
 def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> None:
