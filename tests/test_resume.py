@@ -54,7 +54,10 @@ def test_a_checkpoint_made_with_another_first_guess_is_one_clear_error(
 def test_a_weights_only_checkpoint_cannot_continue_a_training(small_run: SmallRun, tmp_path: Path) -> None:
     train(
         small_run(
-            "trainer.max_steps=1", "logger=csv", "+callbacks.last_checkpoint.save_weights_only=true", name="first"
+            "trainer.max_steps=1",
+            "logger=csv",
+            "+callbacks.last_checkpoint.save_weights_only=true",
+            name="first",
         )
     )
     path = tmp_path / "first" / "checkpoints" / "last.ckpt"

@@ -42,9 +42,7 @@ def rmse_maps(found: Evaluation) -> Figure | None:
         else:
             draw_grid(figure, axis, mine, field, columns, rows, cmocean.cm.amp, (0.0, high))
             axis.set_title(f"{name}\nRMSE ({found.units})", fontsize=9)
-    return titled(
-        figure, "RMSE over all depths and patches; grey: land; white: scored in no patch"
-    )
+    return titled(figure, "RMSE over all depths and patches; grey: land; white: scored in no patch")
 
 
 def covered(tally: Tally) -> tuple[NDArray[np.integer], slice]:

@@ -11,7 +11,9 @@ SPECTRA = WindowSpectra(window=16, row_spacing=DEGREE, column_degrees=1.0)
 EQUATOR = np.zeros(32)
 
 
-def spectrum(fields: np.ndarray, latitude: np.ndarray = EQUATOR, ocean: np.ndarray | None = None) -> np.ndarray:
+def spectrum(
+    fields: np.ndarray, latitude: np.ndarray = EQUATOR, ocean: np.ndarray | None = None
+) -> np.ndarray:
     """(D, K) of fields (E, D, H, W)."""
     chosen = SPECTRA.free_of_land(np.ones(fields.shape[1:], bool) if ocean is None else ocean)
     return isotropic(*SPECTRA.sums(fields, chosen, latitude), SPECTRA.wavenumbers)
@@ -24,7 +26,9 @@ def wave(across: float, down: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("across", "down", "ring"), [(3, 0, 3), (0, 5, 5), (3, 4, 5)])
-def test_a_plane_wave_peaks_at_its_wavenumber_whatever_its_direction(across: int, down: int, ring: int) -> None:
+def test_a_plane_wave_peaks_at_its_wavenumber_whatever_its_direction(
+    across: int, down: int, ring: int
+) -> None:
     found = spectrum(wave(across, down))[0]
     assert SPECTRA.wavenumbers[found.argmax()] == pytest.approx(ring / (16 * DEGREE))
     # Beyond the neighbours that a Hann window leaks into.
