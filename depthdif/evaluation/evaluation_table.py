@@ -78,13 +78,18 @@ def cell(scores: Scores, name: str, interval: bool) -> str:
     score = scores[name]
     # The ratio of the reference to itself has no interval.
     if not interval or score.low is None or score.high is None or score.low == score.high:
-        return f"{score.value:.3f}"
-    return f"{score.value:.3f} {brackets(score)}"
+        return digits(score.value)
+    return f"{digits(score.value)} {brackets(score)}"
 
 
 def brackets(score: Score) -> str:
-    """The interval of a score."""
-    return f"({score.low:.3f}, {score.high:.3f})"
+    """The interval of a score; empty without one."""
+    return "" if score.low is None or score.high is None else f"({digits(score.low)}, {digits(score.high)})"
+
+
+def digits(value: float) -> str:
+    """Three decimals, fewer for large numbers."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def meaning(found: Evaluation) -> Iterator[str]:
@@ -116,8 +121,8 @@ def against_oi(scores: Scores) -> Iterator[str]:
     for name, heading in (("rmse_ratio", "RMSE"), ("crps_ratio", "CRPS")):
         if name in scores:
             score = scores[name]
-            interval = "" if score.low is None else f", 95 % interval {brackets(score)}"
-            yield f"{heading} {score.value:.3f} of OI's{interval}: {verdict(score)}."
+            interval = f", 95 % interval {brackets(score)}" if score.low is not None else ""
+            yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score)}."
 
 
 def places(found: Evaluation, folder: Path) -> Iterator[str]:

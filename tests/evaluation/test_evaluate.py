@@ -165,6 +165,13 @@ def test_the_density_curve_meets_the_table_where_they_share_the_observations(
     assert Method(MODEL, "ema", 2) in found.density[0.02]
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time."""
+    monkeypatch.setattr("depthdif.evaluation.evaluate.draw_figures", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_one_seed_gives_one_answer(
     whole: tuple[Evaluation, TrainedRun, Path], checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -211,6 +218,7 @@ def test_what_the_checkpoint_does_not_hold_is_refused_in_one_line(checkpoint: Pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_samples_that_are_not_finite_leave_their_rows_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
