@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 from omegaconf import OmegaConf
 
@@ -118,20 +119,33 @@ def data_rows(run: TrainedRun) -> Rows:
     """What the model was trained on and what was held out."""
     depths, cfg = run.data.depths, OmegaConf.to_container(run.cfg.data, resolve=True)
     assert isinstance(cfg, dict)
-    source = cfg.get("path", cfg.get("field"))
+    latitude, longitude = (
+        np.median(np.diff(axis)) for axis in (run.data.field.latitude, run.data.field.longitude)
+    )
     return [
-        ("source", in_words(source)),
+        ("source", source(cfg)),
         (
             "variable",
             f"{run.data.field.variable}, {display_units(run.data.field.units) or 'units not given'}",
         ),
         ("depths", f"{len(depths)}, {depths[0]:g} to {depths[-1]:g} m"),
+        ("grid", f"{latitude:.4g} x {longitude:.4g} degrees"),
         ("surface fields", ", ".join(run.data.field.surface_names) or "none"),
         ("held out", in_words(cfg["validation"])),
         ("trained on", in_words(cfg["training"]) if cfg["training"] else "all outside the region held out"),
         ("patch", " x ".join(map(str, run.data.patch_size)) + " cells"),
         ("observed columns", in_words(cfg["profiles"])),
     ]
+
+
+def source(cfg: Mapping[Any, Any]) -> str:
+    """Names of the files, without the folders of this machine; or what made the field."""
+    path = cfg.get("path")
+    if path is None:
+        return in_words(cfg.get("field"))
+    if isinstance(path, Mapping):
+        return "sample of depthdif: World Ocean Atlas, monthly; SST of COADS"
+    return ", ".join(Path(str(name)).name for name in ([path] if isinstance(path, str) else path))
 
 
 def model_rows(run: TrainedRun, weights: str) -> Rows:

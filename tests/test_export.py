@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ import depthdif.export
 from depthdif.command_line import CONF
 from depthdif.ema import load_weights
 from depthdif.export import export
-from depthdif.model_card import git_commit, scores_at
+from depthdif.model_card import git_commit, scores_at, source
 from depthdif.pipeline import OceanPipeline
 from depthdif.trained import open_trained
 from depthdif.training import train
@@ -131,6 +132,22 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
     assert scores_at(tmp_path / "metrics.csv", 4) == {}
     assert scores_at(run / "metrics" / "metrics.csv", 3) == {}
     assert set(scores_at(run / "metrics" / "metrics.csv", 4)) == {"standard", "ema", "ema_0.5"}
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"path": "/data/glorys/*.nc"}, "*.nc"),
+        ({"path": ["/data/a.nc", "s3://ocean/b.zarr"]}, "a.nc, b.zarr"),
+        ({"path": {"_target_": "depthdif.data.field.sample_path"}}, "sample of depthdif"),
+        (
+            {"field": {"_target_": "depthdif.data.synthetic.synthetic_field", "times": 4}},
+            "synthetic_field (times 4)",
+        ),
+    ],
+)
+def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], named: str) -> None:
+    assert source(data).startswith(named)
 
 
 def test_a_folder_that_is_no_repository_has_no_commit(tmp_path: Path) -> None:
