@@ -241,7 +241,8 @@ class Verdict:
     def change(self) -> float:
         """RMSE of a sample at few evaluations over that at the most; NaN without the first.
 
-        Near 1 the chain has converged. Well below 1 every further evaluation does harm: the network is at fault, not the sampler.
+        Near 1 the chain has converged. Below 1 the samples at few evaluations are smoother; where the RMSE of the mean and
+        the CRPS rise as well with more of them, the network at low noise is at fault, not the sampler.
         """
         return np.nan if self.few is None else self.few.rmse / self.reference.rmse
 

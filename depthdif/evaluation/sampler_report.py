@@ -88,11 +88,9 @@ def verdict_line(points: Sequence[Point], tolerance: float) -> str:
         f"verdict: {len(quick)} of {len(found)} need at most {FEW} evaluations for the RMSE of their largest number "
         f"within {100 * tolerance:g} %"
     )
-    worse = sum(verdict.change < 1 - tolerance for verdict in found)
-    if worse:
-        line += (
-            f"; {worse} get worse by more than that with more evaluations, which the network is to blame for"
-        )
+    smoother = sum(verdict.change < 1 - tolerance for verdict in found)
+    if smoother:
+        line += f", and {smoother} lie more than that below it with {FEW}: samples still too smooth, or harmed by further steps"
     best = best_point(points)
     if best is None:
         return line

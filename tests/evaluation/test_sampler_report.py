@@ -68,11 +68,11 @@ def test_verdicts_give_the_fewest_evaluations_of_each_score() -> None:
     assert "ddim, trailing, model.sampler.steps=10 (10 evaluations), CRPS 0.505" in line
 
 
-def test_a_sampler_that_more_evaluations_make_worse_is_counted() -> None:
+def test_a_sampler_that_lies_far_below_its_limit_at_few_evaluations_is_counted() -> None:
     rising = [point(LEADING, 10, 0.9), point(LEADING, 50, 1.0)]
-    assert "1 get worse by more than that" in verdict_line(rising, 0.02)
+    assert "1 lie more than that below it with 10" in verdict_line(rising, 0.02)
     assert printed(verdict_table(rising, 0.02))[0][-2] == "0.900"
-    assert "get worse" not in verdict_line(POINTS, 0.02)
+    assert "below it" not in verdict_line(POINTS, 0.02)
     assert printed(verdict_table([point(HEUN, 50, 1.0)], 0.02))[0][-2] == "-"
 
 
