@@ -93,7 +93,7 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
     (mse,) = [float(row["val_ema/recon_mse_full_recon"]) for row in logged if row["val/loss"]]
     of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert of_card["mse"] == mse
-    assert card.data.library_name == "diffusers"
+    assert card.data.to_dict()["library_name"] == "diffusers"
     digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
     for words in (
         digest,

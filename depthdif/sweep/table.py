@@ -22,6 +22,7 @@ from depthdif.sweep.label import MULTIRUN
 from depthdif.sweep.metrics import METRICS, rows_of
 from depthdif.sweep.plugins import prefer_our_configs
 from depthdif.sweep.record import FAILED, FINISHED, RECORD, RUNNING, JobRecord, read_record
+from depthdif.wandb_sync import sweep_sync_command
 
 SCORES = tuple(f"recon_{name}_full_recon" for name in ("mse", "psnr", "ssim"))
 MSE = SCORES[0]
@@ -172,6 +173,8 @@ def next_steps(folder: Path, jobs: Sequence[Job]) -> dict[str, str]:
     if best is not None and (best.folder / "checkpoints" / "last.ckpt").is_file():
         checkpoint = shlex.quote(near(best.folder / "checkpoints" / "last.ckpt"))
         steps["train on"] = f"python scripts/train.py resume={checkpoint} trainer.max_steps={2 * best.steps}"
+    if upload := sweep_sync_command(folder):
+        steps["upload to W&B"] = upload
     begun_with = OmegaConf.load(folder / MULTIRUN)
     assert isinstance(begun_with, DictConfig)
     if is_repeatable(begun_with) and any(job.record.status != FINISHED for job in jobs):
