@@ -56,3 +56,17 @@ def test_the_distribution_function_of_a_reliable_gaussian_is_uniform_at_the_trut
     forecast = Forecast((values + deviation * generator.normal(size=values.shape))[:, None], deviation)
     shares = np.bincount(forecast.ranks(fields, 5, generator).ravel()) / values.size
     assert shares == pytest.approx(np.full(5, 0.2), abs=0.01)
+
+
+def test_antithetic_pairs_count_once_in_spread_and_crps_and_twice_in_the_mean() -> None:
+    generator = np.random.default_rng(0)
+    draws = 2.0 * generator.standard_normal((1, 4, 1, 60, 60))
+    pairs = np.stack([draws, -draws], axis=2).reshape(1, 8, 1, 60, 60)
+    values = np.zeros((1, 1, 60, 60))
+    everywhere = np.ones(values.shape, bool)
+    truth = Truth(values, everywhere, everywhere, np.zeros((1, 60)), np.zeros((1, 60)))
+    forecast = Forecast(pairs, antithetic=True)
+    assert forecast.variance().mean() == pytest.approx(4.0, rel=0.05)
+    np.testing.assert_allclose(forecast.mean, 0.0, atol=1e-12)
+    np.testing.assert_allclose(forecast.crps(truth), Forecast(draws).crps(truth))
+    assert forecast.ranks(truth, 5, generator).max() == 4
