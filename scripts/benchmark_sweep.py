@@ -38,7 +38,6 @@ from depthdif.training import (
 
 STEPS = 40  # of each run
 WARM_UP = 5  # the first ones, which are left out
-VALIDATIONS = 2  # of each run, the first is left out
 # The run that shares are worked out for: conf/trainer/default.yaml.
 RUN_STEPS, RUN_VALIDATIONS = 600, 4
 
@@ -131,7 +130,7 @@ def prepared(
         accelerator=cfg.trainer.accelerator,
         devices=1,
         max_steps=STEPS,
-        val_check_interval=STEPS // VALIDATIONS,
+        val_check_interval=STEPS,
         check_val_every_n_epoch=None,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
         num_sanity_val_steps=0,
@@ -198,7 +197,7 @@ def main() -> None:
     print(f"{device}, load {os.getloadavg()[0]:.1f}; decays {sorted([ema.decay, *ema.extra_decays])}\n")
     print(f"| | {NONE} | {ONE} | {FIVE} | {NONE} / {ONE} | {FIVE} / {ONE} (quartiles) |\n|{' --- |' * 6}")
     steps = {name: stopwatch.steps[WARM_UP:] for name, stopwatch in stopwatches.items()}
-    validations = {name: stopwatch.validations[1:] for name, stopwatch in stopwatches.items()}
+    validations = {name: stopwatch.validations for name, stopwatch in stopwatches.items()}
     of_step, of_validation = row("step", steps), row("validation with its panels", validations)
     one_step, one_validation = (statistics.median(times[ONE]) for times in (steps, validations))
     training, validating = RUN_STEPS * one_step, RUN_VALIDATIONS * one_validation

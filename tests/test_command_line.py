@@ -37,7 +37,7 @@ def run_train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
 
 
