@@ -163,7 +163,7 @@ def closest_to(
             found[law] = closest
         else:
             left_out.append(
-                f"{described(law)} is left out: the closest profile is {100 * closest.fit_error:.0f} % away"
+                f"{described(law)} is left out: the closest profile is {100 * closest.fit_error:.1f} % away"
             )
     return {**found, **of_asked}, left_out
 

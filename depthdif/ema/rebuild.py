@@ -87,7 +87,7 @@ class SnapshotAverages:
         if found.fit_error > WORST_FIT:
             raise ValueError(
                 f"{described(decay)}: {len(self.snapshots)} snapshots are too few to rebuild it, the closest profile is "
-                f"{100 * found.fit_error:.0f} % away (at most {100 * WORST_FIT:.0f} %); type one nearer to the tracked "
+                f"{100 * found.fit_error:.1f} % away (at most {100 * WORST_FIT:.0f} %); type one nearer to the tracked "
                 f"{', '.join(map(described, self.tracked))}, or train with callbacks.ema_snapshots.keep=64"
             )
         return found
