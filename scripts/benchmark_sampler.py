@@ -14,8 +14,8 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark_sampler")
 def main(cfg: DictConfig) -> float:
     # Heavy imports belong to the job: --help answers without them.
+    from depthdif.checkpoints.trained_run import device_of, open_trained
     from depthdif.evaluation.sampler_job import benchmark_sampler
-    from depthdif.trained import device_of, open_trained
     from depthdif.training import silence_libraries
 
     silence_libraries()

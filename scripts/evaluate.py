@@ -9,10 +9,11 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 def main(cfg: DictConfig) -> float:
     # Heavy imports belong to the job: --help answers without them.
+    from depthdif.build import resolved
+    from depthdif.checkpoints.trained_run import device_of, open_trained
     from depthdif.evaluation.evaluate import evaluate
     from depthdif.evaluation.plan import EvaluationPlan
-    from depthdif.trained import device_of, open_trained
-    from depthdif.training import resolved, silence_libraries
+    from depthdif.training import silence_libraries
 
     silence_libraries()
     plan = EvaluationPlan.of_config(cfg)

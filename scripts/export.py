@@ -9,7 +9,7 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="export")
 def main(cfg: DictConfig) -> None:
     # Heavy imports belong to the job: --help answers without them.
-    from depthdif.export import export
+    from depthdif.export.export import export
     from depthdif.training import silence_libraries
 
     silence_libraries()

@@ -10,7 +10,7 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="fit_first_guess")
 def main(cfg: DictConfig) -> float:
     # Heavy imports belong to the job: --help answers without them.
-    from depthdif.data.first_guess_fit import fit_first_guess
+    from depthdif.first_guess.fit import fit_first_guess
 
     return fit_first_guess(cfg, list(HydraConfig.get().overrides.task))
 

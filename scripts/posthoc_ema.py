@@ -9,7 +9,7 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="posthoc_ema")
 def main(cfg: DictConfig) -> float:
     # Heavy imports belong to the job: --help answers without them.
-    from depthdif.posthoc import posthoc
+    from depthdif.posthoc_ema.posthoc import posthoc
     from depthdif.training import silence_libraries
 
     silence_libraries()

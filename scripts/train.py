@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from depthdif.command_line import readable_errors, with_overrides_of_resumed_run
+from depthdif.command_line import readable_errors
 from depthdif.sweep.resume import from_where_it_was_cut_off, score_before
 from depthdif.sweep.table import sweeps
 
@@ -13,6 +13,7 @@ def main(cfg: DictConfig) -> float:
     if (score := score_before()) is not None:
         return score
     # Heavy imports belong to the job: --help answers without them.
+    from depthdif.checkpoints.resume import with_overrides_of_resumed_run
     from depthdif.training import train
 
     return train(from_where_it_was_cut_off(with_overrides_of_resumed_run(cfg)))

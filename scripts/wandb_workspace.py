@@ -9,7 +9,7 @@ from depthdif.command_line import readable_errors
 @hydra.main(version_base="1.3", config_path="../conf", config_name="wandb_workspace")
 def main(cfg: DictConfig) -> None:
     # Heavy imports belong to the job: --help answers without them.
-    from depthdif.wandb_workspace import save_workspace
+    from depthdif.weights_and_biases.workspace import save_workspace
 
     save_workspace(cfg)
 

@@ -16,13 +16,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
+from depthdif.build import build_data, build_module
+from depthdif.checkpoints.trained_run import open_trained
 from depthdif.data.conditions import Conditioner
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import collate
 from depthdif.data.synthetic import synthetic_field
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.trained import open_trained
-from depthdif.training import build_data, build_module, train
+from depthdif.training import train
 
 Config = Callable[..., DictConfig]
 

@@ -15,7 +15,9 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from depthdif.command_line import keep_decays, lines_about, readable_errors, suggestions
+from depthdif.checkpoints.resume import keep_decays
+from depthdif.command_line import readable_errors
+from depthdif.terminal import lines_about, suggestions
 from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[1]

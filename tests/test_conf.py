@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
+from depthdif.build import build_module, resolved, with_decays_as_numbers
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.synthetic import synthetic_field
 from depthdif.diffusion.denoiser import UNetDenoiser
 from depthdif.ema import EMACallback
-from depthdif.training import build_module, resolved, train, with_decays_as_numbers
+from depthdif.training import train
 
 Compose = Callable[..., DictConfig]
 

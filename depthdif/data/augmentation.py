@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-_DAYS_PER_YEAR = 365.25
+from depthdif import DAYS_PER_YEAR
+
 _GRIDDED = 3  # dimensions of what has a value in each cell
 
 
@@ -42,7 +43,7 @@ class Mirrors:
                 key: value[..., ::-1, :] if is_gridded(value) else value for key, value in sample.items()
             }
             latitude, longitude = sample["coordinates"]
-            day = (sample["day_of_year"] + _DAYS_PER_YEAR / 2 - 1) % _DAYS_PER_YEAR + 1
+            day = (sample["day_of_year"] + DAYS_PER_YEAR / 2 - 1) % DAYS_PER_YEAR + 1
             sample |= {
                 "latitude": -sample["latitude"][::-1],
                 "coordinates": np.array([-latitude, longitude], np.float32),

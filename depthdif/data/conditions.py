@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from depthdif.data.first_guess import FirstGuess
 from depthdif.data.normalization import Standardization
+from depthdif.first_guess.protocol import FirstGuess
 
 
 @dataclasses.dataclass(frozen=True)

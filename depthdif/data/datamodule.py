@@ -26,10 +26,10 @@ from depthdif.data.dataset import (
     collate,
 )
 from depthdif.data.field import OceanField, open_field
-from depthdif.data.first_guess import FirstGuess
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.protocol import FirstGuess
 
 # Training draws that the statistics of the residual are measured on.
 RESIDUAL_DRAWS = 128

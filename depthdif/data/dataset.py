@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
-from depthdif.data.first_guess import FirstGuess
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.protocol import FirstGuess
 
 Sample = dict[str, Any]
 

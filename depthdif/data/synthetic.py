@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from depthdif import DAYS_PER_YEAR
 from depthdif.data.field import OceanField
-
-_EARTH_DAY = 365.25
 
 
 def synthetic_field(
@@ -54,7 +53,7 @@ def synthetic_field(
     lat = _centres(latitude, height)
     lon = _centres(longitude, width)
     z = max_depth * np.linspace(0, 1, depths) ** 2
-    dates = np.datetime64("2000-01-15", "ns") + np.round(np.arange(times) * _EARTH_DAY / 12).astype(
+    dates = np.datetime64("2000-01-15", "ns") + np.round(np.arange(times) * DAYS_PER_YEAR / 12).astype(
         "timedelta64[D]"
     )
     floor = _sea_floor(lon, lat, max_depth, generator)

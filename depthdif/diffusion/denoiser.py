@@ -10,7 +10,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-DAYS_PER_YEAR = 365.25
+from depthdif import DAYS_PER_YEAR
+
 POSITION_AND_SEASON_FEATURES = 5
 
 # Channels of the condition, in order: of depths and of surface fields. Beside a first guess the network is told where and how

@@ -10,11 +10,11 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from depthdif.data.dataset import Sample
-from depthdif.data.first_guess import FirstGuess
-from depthdif.data.first_guess_fit import arguments
 from depthdif.data.normalization import Standardization
 from depthdif.evaluation.forecast import Forecast
 from depthdif.evaluation.result import IDW, OI, Method
+from depthdif.first_guess.fit import arguments
+from depthdif.first_guess.protocol import FirstGuess
 
 METHODS = {"idw": IDW, "oi": OI}
 

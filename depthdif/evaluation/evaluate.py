@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from depthdif.evaluation.evaluation_figures import draw_figures
-from depthdif.evaluation.evaluation_files import write_files
-from depthdif.evaluation.evaluation_table import print_evaluation
 from depthdif.evaluation.evaluator import Evaluator, Run
-from depthdif.evaluation.figures import display_units, nearest_levels
+from depthdif.evaluation.figures import draw_figures
+from depthdif.evaluation.files import write_files
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.provenance import provenance, seen_in_training
 from depthdif.evaluation.result import Evaluation
+from depthdif.evaluation.table import print_evaluation
+from depthdif.figures.panel import display_units, nearest_levels
 
 
 def evaluate(plan: EvaluationPlan, run: Run, device: torch.device, config: Mapping[str, Any]) -> Evaluation:

@@ -18,26 +18,25 @@ from torch.utils.data import DataLoader, Subset
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
-from depthdif.data.first_guess import FirstGuess
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.precision import fastest_precision
 from depthdif.evaluation.baselines import Say, first_guess_forecast, make_baselines, training_mean
-from depthdif.evaluation.bootstrap import resample_counts
-from depthdif.evaluation.figures import Case
 from depthdif.evaluation.forecast import Forecast, Truth
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.evaluation.reconstruction import case_of
 from depthdif.evaluation.result import MODEL, OI, TRAINING_MEAN, Method, compared
-from depthdif.evaluation.scores import Scores, over_depths
-from depthdif.evaluation.spectra import WindowSpectra
 from depthdif.evaluation.tally import Grid, Tally
-from depthdif.precision import fastest_precision
+from depthdif.figures.panel import Case, case_of
+from depthdif.first_guess.protocol import FirstGuess
+from depthdif.scores.bootstrap import resample_counts
+from depthdif.scores.score import Scores, over_depths
+from depthdif.scores.spectra import WindowSpectra
 
 Batch = dict[str, Tensor]
 Tallies = dict[Method, Tally]
 
 
 class Run(Protocol):
-    """A trained run, as `depthdif.trained.open_trained` gives it."""
+    """A trained run, as `depthdif.checkpoints.trained_run.open_trained` gives it."""
 
     @property
     def path(self) -> Path: ...

@@ -1,270 +1,163 @@
-"""Pictures of reconstructions: maps per depth beside profiles against depth."""
+"""The figures of an evaluation, and those of them that show the scores themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import cmocean
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
-from matplotlib.colors import Colormap
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.image import AxesImage
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-Field = NDArray[np.floating]
+from depthdif.evaluation.calibration_figures import rank_figure, spread_figure
+from depthdif.evaluation.figure_style import plain_ticks, style, titled
+from depthdif.evaluation.map_figure import rmse_maps
+from depthdif.evaluation.result import IDW, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.evaluation.spectrum_figure import spectrum_figure
+from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
+from depthdif.scores.score import Score, Scores
+from depthdif.scores.score_names import variant_label
 
-LAND = "0.72"
-OPEN_OCEAN = 0.93
-MAP_INCHES = 2.3
-TRUTH_COLOUR = "black"
-RECONSTRUCTION_COLOUR = "tab:red"
-FIRST_GUESS_COLOUR = "tab:blue"
+Array = NDArray[np.floating]
 
-
-@dataclass(frozen=True)
-class Case:
-    """One patch in physical units; (D, H, W) fields hold NaN where they are not defined.
-
-    Attributes:
-        title: date and position.
-        truth: NaN on land and below the sea floor.
-        observations: NaN where nothing was observed.
-        reconstruction: NaN where `truth` is.
-        first_guess: NaN where `truth` is, or None when there is none.
-        latitude: (H,) degrees north.
-        longitude: (W,) degrees east, ascending also across the date line.
-    """
-
-    title: str
-    truth: Field
-    observations: Field
-    reconstruction: Field
-    first_guess: Field | None
-    latitude: Field
-    longitude: Field
-
-    @property
-    def error(self) -> Field:
-        """Reconstruction minus truth."""
-        return self.reconstruction - self.truth
-
-    def rmse(self, level: int) -> float:
-        """Root mean squared error of one level over the ocean, NaN where the level has none."""
-        squares = self.error[level][np.isfinite(self.truth[level])] ** 2
-        return float(np.sqrt(squares.mean())) if squares.size else float("nan")
+DPI = 200
+AGAINST_OI = "as a ratio to OI"
 
 
-def nearest_levels(depths: Field, wanted: Sequence[float]) -> list[int]:
-    """Levels of `depths` (D,) metres nearest to those wanted, each once, downwards."""
-    return sorted({int(np.abs(depths - depth).argmin()) for depth in wanted})
+def draw_figures(found: Evaluation, folder: Path) -> None:
+    """Draw every figure that the numbers allow into `folder`."""
+    figures = {
+        "rmse_by_depth": rmse_by_depth(found),
+        "rmse_maps": rmse_maps(found),
+        "spread_and_error": spread_figure(found),
+        "ranks": rank_figure(found),
+        "spectra": spectrum_figure(found),
+        "density": density_figure(found),
+        "case": case_figure(found),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            save_figure(figure, folder / f"{name}.png", dpi=DPI)
 
 
-def error_limits(errors: Sequence[Field], levels: Sequence[int]) -> list[float]:
-    """Colour limit of each level, from the errors (D, H, W) of all weight states, so that their panels compare."""
-    limits = []
-    for level in levels:
-        values = np.abs(np.concatenate([error[level].ravel() for error in errors]))
-        values = values[np.isfinite(values)]
-        limits.append(float(np.percentile(values, 98)) if values.size else 1.0)
-    return [limit if limit > 0 else 1.0 for limit in limits]
-
-
-def reconstruction_figure(
-    cases: Sequence[Case],
-    depths: Field,
-    levels: Sequence[int],
-    limits: Sequence[Sequence[float]],
-    units: str,
-    title: str,
-) -> Figure:
-    """Observations, first guess if any, truth, reconstruction and error of each case at each level, with profiles beside them.
-
-    `depths` (D,) are metres, `levels` the rows, `limits` the error limits of each case and level.
-    """
-    has_first_guess = any(case.first_guess is not None for case in cases)
-    columns = 4 + has_first_guess + 2
-    figure = Figure(
-        figsize=(MAP_INCHES * columns, MAP_INCHES * 0.82 * len(levels) * len(cases) + 0.6),
-        layout="constrained",
+def rmse_by_depth(found: Evaluation) -> Figure:
+    """RMSE of every method against depth, and its ratio to OI, with the intervals of OI and the best."""
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, name in zip(axes, ("rmse", "rmse_ratio"), strict=True):
+        for method, levels in found.by_depth.items():
+            if name == "rmse_ratio" and method in (TRAINING_MEAN, IDW):
+                continue
+            banded = method in (OI, found.best)
+            draw_scores(axis, found.depths, [level.get(name) for level in levels], style(method), banded)
+        axis.grid(alpha=0.3, which="both", linewidth=0.5)
+        axis.tick_params(labelsize=8)
+    axes[0].set_xscale("log")
+    plain_ticks(axes[0].xaxis)
+    axes[0].set_xlabel(f"RMSE ({found.units})", fontsize=9)
+    axes[0].set_ylabel("depth (m)", fontsize=9)
+    axes[1].set_xlabel(f"RMSE {AGAINST_OI}", fontsize=9)
+    # Observed levels crowd near the surface.
+    axes[0].set_yscale("function", functions=(np.sqrt, np.square))
+    axes[0].set_ylim(found.depths[-1] * 1.02, 0)
+    axes[0].set_yticks(ticks_of_depth(found.depths[-1]))
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
     )
-    figure.suptitle(title, fontsize=11)
-    blocks = figure.subfigures(len(cases), 1, hspace=0.04, squeeze=False)
-    for case, block, case_limits in zip(cases, blocks[:, 0], limits, strict=True):
-        draw_case(block, case, depths, levels, case_limits, units)
-    return figure
+    return titled(figure, "RMSE over unobserved ocean cells; bands: 95 % over patches")
 
 
-def draw_case(
-    block: SubFigure, case: Case, depths: Field, levels: Sequence[int], limits: Sequence[float], units: str
+def draw_scores(
+    axis: Axes, depths: Array, scores: Sequence[Score | None], line: Mapping[str, Any], banded: bool
 ) -> None:
-    """One case: a row of maps for each level, two profiles to the right."""
-    map_columns = 4 + (case.first_guess is not None)
-    grid = block.add_gridspec(len(levels), map_columns + 2, width_ratios=[1.0] * map_columns + [0.7, 0.7])
-    block.suptitle(case.title, fontsize=10, x=0.01, ha="left", weight="bold")
-    for row, (level, limit) in enumerate(zip(levels, limits, strict=True)):
-        axes = [block.add_subplot(grid[row, column]) for column in range(map_columns)]
-        draw_level(block, axes, case, level, limit, units, f"{depths[level]:.3g} m")
-    observed, unobserved = (block.add_subplot(grid[:, map_columns + side]) for side in (0, 1))
-    draw_profile(observed, case, depths, most_complete_observed_column(case), "at a profile", units)
-    draw_profile(unobserved, case, depths, column_far_from_observations(case), "far from profiles", units)
-    observed.set_ylabel("depth (m)", fontsize=7)
+    """A profile of scores against depth, where they are defined."""
+    held = [(depth, score) for depth, score in zip(depths, scores, strict=True) if score is not None]
+    axis.plot([score.value for _, score in held], [depth for depth, _ in held], linewidth=1.4, **line)
+    limits = [(depth, score.low, score.high) for depth, score in held if score.low is not None]
+    if banded and limits:
+        where, low, high = zip(*limits, strict=True)
+        axis.fill_betweenx(where, low, high, color=line["color"], alpha=0.2, linewidth=0)
 
 
-def draw_level(
-    block: SubFigure, axes: Sequence[Axes], case: Case, level: int, limit: float, units: str, depth: str
-) -> None:
-    """The maps of one level, on one colour scale but for the error."""
-    truth = case.truth[level]
-    if not np.isfinite(truth).any():
-        for axis in axes:
-            axis.axis("off")
-        axes[0].text(0.5, 0.5, f"{depth}\nno ocean at this depth", ha="center", va="center", fontsize=8)
-        return
-    low, high = np.nanpercentile(truth, [1, 99])
-    high = max(high, low + 1e-3)
-    fields = {"truth": truth, "reconstruction": case.reconstruction[level]}
-    if case.first_guess is not None:
-        fields = {"first guess": case.first_guess[level], **fields}
-    draw_observations(axes[0], case, level, low, high)
-    axes[0].set_ylabel(depth, fontsize=9, weight="bold")
-    for axis, (name, field) in zip(axes[1:], fields.items(), strict=False):
-        image = draw_map(axis, case, field, cmocean.cm.thermal, low, high)
-        axis.set_title(name, fontsize=8)
-    add_colour_bar(block, image, axes[len(fields)], units)
-    error = draw_map(axes[-1], case, case.error[level], cmocean.cm.balance, -limit, limit)
-    axes[-1].set_title(f"error, RMSE {case.rmse(level):.2f} {units}", fontsize=8)
-    add_colour_bar(block, error, axes[-1], units)
-
-
-def draw_map(
-    axis: Axes, case: Case, field: Field, colours: str | Colormap, low: float, high: float
-) -> AxesImage:
-    """One level (H, W) as a map, land grey."""
-    latitude, longitude = case.latitude, case.longitude
-    half_row, half_column = (latitude[1] - latitude[0]) / 2, (longitude[1] - longitude[0]) / 2
-    axis.set_facecolor(LAND)
-    image = axis.imshow(
-        np.ma.masked_invalid(field),
-        origin="lower",
-        extent=(
-            longitude[0] - half_column,
-            longitude[-1] + half_column,
-            latitude[0] - half_row,
-            latitude[-1] + half_row,
-        ),
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        interpolation="nearest",
-        aspect="auto",
-    )
-    axis.tick_params(labelsize=6)
-    return image
-
-
-def draw_observations(axis: Axes, case: Case, level: int, low: float, high: float) -> PathCollection:
-    """The observed columns of one level as points over the bare ocean."""
-    ocean = np.where(np.isfinite(case.truth[level]), OPEN_OCEAN, np.nan)
-    draw_map(axis, case, ocean, "gray", 0, 1)
-    values = case.observations[level]
-    rows, columns = np.nonzero(np.isfinite(values))
-    axis.set_title(f"observations ({len(rows)})", fontsize=8)
-    return axis.scatter(
-        case.longitude[columns],
-        case.latitude[rows],
-        c=values[rows, columns],
-        cmap=cmocean.cm.thermal,
-        vmin=low,
-        vmax=high,
-        s=14,
-        edgecolors="0.25",
-        linewidths=0.4,
-    )
-
-
-def add_colour_bar(block: SubFigure, image: AxesImage, axis: Axes, units: str) -> None:
-    """A slim colour bar beside a map."""
-    bar = block.colorbar(image, ax=axis, shrink=0.95, aspect=18, pad=0.02)
-    bar.ax.tick_params(labelsize=6)
-    bar.set_label(units, fontsize=6)
-
-
-def most_complete_observed_column(case: Case) -> tuple[int, int] | None:
-    """Row and column of the observed profile with the most levels, None when nothing was observed."""
-    counts = np.isfinite(case.observations).sum(axis=0)
-    row, column = np.unravel_index(counts.argmax(), counts.shape)
-    return (int(row), int(column)) if counts.max() else None
-
-
-def column_far_from_observations(case: Case) -> tuple[int, int] | None:
-    """Row and column of the deepest ocean farthest, in cells, from every observed column; None when there is no ocean."""
-    levels = np.isfinite(case.truth).sum(axis=0)
-    if not levels.max():
+def density_figure(found: Evaluation) -> Figure | None:
+    """RMSE and CRPS against the share of observed columns."""
+    if len(found.density) < 2:
         return None
-    deepest = np.argwhere(levels == levels.max())
-    observed = np.argwhere(np.isfinite(case.observations).any(axis=0))
-    if not len(observed):
-        return tuple(deepest[len(deepest) // 2])
-    distance = np.linalg.norm(deepest[:, None] - observed[None], axis=-1).min(axis=1)
-    return tuple(deepest[distance.argmax()])
-
-
-def draw_profile(
-    axis: Axes, case: Case, depths: Field, place: tuple[int, int] | None, title: str, units: str
-) -> None:
-    """Truth, first guess, reconstruction and observations of one water column against depth."""
-    if place is None:
-        axis.axis("off")
-        return
-    row, column = place
-    lines = [
-        ("truth", case.truth, TRUTH_COLOUR, "-"),
-        ("reconstruction", case.reconstruction, RECONSTRUCTION_COLOUR, "-"),
-    ]
-    if case.first_guess is not None:
-        lines.append(("first guess", case.first_guess, FIRST_GUESS_COLOUR, "--"))
-    for name, field, colour, style in lines:
-        axis.plot(field[:, row, column], depths, color=colour, linestyle=style, linewidth=1.2, label=name)
-    axis.plot(
-        case.observations[:, row, column],
-        depths,
-        "o",
-        markersize=3,
-        markerfacecolor="none",
-        color=TRUTH_COLOUR,
-        label="observed",
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    shares = np.array(sorted(found.density))
+    methods = [method for method in next(iter(found.density.values())) if method != TRAINING_MEAN]
+    names = {
+        "rmse": f"RMSE ({found.units})",
+        "crps": f"CRPS ({found.units})",
+        "rmse_ratio": f"RMSE {AGAINST_OI}",
+    }
+    for axis, (name, heading) in zip(axes, names.items(), strict=True):
+        for method in methods:
+            if name == "rmse_ratio" and method == IDW:
+                continue
+            draw_density(
+                axis, 100 * shares, [found.density[share].get(method, {}) for share in shares], name, method
+            )
+        axis.set(xscale="log", yscale="linear" if name == "rmse_ratio" else "log")
+        axis.set_xticks(100 * shares, [f"{100 * share:g}" for share in shares])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        if name != "rmse_ratio":
+            plain_ticks(axis.yaxis)
+        axis.set_xlabel("observed columns (%)", fontsize=9)
+        axis.set_title(heading, fontsize=9)
+        axis.tick_params(labelsize=8, which="both")
+        axis.grid(alpha=0.3, which="both", linewidth=0.4)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
     )
-    axis.set_ylim(float(depths[-1]) * 1.03, -0.03 * float(depths[-1]))
-    axis.set_title(f"{title}\n{format_position(case.latitude[row], case.longitude[column])}", fontsize=8)
-    axis.set_xlabel(units, fontsize=7)
-    axis.tick_params(labelsize=6)
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=6, loc="lower right")
+    weights = f"; {variant_label(found.chosen)} weights" if found.chosen else ""
+    return titled(figure, f"Skill against density of observations{weights}; whiskers: 95 % over patches")
 
 
-def display_units(units: str) -> str:
-    """Degrees Celsius in one short form, however a file spells them; other units as they are."""
-    celsius = {"celsius", "degc", "degree_c", "degrees_c", "deg_c", "degree_celsius", "degrees_celsius", "°c"}
-    return "°C" if units.strip().lower() in celsius else units
+def draw_density(axis: Axes, shares: Array, scores: Sequence[Scores], name: str, method: Method) -> None:
+    """One score of one method against the share observed, in per cent."""
+    held = [
+        (share, of_share[name]) for share, of_share in zip(shares, scores, strict=True) if name in of_share
+    ]
+    if not held:
+        return
+    where, values = [share for share, _ in held], np.array([score.value for _, score in held])
+    limits = [(score.value if score.low is None else score.low, score.value if score.high is None else score.high)
+              for _, score in held]  # fmt: skip
+    low, high = np.array(limits).T
+    whiskers = [np.maximum(values - low, 0), np.maximum(high - values, 0)]
+    axis.errorbar(
+        where,
+        values,
+        whiskers,
+        marker="o",
+        markersize=3,
+        linewidth=1.3,
+        elinewidth=0.8,
+        capsize=2,
+        **style(method),
+    )
 
 
-def format_position(latitude: float, longitude: float) -> str:
-    """Such as `12.5°S 65.5°E`; longitudes beyond the date line are folded back."""
-    folded = (float(longitude) + 180) % 360 - 180
-    north = "N" if latitude >= 0 else "S"
-    east = "E" if folded >= 0 else "W"
-    return f"{abs(float(latitude)):.1f}°{north} {abs(folded):.1f}°{east}"
+def case_figure(found: Evaluation) -> Figure | None:
+    """The patch of median error: the mean of the samples, and one of them, beside OI."""
+    if not found.case:
+        return None
+    cases = [dataclasses.replace(case, title=f"{name}   {case.title}") for name, case in found.case.items()]
+    limits = [error_limits([case.error for case in cases], found.panel_levels)] * len(cases)
+    title = f"The patch of median error, {variant_label(found.chosen)} weights"
+    if OI in found.tallies:
+        title += "; the first guess shown is OI"
+    return reconstruction_figure(cases, found.depths, found.panel_levels, limits, found.units, title)
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> Path:
-    """Write a PNG beside `path`, then rename it, so that no half picture is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished.png")
-    FigureCanvasAgg(figure)
-    figure.savefig(unfinished, dpi=dpi)
-    return unfinished.replace(path)
+def ticks_of_depth(deepest: float) -> list[float]:
+    """Round depths down to the deepest level."""
+    return [
+        depth for depth in (0, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 6000) if depth <= deepest
+    ]

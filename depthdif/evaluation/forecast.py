@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depthdif.data.gaussian import gaussian_cdf, gaussian_crps
 from depthdif.data.normalization import Standardization
-from depthdif.evaluation.probabilistic import ensemble_ranks, fair_crps, predictive_variance
+from depthdif.scores.gaussian import gaussian_cdf, gaussian_crps
+from depthdif.scores.probabilistic import ensemble_ranks, fair_crps, predictive_variance
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]

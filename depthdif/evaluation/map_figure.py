@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from depthdif.evaluation.figure_style import titled
-from depthdif.evaluation.figures import LAND
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
+from depthdif.figures.panel import LAND
 
 Array = NDArray[np.floating]
 

@@ -14,11 +14,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from depthdif.checkpoints.trusted_targets import check_targets
 from depthdif.data.patches import Selection
+from depthdif.diffusion.precision import fastest_precision
 from depthdif.evaluation.evaluator import Run
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.precision import fastest_precision
-from depthdif.trust import check_targets
 
 PACKAGES = ("depthdif", "torch", "pytorch-lightning", "diffusers", "numpy", "xarray")
 

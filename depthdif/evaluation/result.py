@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from depthdif.evaluation.figures import Case
-from depthdif.evaluation.scores import Scores, Sums, over_depths, scores_with_intervals
 from depthdif.evaluation.tally import Tally
+from depthdif.figures.panel import Case
+from depthdif.scores.score import Scores, Sums, over_depths, scores_with_intervals
+from depthdif.scores.score_names import variant_label
 
 Array = NDArray[np.floating]
 
@@ -44,15 +45,10 @@ class Method:
     @property
     def label(self) -> str:
         """As a reader calls it: "OI", "EMA, mean of 8"."""
-        return f"{weights_label(self.weights)}, {self.estimate}" if self.name == MODEL else self.name
+        return f"{variant_label(self.weights)}, {self.estimate}" if self.name == MODEL else self.name
 
 
 TRAINING_MEAN, IDW, OI = (Method(name) for name in ("training mean", "IDW", "OI"))
-
-
-def weights_label(weights: str) -> str:
-    """Such as "EMA 0.99" for "ema_0.99"."""
-    return weights.replace("ema", "EMA", 1).replace("_", " ")
 
 
 @dataclass(eq=False)

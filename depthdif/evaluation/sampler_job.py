@@ -14,7 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.evaluation.figures import display_units, save_figure
 from depthdif.evaluation.sampler_benchmark import (
     SCORES,
     Candidate,
@@ -30,13 +29,14 @@ from depthdif.evaluation.sampler_report import (
     verdict_table,
     write_csv,
 )
+from depthdif.figures.panel import display_units, save_figure
 
 # A table that is folded cannot be read; a file has no width.
 TABLE_WIDTH = 120
 
 
 class Run(Protocol):
-    """A trained run, as `depthdif.trained.open_trained` gives it."""
+    """A trained run, as `depthdif.checkpoints.trained_run.open_trained` gives it."""
 
     @property
     def data(self) -> OceanDataModule:

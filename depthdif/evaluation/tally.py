@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from depthdif.evaluation.bootstrap import percentile_interval
 from depthdif.evaluation.forecast import Forecast, Truth
-from depthdif.evaluation.probabilistic import spread_and_error, sums_by_spread
-from depthdif.evaluation.scores import Sums, concatenate
-from depthdif.evaluation.spectra import WindowSpectra, isotropic
+from depthdif.scores.bootstrap import percentile_interval
+from depthdif.scores.probabilistic import spread_and_error, sums_by_spread
+from depthdif.scores.score import Sums, concatenate
+from depthdif.scores.spectra import WindowSpectra, isotropic
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]

@@ -17,11 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from depthdif.command_line import in_one_line, lines_about
-from depthdif.sweep.label import MULTIRUN, job_label
 from depthdif.sweep.metrics import join
 from depthdif.sweep.plugins import check_plugin
 from depthdif.sweep.record import FAILED, FINISHED, JobRecord, keeps_record, read_record
+from depthdif.terminal import in_one_line, lines_about
+from depthdif.weights_and_biases.job_name import MULTIRUN, job_label
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from depthdif.command_line import CONF
+from depthdif.config_folder import CONF
 
 # The extra of our package that brings a plugin.
 EXTRAS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.command_line import in_one_line
+from depthdif.files import near
 from depthdif.sweep.callback import SweepCallback, is_repeatable
-from depthdif.sweep.label import MULTIRUN
 from depthdif.sweep.metrics import METRICS, rows_of
 from depthdif.sweep.plugins import prefer_our_configs
 from depthdif.sweep.record import FAILED, FINISHED, RECORD, RUNNING, JobRecord, read_record
-from depthdif.wandb_sync import sweep_sync_command
+from depthdif.terminal import in_one_line
+from depthdif.weights_and_biases.job_name import MULTIRUN
+from depthdif.weights_and_biases.sync import sweep_sync_command
 
 SCORES = tuple(f"recon_{name}_full_recon" for name in ("mse", "psnr", "ssim"))
 MSE = SCORES[0]
@@ -186,11 +186,6 @@ def command_again(folder: Path) -> str:
     """The command that starts this sweep again in its folder."""
     typed = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
     return shlex.join(["python", near(Path(sys.argv[0])), *typed, f"hydra.sweep.dir={near(folder)}"])
-
-
-def near(path: Path) -> str:
-    """The path from here."""
-    return os.path.relpath(path)
 
 
 def write_csv(path: Path, jobs: Sequence[Job]) -> None:

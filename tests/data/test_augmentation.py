@@ -5,7 +5,7 @@ import pytest
 
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.dataset import Sample
-from depthdif.data.optimal_interpolation import OptimalInterpolation
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
 
 @pytest.fixture

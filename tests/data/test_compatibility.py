@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from depthdif.data.compatibility import check_trained_on, described
-from depthdif.data.first_guess import InverseDistance
-from depthdif.data.optimal_interpolation import OptimalInterpolation
+from depthdif.first_guess.inverse_distance import InverseDistance
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
 OI = OptimalInterpolation(3150.0, 8820.0, 2.76, 1e-5, covariance=1.43)
 GIVEN: dict[str, Any] = {

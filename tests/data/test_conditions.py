@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from depthdif.data.conditions import Conditioner
-from depthdif.data.first_guess import InverseDistance
 from depthdif.data.normalization import Standardization
+from depthdif.first_guess.inverse_distance import InverseDistance
 
 
 def statistics(mean: list[float], std: list[float]) -> Standardization:

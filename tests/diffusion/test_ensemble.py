@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
+from depthdif.build import build_data, build_module
 from depthdif.diffusion.ensemble import PROBABILITIES, ensemble_quantiles, summarise
-from depthdif.training import build_data, build_module
 
 
 def counted(members: int) -> torch.Tensor:

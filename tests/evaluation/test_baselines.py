@@ -5,22 +5,22 @@ import pytest
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
-from depthdif.data.first_guess import InverseDistance
-from depthdif.data.first_guess_fit import arguments
-from depthdif.data.optimal_interpolation import OptimalInterpolation
 from depthdif.data.patches import Box
 from depthdif.data.synthetic import synthetic_field
 from depthdif.evaluation.baselines import first_guess_forecast, make_baselines, training_mean
 from depthdif.evaluation.result import IDW, OI
+from depthdif.first_guess.fit import arguments
+from depthdif.first_guess.inverse_distance import InverseDistance
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
 OI_CONFIG = {
-    "_target_": "depthdif.data.optimal_interpolation.OptimalInterpolation",
+    "_target_": "depthdif.first_guess.optimal_interpolation.OptimalInterpolation",
     "latitude_scale": 1000.0,
     "longitude_scale": 2000.0,
     "surface_scale": 2.0,
     "nugget": 0.01,
 }
-CONFIGS = {"idw": {"_target_": "depthdif.data.first_guess.InverseDistance"}, "oi": OI_CONFIG}
+CONFIGS = {"idw": {"_target_": "depthdif.first_guess.inverse_distance.InverseDistance"}, "oi": OI_CONFIG}
 
 
 @pytest.fixture(scope="module")

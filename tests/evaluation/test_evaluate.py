@@ -17,14 +17,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from depthdif.data.first_guess_fit import arguments
+from depthdif.build import resolved
+from depthdif.checkpoints.trained_run import TrainedRun, open_trained
+from depthdif.diffusion.precision import fastest_precision
 from depthdif.evaluation.evaluate import evaluate
-from depthdif.evaluation.evaluation_table import score_table
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
-from depthdif.precision import fastest_precision
-from depthdif.trained import TrainedRun, open_trained
-from depthdif.training import resolved, train
+from depthdif.evaluation.table import score_table
+from depthdif.first_guess.fit import arguments
+from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (

@@ -15,6 +15,7 @@ from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncest
 from diffusers.schedulers.scheduling_heun_discrete import HeunDiscreteScheduler
 from omegaconf import DictConfig
 
+from depthdif.build import build_data, build_module
 from depthdif.evaluation.sampler_benchmark import (
     NOT_FINITE,
     UNSTABLE,
@@ -26,7 +27,6 @@ from depthdif.evaluation.sampler_benchmark import (
     verdicts,
     with_unstable_named,
 )
-from depthdif.training import build_data, build_module
 
 Config = Callable[..., DictConfig]
 

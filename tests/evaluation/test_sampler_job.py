@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from depthdif.checkpoints.trained_run import open_trained
 from depthdif.evaluation.sampler_job import benchmark_sampler, candidates_of
-from depthdif.trained import open_trained
 from depthdif.training import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -11,7 +11,6 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.evaluation.figures import save_figure
 from depthdif.evaluation.sampler_benchmark import Candidate, Point
 from depthdif.evaluation.sampler_report import (
     best_spacings,
@@ -22,6 +21,7 @@ from depthdif.evaluation.sampler_report import (
     verdict_table,
     write_csv,
 )
+from depthdif.figures.panel import save_figure
 
 TRAILING, LEADING = (
     Candidate("ddim", spacing, DDIMScheduler.from_config) for spacing in ("trailing", "leading")

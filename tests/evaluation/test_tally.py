@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from depthdif.evaluation.bootstrap import resample_counts
 from depthdif.evaluation.forecast import Forecast, Truth
-from depthdif.evaluation.spectra import WindowSpectra
 from depthdif.evaluation.tally import Grid, Tally
+from depthdif.scores.bootstrap import resample_counts
+from depthdif.scores.spectra import WindowSpectra
 
 LATITUDE, LONGITUDE = np.arange(-40.0, 40, 2), np.arange(-180.0, 180, 2)
 GRID = Grid(

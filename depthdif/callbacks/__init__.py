@@ -1,0 +1,1 @@
+"""What a training run does besides fitting: panels and scores, progress, a final validation, the closing table."""

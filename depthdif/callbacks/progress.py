@@ -1,0 +1,94 @@
+"""One progress bar over the optimizer steps of a run, and one line of scores for each validation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from depthdif.scores.score_names import scores_by_variant
+
+LOSS_EVERY_N_STEPS = 10
+
+
+class StepProgress(Callback):
+    """Steps rather than epochs, which mean nothing when patches are drawn at random; short in a log file, too."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar, from where a resumed run stands."""
+        planned = trainer.estimated_stepping_batches
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+        )
+        self.task = self.progress.add_task(
+            "training",
+            total=int(planned) if math.isfinite(planned) else None,
+            completed=trainer.global_step,
+            loss="",
+        )
+        self.progress.start()
+
+    @rank_zero_only
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Move the bar."""
+        if self.progress is None:
+            return
+        self.progress.update(self.task, completed=trainer.global_step)
+        # Reading the loss makes an accelerator wait: only now and then.
+        if trainer.global_step % LOSS_EVERY_N_STEPS == 0 and "train/loss" in trainer.callback_metrics:
+            loss = float(trainer.callback_metrics["train/loss"])
+            self.progress.update(self.task, loss=f"train/loss {loss:.4f}")
+
+    @rank_zero_only
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.progress is not None:
+            self.progress.update(self.task, description="validating")
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the score of each weight state."""
+        if self.progress is None:
+            return
+        scores = ", ".join(
+            f"{variant} {scores['mse']:.4g}"
+            for variant, scores in scores_by_variant(trainer.callback_metrics).items()
+        )
+        self.progress.console.print(
+            f"step {trainer.global_step}: MSE of the reconstructions: {scores}", highlight=False
+        )
+        self.progress.update(self.task, description="training")
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop()
+
+    @rank_zero_only
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it stands and give the terminal back."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None

@@ -1,0 +1,202 @@
+"""Reconstructs the same patches with each weight state after every validation epoch, scores them and shows them side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from depthdif.data.datamodule import OceanDataModule
+from depthdif.diffusion.module import DiffusionModule
+from depthdif.ema import EMACallback
+from depthdif.figures.panel import (
+    case_of,
+    display_units,
+    error_limits,
+    nearest_levels,
+    reconstruction_figure,
+    save_figure,
+)
+from depthdif.scores.metrics import reconstruction_metrics
+
+IMAGE_KEY = "val_imgs/x_y_full_reconstruction"
+STANDARD = "standard"
+
+
+def score_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Log keys of the scores of a full reverse chain, such as `val_ema/recon_mse_full_recon`."""
+    return {f"{prefix}/recon_{name}_full_recon": score for name, score in scores.items()}
+
+
+def panel_path(folder: Path, key: str, step: int) -> Path:
+    """File of the panel of an image key at an optimizer step."""
+    return folder / f"{key.rpartition('/')[2]}_step={step:07d}.png"
+
+
+class ReconstructionCallback(Callback):
+    """Caches the first validation mini-batch and runs the full reverse chain on it with the standard and the EMA weights.
+
+    The noise of the chain depends on the sampler's seed and on the sample alone, so that the weights are the only difference
+    between two panels, of one validation and of any two. Scores go to `val/*`, and with EMA to `val_standard/*` and
+    `val_ema/*`; panels to every logger that takes pictures and to `folder`.
+
+    `first_guess_scores` holds the scores of the first guess on the same mini-batch, which the model has to beat.
+
+    Args:
+        folder: where the PNG of each panel is kept.
+        panel_samples: patches that a panel shows.
+        panel_depths: depths that a panel shows, metres; the nearest levels are taken.
+
+    Raises:
+        ValueError: for no sample or no depth, and at the start of a fit for more samples than the validation mini-batch holds.
+    """
+
+    def __init__(
+        self, folder: str | Path, panel_samples: int = 2, panel_depths: Sequence[float] = (0, 100, 500)
+    ) -> None:
+        if panel_samples < 1:
+            raise ValueError(
+                f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2"
+            )
+        if not panel_depths or min(panel_depths) < 0:
+            raise ValueError(
+                f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
+                "such as callbacks.reconstruction.panel_depths=[0,100,500]"
+            )
+        self.folder = Path(folder)
+        self.panel_samples = panel_samples
+        self.panel_depths = tuple(panel_depths)
+        self.batch: dict[str, Tensor] | None = None
+        self.first_guess_scores: dict[str, float] = {}
+
+    def check_data(self, data: OceanDataModule) -> None:
+        """Raise ValueError when a panel asks for more samples than the first validation mini-batch of `data` holds."""
+        validation = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
+        held = min(data.batch_size, validation)
+        if self.panel_samples > held:
+            raise ValueError(
+                f"panel_samples is {self.panel_samples}, but the first validation mini-batch holds {held} "
+                f"(data.batch_size={data.batch_size}, data.validation_patches={validation}): "
+                f"type callbacks.reconstruction.panel_samples={held} or less"
+            )
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Cache the first mini-batch."""
+        if batch_idx == 0 and dataloader_idx == 0 and not trainer.sanity_checking:
+            self.batch = batch
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reconstruct with each weight state, log the scores, show the panels."""
+        if trainer.sanity_checking or self.batch is None:
+            return
+        assert isinstance(pl_module, DiffusionModule)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        ema = next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
+        reconstructions = {
+            variant: self.reconstruct(trainer, pl_module, data) for variant in held_weights(ema)
+        }
+        scores = {variant: self.scores(fields, data) for variant, fields in reconstructions.items()}
+        if "first_guess" in self.batch:
+            first_guess = data.standardization.restore(self.batch["first_guess"].float().cpu())
+            self.first_guess_scores = self.scores(first_guess, data)
+        evaluated = STANDARD if ema is None else ema.evaluates
+        logged = score_keys("val", scores[evaluated])
+        if ema is not None:
+            for variant, of_variant in scores.items():
+                logged |= score_keys(f"val_{variant}", of_variant)
+        # Every rank reconstructs its own batch (sharded weights need them all); what the first one found is what counts.
+        pl_module.log_dict(
+            trainer.strategy.broadcast(logged),
+            batch_size=len(self.batch["target"]),
+            sync_dist=trainer.world_size > 1,
+        )
+        if trainer.is_global_zero:
+            self.show(trainer, data, reconstructions, with_ema=ema is not None)
+        self.batch = None
+
+    def reconstruct(self, trainer: Trainer, module: DiffusionModule, data: OceanDataModule) -> Tensor:
+        """The cached batch through the reverse chain: ensemble mean (B, D, H, W) in physical units, on the CPU."""
+        assert self.batch is not None
+        with trainer.precision_plugin.val_step_context():
+            samples = module.reconstruct(self.batch)
+        return data.standardization.restore(samples.mean(dim=1).float().cpu())
+
+    def scores(self, reconstruction: Tensor, data: OceanDataModule) -> dict[str, float]:
+        """MSE, PSNR and SSIM of the cached batch over the ocean, in physical units."""
+        assert self.batch is not None
+        statistics = data.standardization
+        return reconstruction_metrics(
+            reconstruction,
+            statistics.restore(self.batch["target"].float().cpu()),
+            self.batch["ocean_mask"].cpu(),
+            torch.as_tensor(statistics.minimum),
+            torch.as_tensor(statistics.maximum),
+        )
+
+    def show(
+        self, trainer: Trainer, data: OceanDataModule, reconstructions: Mapping[str, Tensor], with_ema: bool
+    ) -> None:
+        """Draw the panel of each weight state, keep it as PNG and hand it to the loggers."""
+        assert self.batch is not None
+        units = display_units(data.field.units)
+        levels = nearest_levels(data.depths, self.panel_depths)
+        samples = [
+            {name: tensor[sample].cpu() for name, tensor in self.batch.items()}
+            for sample in range(self.panel_samples)
+        ]
+        cases = {
+            variant: [
+                case_of(sample, field, data.standardization)
+                for sample, field in zip(samples, fields, strict=False)
+            ]
+            for variant, fields in reconstructions.items()
+        }
+        # The same error colours for all weight states: only then do their panels compare at a glance.
+        limits = [
+            error_limits([of_variant[sample].error for of_variant in cases.values()], levels)
+            for sample in range(self.panel_samples)
+        ]
+        pictures = {}
+        for variant, of_variant in cases.items():
+            key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
+            title = f"{variant.replace('ema', 'EMA', 1)} weights, step {trainer.global_step}"
+            figure = reconstruction_figure(of_variant, data.depths, levels, limits, units, title)
+            pictures[key] = save_figure(figure, panel_path(self.folder, key, trainer.global_step))
+        # Lightning numbers optimizer steps from 0 in what it logs: the pictures stand beside the scores.
+        for logger in trainer.loggers:
+            log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
+
+
+def held_weights(ema: EMACallback | None) -> Iterator[str]:
+    """The name of each weight state, while the module holds it; the standard weights alone without EMA."""
+    for variant in (STANDARD,) if ema is None else ema.variants:
+        with contextlib.nullcontext() if ema is None else ema.weights(variant):
+            yield variant
+
+
+def log_pictures(logger: Logger, pictures: Mapping[str, Path], step: int) -> None:
+    """Hand the PNGs of one validation to a logger that takes pictures; the others keep scalars alone."""
+    if isinstance(logger, WandbLogger):
+        from wandb import Image
+
+        logger.log_metrics({key: [Image(str(path))] for key, path in pictures.items()}, step)  # type: ignore[misc]
+    elif isinstance(logger, TensorBoardLogger):
+        from matplotlib.image import imread
+
+        for key, path in pictures.items():
+            logger.experiment.add_image(key, imread(path)[..., :3], step, dataformats="HWC")

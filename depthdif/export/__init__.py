@@ -1,0 +1,1 @@
+"""A checkpoint as a `diffusers` folder with a model card, and back."""

@@ -1,0 +1,103 @@
+"""What a trained model is besides its weights, as a JSON file: the model, and the statistics of its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from depthdif.build import build_module
+from depthdif.checkpoints.trusted_targets import foreign_targets
+from depthdif.data.conditions import Conditioner
+from depthdif.data.normalization import ResidualStatistics, Standardization
+from depthdif.diffusion.module import DiffusionModule
+
+DESCRIPTION = "ocean.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a trained model is besides its weights; `ocean.json` of an export.
+
+    Attributes:
+        config: `model` and `seed` of the training config, resolved; without `ema`.
+        data: what the data module keeps in a checkpoint (variable, units, depths, statistics), as plain values.
+    """
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, cfg: DictConfig, data: Mapping[str, Any]) -> TrainedModel:
+        """Of a config of training and the `state_dict` of its data module."""
+        model = OmegaConf.to_container(cfg.model, resolve=True)
+        assert isinstance(model, dict)
+        # The averages of a run belong to its training.
+        config = {"model": {key: part for key, part in model.items() if key != "ema"}, "seed": cfg.seed}
+        return cls(config, plain(data))
+
+    @property
+    def depths(self) -> np.ndarray:
+        """(D,) float64, metres below the surface."""
+        return np.array(self.data["depths"], np.float64)
+
+    @property
+    def surface_channels(self) -> int:
+        """Number of surface variables S."""
+        return len(self.data["surface"])
+
+    @property
+    def residual_statistics(self) -> ResidualStatistics | None:
+        """What the first guess leaves of the training fields; None without a first guess."""
+        residual = self.data["residual"]
+        return residual and ResidualStatistics(**residual)
+
+    def standardization(self, name: str = "standardization") -> Standardization:
+        """Statistics of the target, or with `surface_standardization` those of the surface variables."""
+        return Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
+
+    def conditioner(self) -> Conditioner:
+        """Makes the conditions of a patch from physical units."""
+        first_guess = instantiate(self.config["model"]["first_guess"])
+        return Conditioner(
+            self.standardization(), self.standardization("surface_standardization"), first_guess
+        )
+
+    def module(self) -> DiffusionModule:
+        """The module as it was trained, on the CPU, in evaluation mode, with random weights."""
+        return build_module(OmegaConf.create(self.config), self).eval()
+
+    def write(self, folder: Path) -> None:
+        """Into `ocean.json` of an export."""
+        content = {"config": self.config, "data": self.data}
+        (folder / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> TrainedModel:
+        """From `ocean.json` of an export.
+
+        Raises:
+            FileNotFoundError: the folder holds none.
+            ValueError: it names code that does not belong to depthdif.
+        """
+        path = Path(folder) / DESCRIPTION
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; expected a folder that scripts/export.py wrote")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if foreign := foreign_targets(content["config"]):
+            raise ValueError(f"{path}: names {foreign[0]}, which is not a part of depthdif and is not run")
+        return cls(content["config"], content["data"])
+
+
+def plain(value: Any) -> Any:
+    """Tensors as lists, all the way down."""
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return {key: plain(part) for key, part in value.items()} if isinstance(value, Mapping) else value

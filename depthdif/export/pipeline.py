@@ -1,0 +1,208 @@
+"""A trained model as a `diffusers` pipeline: a folder of safetensors and JSON, from physical units to physical units."""
+
+# No `from __future__ import annotations`: diffusers reads the classes in the signature of __init__.
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date as Date
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.utils.outputs import BaseOutput
+from hydra.utils import instantiate
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from depthdif.checkpoints.resume import check_architecture
+from depthdif.data.dataset import collate
+from depthdif.diffusion.module import DiffusionModule
+from depthdif.export.model_description import DESCRIPTION, TrainedModel
+
+CONDITIONING = "conditioning.safetensors"
+UNET = "denoiser.unet."
+
+
+@dataclass
+class OceanReconstruction(BaseOutput):
+    """A reconstructed patch in units of the field, float32, NaN outside the ocean.
+
+    Attributes:
+        mean: (D, H, W) of the ensemble.
+        std: (D, H, W) of the independent members of the ensemble; None where there is but one.
+        samples: (E, D, H, W) members.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray | None
+    samples: np.ndarray
+
+
+class OceanPipeline(DiffusionPipeline):
+    """Reconstructs a dense ocean field from profiles and surface fields.
+
+        pipeline = OceanPipeline.from_pretrained("folder")
+        found = pipeline(observations, surface, latitude, longitude, "2018-06-15", ensemble_size=8)
+
+    `unet` and `scheduler` are plain components of `diffusers`: another reverse chain is
+    `pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)`. What else the denoiser holds is in
+    `conditioning.safetensors`, all else that makes the model in `ocean.json`.
+
+    Args:
+        unet: of the denoiser.
+        scheduler: of the reverse chain.
+        module: the denoiser, what is diffused and how it is sampled; takes `unet` and `scheduler` in.
+        trained: what `module` was trained on.
+    """
+
+    _optional_components: ClassVar[list[str]] = ["module", "trained"]
+
+    def __init__(
+        self, unet: UNet2DModel, scheduler: SchedulerMixin, module: DiffusionModule, trained: TrainedModel
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler, module=None, trained=None)
+        self.module, self.trained = module, trained
+        self.conditioner = trained.conditioner()
+
+    @classmethod
+    def of(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
+        """The pipeline of a trained module."""
+        scheduler = module.sampler.prepared_scheduler(module.noise_schedule, torch.device("cpu"))
+        return cls(module.denoiser.unet, scheduler.from_config(scheduler.config), module, trained)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> "OceanPipeline":
+        """Load a folder that `save_pretrained` or `scripts/export.py` wrote; nothing is downloaded.
+
+        Args:
+            options: of `DiffusionPipeline.from_pretrained`.
+
+        Raises:
+            FileNotFoundError: no such folder.
+            ValueError: the folder names code that does not belong to depthdif, or its weights do not fit.
+        """
+        trained = TrainedModel.read(folder)
+        module = trained.module()
+        options = {"low_cpu_mem_usage": False, **options}
+        pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)
+        weights = load_file(Path(folder) / CONDITIONING)
+        weights |= {UNET + key: tensor for key, tensor in pipeline.unet.state_dict().items()}
+        check_architecture(str(folder), module.state_dict(), weights)
+        module.load_state_dict(weights)
+        return pipeline
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """Write the folder; `unet` and `scheduler` in it load with `diffusers` alone.
+
+        Args:
+            options: of `DiffusionPipeline.save_pretrained`.
+        """
+        super().save_pretrained(str(folder), **options)
+        state = self.module.state_dict()
+        save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
+        self.trained.write(Path(folder))
+        # safetensors keeps its files from everyone else; they are as readable as the rest.
+        for weights in Path(folder).rglob("*.safetensors"):
+            weights.chmod((Path(folder) / DESCRIPTION).stat().st_mode)
+
+    def __call__(
+        self,
+        observations: np.ndarray,
+        surface: np.ndarray | None,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        date: str | Date | np.datetime64,
+        ocean_mask: np.ndarray | None = None,
+        index: int = 0,
+        **sampling: Any,
+    ) -> OceanReconstruction:
+        """Reconstruct one patch.
+
+        Args:
+            observations: (D, H, W) in the units and at the depths of the training data, NaN where not observed.
+            surface: (S, H, W) in the units and the order of the training data, NaN where missing; None without any.
+            latitude, longitude: (H,) and (W,) degrees north and east of the cells, ascending.
+            date: of the patch; its season is a condition.
+            ocean_mask: (D, H, W) bool; None takes every cell for ocean.
+            index: number of the patch; its noise is drawn from the seed and this number.
+            sampling: `steps`, `seed`, `ensemble_size`, `antithetic`, `clamp_observations` of the reverse chain; as trained
+                when left out.
+
+        Raises:
+            ValueError: shapes that do not fit, infinite values, observations outside the ocean, coordinates that do
+                not ascend, or a date that is none.
+        """
+        patch = self.conditions(observations, surface, latitude, longitude, date, ocean_mask)
+        batch = collate([{**patch, "index": np.int64(index)}])
+        samples = self.reconstruct(batch, **sampling)[0].cpu().numpy()
+        samples = np.where(patch["ocean_mask"], samples, np.float32(np.nan))
+        independent = self.module.sampler.independent(samples[None])[0]
+        spread = independent.std(axis=0, ddof=1) if len(independent) > 1 else None
+        return OceanReconstruction(mean=samples.mean(axis=0), std=spread, samples=samples)
+
+    def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Tensor:
+        """Reconstruct a batch of the data contract (docs/data.md).
+
+        Returns (B, E, D, H, W) float32 in units of the field; outside the ocean without meaning.
+        `sampling` is as in a call. The numbers are those of the trained module, bit for bit on the same CPU.
+        """
+        module = self.module.to(self.unet.device)
+        module.denoiser.unet = self.unet
+        module.sampler = instantiate(self.trained.config["model"]["sampler"], _partial_=True)(**sampling)
+        # A copy for each chain: schedulers keep state.
+        module.sampler.scheduler = lambda *_, **__: copy.deepcopy(self.scheduler)
+        with torch.no_grad():
+            samples = module.reconstruct({name: tensor.to(module.device) for name, tensor in batch.items()})
+        return self.conditioner.standardization.restore(samples.float())
+
+    def conditions(
+        self,
+        observations: np.ndarray,
+        surface: np.ndarray | None,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        date: str | Date | np.datetime64,
+        ocean_mask: np.ndarray | None = None,
+    ) -> dict[str, Any]:
+        """What is known of one patch, standardised, of the data contract; arguments and errors are those of a call."""
+        observations = np.asarray(observations, np.float32)
+        depths, shape = len(self.trained.depths), observations.shape
+        check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")
+        if surface is None:
+            surface = np.empty((0, *shape[1:]), np.float32)
+        surface = np.asarray(surface, np.float32)
+        fields = ", ".join(self.trained.data["surface"]) or "none"
+        check_shape("surface", surface.shape, (self.trained.surface_channels, *shape[1:]), fields)
+        latitude, longitude = np.asarray(latitude, np.float32), np.asarray(longitude, np.float32)
+        check_axis("latitude", latitude, shape[1])
+        check_axis("longitude", longitude, shape[2])
+        ocean = np.ones(shape, bool) if ocean_mask is None else np.asarray(ocean_mask, bool)
+        check_shape("ocean_mask", ocean.shape, shape, "that of observations")
+        for name, values in (("observations", observations), ("surface", surface)):
+            if np.isinf(values).any():
+                raise ValueError(f"{name} holds infinite values; expected NaN where a value is missing")
+        if outside := int((np.isfinite(observations) & ~ocean).sum()):
+            raise ValueError(f"{outside} observations lie outside ocean_mask; expected NaN there")
+        day = np.datetime64(date).astype("datetime64[D]")
+        day_of_year = int((day - day.astype("datetime64[Y]")).astype(int)) + 1
+        return self.conditioner(observations, surface, ocean, latitude, longitude, day_of_year)
+
+
+def check_shape(name: str, given: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:
+    """Raise ValueError for another shape."""
+    if given != expected:
+        raise ValueError(f"{name} has the shape {given}; expected {expected} ({meaning})")
+
+
+def check_axis(name: str, values: np.ndarray, length: int) -> None:
+    """Raise ValueError for an axis of another length, or one that does not ascend."""
+    check_shape(name, values.shape, (length,), "one value a cell")
+    if not np.all(values[1:] > values[:-1]):
+        raise ValueError(f"{name} does not ascend; turn the patch round, or unwrap it at 360 degrees")
+    if name == "latitude" and not np.all(np.abs(values) <= 90):
+        raise ValueError("latitude leaves -90 to 90; expected degrees north")

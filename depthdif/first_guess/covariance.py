@@ -1,0 +1,110 @@
+"""Covariance between cells of a patch: true distances, and the surface fields as further axes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from depthdif import EARTH_RADIUS
+
+# Reach of the filling of missing surface cells, in cells, and where its exponential stops falling (it must
+# not underflow).
+_FILL_REACH = 1.5
+_FILL_STEEPEST = 300.0
+
+# A cell at the pole still has a parallel of some length.
+_LEAST_COSINE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cells:
+    """N cells: latitude and longitude (N,) radians, surface (S, N) standardised and without gaps."""
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    surface: np.ndarray
+
+    @classmethod
+    def of_patch(
+        cls, latitude: np.ndarray, longitude: np.ndarray, surface: np.ndarray, surface_mask: np.ndarray
+    ) -> Cells:
+        """All H * W cells of a patch, row by row; degrees in."""
+        rows, columns = np.meshgrid(
+            np.radians(latitude.astype(np.float64)), np.radians(longitude.astype(np.float64)), indexing="ij"
+        )
+        filled = fill_surface(surface, surface_mask)
+        return cls(rows.ravel(), columns.ravel(), filled.reshape(len(surface), rows.size))
+
+    def take(self, index: np.ndarray) -> Cells:
+        """Some of the cells."""
+        return Cells(self.latitude[index], self.longitude[index], self.surface[:, index])
+
+
+def fill_surface(surface: np.ndarray, surface_mask: np.ndarray) -> np.ndarray:
+    """Surface fields with their missing cells interpolated from the defined cells of the patch.
+
+    Weights fall exponentially with the number of rows and columns between, so that a missing cell takes the
+    values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere:
+    no two cells then differ in it, and it says nothing.
+
+    Args:
+        surface: (S, H, W), standardised; cells outside the mask are not read.
+        surface_mask: (S, H, W) bool.
+
+    Returns:
+        (S, H, W) float64.
+    """
+    defined = surface_mask.astype(np.float64)
+    known = np.where(surface_mask, surface, 0.0).astype(np.float64)
+    if surface_mask.all():
+        return known
+    down, across = (_fill_weights(size) for size in surface.shape[1:])
+    weight = down @ defined @ across
+    estimate = down @ known @ across / np.where(weight > 0, weight, 1.0)
+    return np.where(surface_mask, known, estimate)
+
+
+def _fill_weights(size: int) -> np.ndarray:
+    index = np.arange(size)
+    distance = np.abs(index[:, None] - index) / _FILL_REACH
+    return np.exp(-np.minimum(distance, _FILL_STEEPEST))
+
+
+def powered_exponential(
+    first: Cells,
+    second: Cells,
+    exponent: float,
+    latitude_scale: float,
+    longitude_scale: float,
+    surface_scale: np.ndarray,
+) -> np.ndarray:
+    """Correlation exp(-r^exponent) of cells a distance r apart, in units of the scales; 1 is exponential, 2 Gaussian.
+
+    r^2 is the sum of squared distances north to south, along the parallel, and in each surface field. The
+    parallel of a cell is cos(latitude) times as long as the equator, so that two cells have two ideas of a
+    kilometre. Paciorek & Schervish (2006, doi 10.1002/env.785) say how to join them without
+    losing positive definiteness: their mean inverse square scales the distance, and the ratio of the
+    cosines enters as a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
+    by the chord, so that a parallel closes.
+
+    Args:
+        first, second: N and M cells.
+        exponent: above 0, at most 2 (positive definite in any number of dimensions, Schoenberg 1938).
+        latitude_scale, longitude_scale: km.
+        surface_scale: (S,) in standard deviations; inf leaves a field out.
+
+    Returns:
+        (N, M) float64 in [0, 1], 1 at distance 0.
+    """
+    north = EARTH_RADIUS / latitude_scale * (first.latitude[:, None] - second.latitude)
+    cosine1 = np.maximum(np.cos(first.latitude), _LEAST_COSINE)[:, None]
+    cosine2 = np.maximum(np.cos(second.latitude), _LEAST_COSINE)
+    factor = 2 * cosine1 * cosine2 / (cosine1**2 + cosine2**2)
+    chord = 2 * EARTH_RADIUS / longitude_scale * np.sin((first.longitude[:, None] - second.longitude) / 2)
+    squared = north**2 + factor * cosine1 * cosine2 * chord**2
+    for field1, field2, scale in zip(first.surface, second.surface, surface_scale, strict=True):
+        squared += ((field1[:, None] - field2) / scale) ** 2
+    if exponent != 2:
+        squared **= exponent / 2
+    return factor * np.exp(-squared)

@@ -1,0 +1,247 @@
+"""Optimal interpolation of profiles, depth by depth, with the surface fields as a trend and as a distance."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from depthdif.first_guess.covariance import Cells, powered_exponential
+from depthdif.first_guess.protocol import check_patch, observed_columns, scatter
+
+_EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
+
+# Added to the variance of each observation: a Gaussian covariance without nugget is singular in float64.
+_JITTER = 1e-9
+
+# Target cells solved at a time, which bounds the memory for large patches.
+_BLOCK = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimalInterpolation:
+    """Optimal interpolation (Gandin 1963; Bretherton, Davis & Fandry 1976, doi 10.1016/0011-7471(76)90001-2).
+
+    The standardised field of a level, which has mean 0, is modelled as
+
+        field = a + sum of b_s surface_s + c,    observation = field + noise,
+
+    with a constant a, a coefficient b_s for each surface field and a correlated remainder c, all Gaussian and
+    independent. `mean_variance=trend_variance=0` is plain OI (simple kriging), large values are universal
+    kriging with the surface as external drift, and in between the training mean keeps the weight that it
+    deserves. All variances are relative to that of c, sigma^2, which is estimated for each level of each
+    patch from its observations and the prior `variance`; it moves the error variance, never the estimate.
+
+    Levels whose observed columns are nested share one Cholesky factor, which is the usual case, because a
+    profile that ends early lacks its deepest levels: ordered by length, the factor of the fewer columns is the
+    leading part of that of all columns.
+
+    Args:
+        latitude_scale, longitude_scale: of the correlation of c, km.
+        surface_scale: of the correlation of c, standard deviations of the surface field; one number or one for
+            each surface field; null leaves the surface out of the correlation.
+        nugget: variance of the noise, at least 0.
+        covariance: gaussian, exponential, or a number p from above 0 to 2: correlations are exp(-r^p), r the
+            distance in units of the scales (p=2 is gaussian, p=1 exponential).
+        mean_variance: of a, at least 0.
+        trend_variance: of the b_s, at least 0; one number or one for each surface field.
+        variance: prior sigma^2.
+        prior_profiles: the weight of that prior, in profiles; inf trusts it alone.
+
+    Raises:
+        ValueError: a value out of range, or (when called) not as many numbers as surface fields.
+    """
+
+    latitude_scale: float
+    longitude_scale: float
+    surface_scale: float | Sequence[float] | None
+    nugget: float
+    covariance: str | float = "gaussian"
+    mean_variance: float = 0.0
+    trend_variance: float | Sequence[float] = 0.0
+    variance: float = 1.0
+    prior_profiles: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.covariance not in _EXPONENTS and not (
+            isinstance(self.covariance, int | float) and 0 < self.covariance <= 2
+        ):
+            raise ValueError(
+                f"model.first_guess.covariance={self.covariance}; expected gaussian, exponential or a number "
+                "above 0 and at most 2, e.g. model.first_guess.covariance=gaussian"
+            )
+        positive = {"latitude_scale": 1000, "longitude_scale": 3000, "surface_scale": 1, "variance": 1}
+        for name, example in positive.items():
+            if any(not 0 < value < math.inf for value in _numbers(getattr(self, name))):
+                raise ValueError(
+                    f"model.first_guess.{name}={getattr(self, name)}; expected a number above 0, e.g. "
+                    f"model.first_guess.{name}={example}"
+                )
+        for name in ("nugget", "mean_variance", "trend_variance", "prior_profiles"):
+            largest = math.inf if name == "prior_profiles" else 1e4
+            if any(not 0 <= value <= largest for value in _numbers(getattr(self, name))):
+                raise ValueError(
+                    f"model.first_guess.{name}={getattr(self, name)}; expected a number from 0 to "
+                    f"{largest:g}, e.g. model.first_guess.{name}=0.1"
+                )
+
+    def __call__(
+        self,
+        observations: np.ndarray,
+        observed_mask: np.ndarray,
+        ocean_mask: np.ndarray,
+        surface: np.ndarray,
+        surface_mask: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `FirstGuess`."""
+        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
+        columns, values, observed = observed_columns(observations, observed_mask)
+        cells = Cells.of_patch(latitude, longitude, surface, surface_mask)
+        sources = cells.take(columns)
+        levels = self._levels(sources, values, observed)
+        ocean = ocean_mask.reshape(len(ocean_mask), -1)
+        # Levels without observation keep these.
+        guess, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
+        wet = np.flatnonzero(ocean.any(axis=0))
+        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if levels else []:
+            covariance = self._covariance(sources, cells.take(targets))
+            prior = self._prior_variance(cells.take(targets))
+            for solved in levels:
+                whitened = solved.inverse @ covariance[solved.columns]
+                explained = solved.observed.astype(np.float64) @ whitened**2
+                place = np.ix_(solved.levels, targets)
+                guess[place] = solved.whitened @ whitened
+                # Round-off at observed cells can fall below zero.
+                variance[place] = solved.scale[:, None] * np.maximum(prior - explained, 0.0)
+        guess[~ocean] = variance[~ocean] = 0.0
+        return guess.reshape(ocean_mask.shape), variance.reshape(ocean_mask.shape)
+
+    def leave_one_out(
+        self,
+        observations: np.ndarray,
+        observed_mask: np.ndarray,
+        ocean_mask: np.ndarray,
+        surface: np.ndarray,
+        surface_mask: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `FirstGuess`. In closed form (Dubrule 1983, doi 10.1007/BF01033232): nothing is solved again."""
+        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
+        columns, values, observed = observed_columns(observations, observed_mask)
+        cells = Cells.of_patch(latitude, longitude, surface, surface_mask).take(columns)
+        errors, variances = np.zeros(values.shape), np.zeros(values.shape)
+        for solved in self._levels(cells, values, observed):
+            # The inverse covariance of the columns observed at a level, times their values; its diagonal.
+            weighted = solved.whitened @ solved.inverse
+            precision = solved.observed.astype(np.float64) @ solved.inverse**2
+            precision = np.where(solved.observed, precision, 1.0)
+            error = np.where(solved.observed, weighted / precision, 0.0)
+            others = np.square(solved.whitened).sum(axis=1, keepdims=True) - error**2 * precision
+            scale = self._scale(np.maximum(others, 0.0), solved.observed.sum(axis=1, keepdims=True) - 1)
+            place = np.ix_(solved.levels, solved.columns)
+            errors[place] = error
+            variances[place] = np.where(solved.observed, scale / precision, 0.0)
+        return scatter(errors, columns, observations.shape), scatter(variances, columns, observations.shape)
+
+    def _levels(self, cells: Cells, values: np.ndarray, observed: np.ndarray) -> list[_Levels]:
+        """Solve all levels that are observed: covariance of the observations = L L^T, one L for nested levels."""
+        if not observed.any():
+            return []
+        covariance = self._covariance(cells, cells)
+        covariance[np.diag_indices_from(covariance)] += self.nugget + _JITTER
+        solved = []
+        for levels in nested_levels(observed):
+            # The columns observed at most levels come first, so that each level observes the leading ones.
+            depth = observed[levels].sum(axis=0)
+            columns = np.argsort(-depth, kind="stable")[: np.count_nonzero(depth)]
+            inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(columns, columns)])))
+            seen = observed[np.ix_(levels, columns)]
+            whitened = np.where(seen, values[np.ix_(levels, columns)] @ inverse.T, 0.0)
+            scale = self._scale(np.square(whitened).sum(axis=1), seen.sum(axis=1))
+            solved.append(_Levels(levels, columns, seen, inverse, whitened, scale))
+        return solved
+
+    def _scale(self, squares: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """sigma^2 from the sum of `count` squared whitened observations and the prior (inverse gamma)."""
+        trust = count / (count + self.prior_profiles) if self.prior_profiles else np.sign(count)
+        return (1 - trust) * self.variance + trust * squares / np.maximum(count, 1)
+
+    def _covariance(self, first: Cells, second: Cells) -> np.ndarray:
+        """(N, M) covariance of the field in units of sigma^2."""
+        exponent = _EXPONENTS.get(self.covariance, self.covariance)  # type: ignore[arg-type]
+        correlation = powered_exponential(
+            first,
+            second,
+            float(exponent),
+            self.latitude_scale,
+            self.longitude_scale,
+            self._for_each_surface("surface_scale", len(first.surface)),
+        )
+        trend = self._for_each_surface("trend_variance", len(first.surface))
+        return correlation + self.mean_variance + (first.surface.T * trend) @ second.surface
+
+    def _prior_variance(self, cells: Cells) -> np.ndarray:
+        """(N,) variance of the field without any observation, in units of sigma^2."""
+        trend = self._for_each_surface("trend_variance", len(cells.surface))
+        return 1.0 + self.mean_variance + trend @ cells.surface**2
+
+    def _for_each_surface(self, name: str, count: int) -> np.ndarray:
+        """(S,) of a setting that may be one number for all surface fields; null is infinitely long."""
+        given = getattr(self, name)
+        numbers = _numbers(math.inf if given is None else given)
+        if isinstance(given, Sequence) and len(numbers) != count:
+            raise ValueError(
+                f"model.first_guess.{name}={list(given)} for {count} surface fields; expected one number for "
+                f"each, or one for all, e.g. model.first_guess.{name}={numbers[0] if numbers else 1:g}"
+            )
+        return np.broadcast_to(np.array(numbers, np.float64), (count,))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Levels:
+    """K nested levels solved together, over their N columns, those observed at most levels first.
+
+    levels (K,) and columns (N,) are indices; observed (K, N) bool; inverse (N, N) of the Cholesky factor;
+    whitened (K, N) are the observations times it; scale (K,) is sigma^2.
+    """
+
+    levels: np.ndarray
+    columns: np.ndarray
+    observed: np.ndarray
+    inverse: np.ndarray
+    whitened: np.ndarray
+    scale: np.ndarray
+
+
+def nested_levels(observed: np.ndarray) -> list[np.ndarray]:
+    """Split the observed levels into chains, in each of which every set of columns contains the next.
+
+    Args:
+        observed: (D, N) bool, the columns observed at each level.
+
+    Returns:
+        Indices of the levels of each chain, from most to fewest columns; levels without observation are left
+        out.
+    """
+    chains: list[list[int]] = []
+    counts = observed.sum(axis=1)
+    for level in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]:
+        for chain in chains:
+            if observed[chain[-1]][observed[level]].all():
+                chain.append(int(level))
+                break
+        else:
+            chains.append([int(level)])
+    return [np.array(chain) for chain in chains]
+
+
+def _numbers(given: float | Sequence[float] | None) -> list[float]:
+    """One number or several as a list; null is none."""
+    if given is None:
+        return []
+    return [float(value) for value in given] if isinstance(given, Sequence) else [float(given)]

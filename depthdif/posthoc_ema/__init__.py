@@ -1,0 +1,1 @@
+"""EMA weights of any width from the snapshots of a finished run."""

@@ -1,0 +1,1 @@
+"""Scores as pure functions of arrays, and their names. Nothing is imported here."""

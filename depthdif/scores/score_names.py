@@ -1,0 +1,100 @@
+"""Names of the scores of a reconstruction: log keys, labels, units, digits, and which direction is better."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+STANDARD = "standard"
+"""The variant of the raw optimiser weights; averages are "ema" and, for further ones, such as "ema_0.99"."""
+
+FIRST_GUESS = "first_guess"
+"""In log keys (`val_first_guess/...`) the first guess, which every variant is compared with."""
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """A score that is logged for each variant.
+
+    Attributes:
+        name: in keys and files.
+        label: in tables and figures.
+        units: "{}" is replaced by the units of the field; empty for a number without units.
+        decimals: that a table shows.
+        higher_is_better: direction.
+    """
+
+    name: str
+    label: str
+    units: str
+    decimals: int
+    higher_is_better: bool = False
+
+    @property
+    def key(self) -> str:
+        """Last part of the log key, such as "recon_mse_full_recon"."""
+        return f"recon_{self.name}_full_recon"
+
+    def heading(self, units: str) -> str:
+        """Label and units of a column, such as "MSE °C²"."""
+        return f"{self.label} {self.units.format(units)}".strip()
+
+    def format(self, value: float | None) -> str:
+        """The value with its decimals, or "-" where there is none."""
+        return "-" if value is None or not math.isfinite(value) else f"{value:.{self.decimals}f}"
+
+
+SCORES = {
+    score.name: score
+    for score in (
+        ScoreName("mse", "MSE", "{}²", 4),
+        ScoreName("crps", "CRPS", "{}", 4),
+        ScoreName("psnr", "PSNR", "dB", 2, higher_is_better=True),
+        ScoreName("ssim", "SSIM", "", 4, higher_is_better=True),
+    )
+}
+
+_KEY = re.compile(r"(val(?:_[^/]+)?)/(?:(loss)|recon_([a-z]+)_full_recon)")
+
+
+def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores by their log keys, such as `val_ema/recon_mse_full_recon` for the prefix "val_ema"."""
+    return {f"{prefix}/{SCORES[name].key}": value for name, value in scores.items()}
+
+
+def parse_log_key(key: str) -> tuple[str, str] | None:
+    """Prefix and score of a log key: ("val_ema", "mse"), or ("val", "loss"); None for any other key."""
+    found = _KEY.fullmatch(key)
+    if found is None or not (found[2] or found[3] in SCORES):
+        return None
+    return found[1], found[2] or found[3]
+
+
+def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """`{"standard": {"mse": ...}, "ema": ...}` from logged values; without EMA the standard weights alone.
+
+    The first guess is no variant: `first_guess_scores` has its scores.
+    """
+    by_prefix: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        parsed = parse_log_key(key)
+        if parsed is not None and parsed[1] in SCORES:
+            by_prefix.setdefault(parsed[0], {})[parsed[1]] = float(value)
+    variants = {
+        prefix.removeprefix("val_"): scores for prefix, scores in by_prefix.items() if prefix != "val"
+    }
+    return variants or {STANDARD: by_prefix.get("val", {})}
+
+
+def first_guess_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Scores of the first guess from logged values; empty without one."""
+    keys = {name: f"val_{FIRST_GUESS}/{score.key}" for name, score in SCORES.items()}
+    return {name: float(metrics[key]) for name, key in keys.items() if key in metrics}
+
+
+def variant_label(variant: str) -> str:
+    """Such as "EMA 0.99" for "ema_0.99"."""
+    return variant.replace("ema", "EMA", 1).replace("_", " ")

@@ -1,0 +1,111 @@
+"""Radially averaged power spectra of fields with land, from windows free of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from depthdif import EARTH_RADIUS
+
+Array = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+# Fewer cells give no spectrum worth the name.
+SMALLEST_WINDOW = 8
+
+
+@dataclass(frozen=True)
+class WindowSpectra:
+    """Spectra over square windows, each half a patch wide, that hold no land; neighbours overlap by half (Welch 1967).
+
+    Land has no value to transform, and any value put there would be a coast line in the spectrum. So only windows that are
+    ocean throughout are taken, level by level. In each a plane is removed and a Hann window laid over the rest.
+
+    Args:
+        window: cells of a side, n.
+        row_spacing: km from row to row.
+        column_degrees: degrees from column to column; their distance shrinks with the cosine of latitude.
+    """
+
+    window: int
+    row_spacing: float
+    column_degrees: float
+
+    @classmethod
+    def of_grid(cls, patch_size: tuple[int, int], latitude: Array, longitude: Array) -> WindowSpectra | None:
+        """For patches of a grid in degrees; None where half a patch is too small."""
+        window = min(patch_size) // 2
+        if window < SMALLEST_WINDOW:
+            return None
+        kilometres = np.radians(np.median(np.abs(np.diff(latitude)))) * EARTH_RADIUS
+        return cls(window, float(kilometres), float(np.median(np.diff(longitude))))
+
+    @property
+    def wavenumbers(self) -> Array:
+        """(K,) cycles per km of the rings: 1 to n / 2 waves along a column of the window."""
+        return np.arange(1, self.window // 2 + 1) / (self.window * self.row_spacing)
+
+    def free_of_land(self, ocean_mask: Mask) -> Mask:
+        """Windows (D, R, C) that are ocean throughout in a patch (D, H, W); their corners lie half a window apart."""
+        return np.all(self._windows(ocean_mask), axis=(-2, -1))
+
+    def sums(self, fields: Array, chosen: Mask, latitude: Array) -> tuple[Array, Array]:
+        """Power summed over the modes of each ring and the windows of each level, and the number of modes.
+
+        Args:
+            fields: (E, D, H, W), in units of the field; finite in the windows chosen. Their power is averaged over E.
+            chosen: (D, R, C) windows, of `free_of_land`.
+            latitude: (H,) degrees north.
+
+        Returns:
+            Sums of the two-dimensional power spectral density, units² km², and counts, both (D, K).
+        """
+        depths, rows, _ = np.nonzero(chosen)
+        power, count = (np.zeros((len(chosen), len(self.wavenumbers))) for _ in range(2))
+        density = self.density(self._windows(fields)[:, chosen]).mean(axis=0)
+        centres = sliding_window_view(latitude, self.window)[:: self.window // 2].mean(axis=-1)
+        for row in np.unique(rows):
+            here = rows == row
+            column_spacing = np.radians(self.column_degrees) * EARTH_RADIUS * np.cos(np.radians(centres[row]))
+            rings = self.rings(column_spacing)
+            of_windows = density[here].reshape(here.sum(), -1) * self.row_spacing * column_spacing
+            np.add.at(power, depths[here], of_windows @ rings)
+            np.add.at(count, depths[here], rings.sum(axis=0))
+        return power, count
+
+    def density(self, windows: Array) -> Array:
+        """|FFT|² of (..., n, n) without plane and under the Hann window, its mean the variance of white noise."""
+        size = self.window
+        step = np.arange(size) - (size - 1) / 2
+        rest = windows - windows.mean(axis=(-2, -1), keepdims=True)
+        for along in (step[:, None], step[None, :]):
+            slope = (rest * along).sum(axis=(-2, -1), keepdims=True) / (size * (step**2).sum())
+            rest = rest - slope * along
+        # Periodic: of the symmetric one a mode would leak into more than its neighbours.
+        hann = np.sin(np.pi * np.arange(size) / size) ** 2
+        taper = hann[:, None] * hann[None, :]
+        return np.abs(np.fft.fft2(rest * taper)) ** 2 / (taper**2).sum()
+
+    def rings(self, column_spacing: float) -> Array:
+        """(n², K), 1 where a mode lies in a ring: within half a ring width of its wavenumber."""
+        down = np.fft.fftfreq(self.window, self.row_spacing)[:, None]
+        across = np.fft.fftfreq(self.window, column_spacing)[None, :]
+        nearest = np.rint(np.hypot(down, across) * self.window * self.row_spacing).ravel()
+        return (nearest[:, None] == np.arange(1, self.window // 2 + 1)).astype(np.float64)
+
+    def _windows(self, cells: NDArray) -> NDArray:
+        half = self.window // 2
+        return sliding_window_view(cells, (self.window, self.window), axis=(-2, -1))[
+            ..., ::half, ::half, :, :
+        ]
+
+
+def isotropic(power: Array, count: Array, wavenumbers: Array) -> Array:
+    """Spectrum of variance over the size of the wavenumber, units² km: 2 pi k times the mean density; NaN without modes.
+
+    Its integral over k is the variance. All shapes (..., K).
+    """
+    return 2 * np.pi * wavenumbers * power / np.where(count > 0, count, np.nan)

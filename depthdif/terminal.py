@@ -1,0 +1,80 @@
+"""What a user reads on the terminal: errors in one line, lines that are never broken, one progress bar."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from depthdif.config_folder import config_groups, known_keys
+
+
+def print_lines(console: Console, *lines: str) -> None:
+    """Print lines as they are: paths and commands are never broken, because they are there to be copied."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def progress_bar(console: Console | None = None) -> Progress:
+    """A bar with what is being done, the share that is done, and the time passed and left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def lines_about(error: Exception, config_name: str) -> list[str]:
+    """What to print of an error; nothing when it is a mistake of ours."""
+    if isinstance(error, InstantiationException):
+        cause = error.__cause__
+        # Lightning's own refusal is known by name: to import it here would cost seconds.
+        refused = type(cause).__name__ == "MisconfigurationException"
+        mendable = refused or isinstance(cause, ValueError | OSError | TypeError)
+        return [f"error: {in_one_line(cause)}"] if cause and mendable else []
+    if isinstance(error, HydraException):
+        causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return [str(error), *causes, *suggestions(sys.argv[1:], config_name)]
+    in_job = any(frame.name == "main" for frame in traceback.extract_tb(error.__traceback__))
+    if isinstance(error, OSError) and error.errno is not None and not in_job:
+        advice = "type hydra.run.dir=FOLDER, or for a sweep hydra.sweep.dir=FOLDER"
+        return [f"error: the run folder cannot be made ({in_one_line(error)}); {advice}"]
+    return [f"error: {in_one_line(error)}"]
+
+
+def in_one_line(error: BaseException) -> str:
+    """The message of an error, its line breaks folded."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def suggestions(arguments: Sequence[str], config_name: str) -> list[str]:
+    """One line for each override in `arguments` whose key or option does not exist, with the nearest one that does."""
+    typed = [
+        argument.lstrip("+~") for argument in arguments if "=" in argument and not argument.startswith("-")
+    ]
+    groups = config_groups()
+    known = known_keys(config_name) + list(groups)
+    lines = []
+    for key, _, value in (override.partition("=") for override in typed):
+        if key in groups and value not in groups[key]:
+            lines.append(
+                f"error: no option {key}={value}; the nearest valid one is {key}={nearest(value, groups[key])}"
+            )
+        elif key not in known and not key.startswith("hydra"):
+            lines.append(f"error: no key {key!r}; the nearest valid one is {nearest(key, known)}")
+    return lines
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The most similar of the `known` words."""
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]

@@ -1,0 +1,173 @@
+"""A W&B workspace of a project: reconstructions of standard and EMA weights side by side, scores, distances, training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from depthdif.weights_and_biases.logger import has_api_key
+from depthdif.weights_and_biases.summary import STEP
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Section, Workspace
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 10
+STANDARD = "standard"
+SCORES = {
+    "recon_mse_full_recon": "MSE",
+    "recon_psnr_full_recon": "PSNR, dB",
+    "recon_ssim_full_recon": "SSIM",
+}
+DISTANCES = {
+    "weight_relative_rms_delta": "RMS distance / RMS of the weights",
+    "weight_rms_delta": "RMS distance",
+    "weight_mean_abs_delta": "mean absolute distance",
+    "weight_max_abs_delta": "largest distance",
+}
+# Runs without EMA keep the default decay in their config: the first key parts them from those that have one.
+GROUPS = ("model.ema.enabled", "model.ema.decay")
+
+
+def save_workspace(cfg: DictConfig) -> Path:
+    """Build the workspace, write it as `workspace.json`, and save it to W&B when logged in; returns the file.
+
+    `cfg` is `conf/wandb_workspace.yaml`. One line says where the workspace is, or that nobody is logged in.
+
+    Raises:
+        ValueError: no weights named, or `wandb-workspaces` is not installed.
+        ConnectionError: logged in, but W&B does not answer or does not accept the workspace.
+    """
+    check(cfg)
+    import wandb
+
+    workspace = build_workspace(cfg.entity or "", cfg.project, cfg.name, list(cfg.weights))
+    path = Path(cfg.output_dir) / "workspace.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_json(workspace), encoding="utf-8")
+    if not has_api_key(wandb.Settings().base_url):
+        log.warning("W&B: not logged in, so the workspace is in %s alone; type: wandb login", path)
+        return path
+    wandb.setup(settings=wandb.Settings(silent=True))
+    try:
+        # Asked even where the entity is known: a server that does not answer is met here, and soon.
+        default_entity = wandb.Api(timeout=TIMEOUT_SECONDS).default_entity
+        workspace.entity = str(cfg.entity or default_entity)
+        workspace.save()
+    except (wandb.errors.Error, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise ConnectionError(f"W&B: the workspace cannot be saved ({what}); it is in {path}") from error
+    log.info("W&B: workspace saved, %s", workspace.url)
+    return path
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ValueError where the workspace cannot be built."""
+    if not cfg.weights:
+        raise ValueError("weights=[]; expected the weights to show, such as weights=[standard,ema]")
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            'wandb-workspaces is not installed; type: pip install "depthdif[workspace]"'
+        ) from error
+
+
+def build_workspace(entity: str, project: str, name: str, weights: Sequence[str]) -> Workspace:
+    """The workspace; asks no network.
+
+    Args:
+        entity: user or team that owns the project; empty for a workspace that is not saved.
+        project: W&B project.
+        name: of the view.
+        weights: to show beside each other, as in the logged keys: "standard", "ema", "ema_0.99".
+    """
+    from wandb_workspaces import expr
+    from wandb_workspaces.workspaces import RunsetSettings, Workspace, WorkspaceSettings
+
+    averages = [name for name in weights if name != STANDARD]
+    best = f"val_{averages[0] if averages else STANDARD}/recon_mse_full_recon.min"
+    return Workspace(
+        entity=entity,
+        project=project,
+        name=name,
+        sections=[
+            reconstructions(weights),
+            skill(weights),
+            *([distances(averages)] if averages else []),
+            training(),
+        ],
+        settings=WorkspaceSettings(x_axis=STEP, max_runs=20),
+        runset_settings=RunsetSettings(
+            groupby=[expr.Config(key) for key in GROUPS],
+            order=[expr.Ordering(expr.Summary(best), ascending=True)],
+            pinned_columns=["run:displayName", f"summary:{best}"],
+        ),
+    )
+
+
+def reconstructions(weights: Sequence[str]) -> Section:
+    """The panels of each weight state side by side."""
+    from wandb_workspaces.reports.v2 import MediaBrowser
+
+    panels = [
+        MediaBrowser(
+            title=weights_title(name), media_keys=[f"val_imgs/x_y_full_reconstruction_{name}"], num_columns=1
+        )
+        for name in weights
+    ]
+    return section("Reconstructions", panels, columns=len(weights))
+
+
+def skill(weights: Sequence[str]) -> Section:
+    """One chart for each score, a line for each weight state; the loss that validation follows."""
+    charts = [
+        line_plot(title, [f"val_{name}/{score}" for name in weights]) for score, title in SCORES.items()
+    ]
+    return section("Skill", [*charts, line_plot("validation loss", ["val/loss"])], columns=2)
+
+
+def distances(averages: Sequence[str]) -> Section:
+    """How far each average is from the standard weights, and its decay."""
+    charts = [
+        line_plot(title, [f"{name}/{distance}" for name in averages], log_y=True)
+        for distance, title in DISTANCES.items()
+    ]
+    return section("EMA distances", [*charts, line_plot("decay", [f"{name}/decay" for name in averages])])
+
+
+def training() -> Section:
+    """Loss and learning rate, whatever the optimiser is called."""
+    loss = line_plot("training loss", ["train/loss"], log_y=True)
+    return section("Training", [loss, line_plot("learning rate", [], metric_regex="^lr-")], columns=2)
+
+
+def section(name: str, panels: list[Any], columns: int = 3) -> Section:
+    """An open section with its panels in rows."""
+    from wandb_workspaces.workspaces import Section, SectionLayoutSettings
+
+    rows = -(-len(panels) // columns)
+    layout = SectionLayoutSettings(columns=columns, rows=rows)
+    return Section(name=name, panels=panels, is_open=True, layout_settings=layout)
+
+
+def line_plot(title: str, keys: list[Any], **options: Any) -> Any:
+    """Logged values over optimizer steps."""
+    from wandb_workspaces.reports.v2 import LinePlot
+
+    return LinePlot(title=title, x=STEP, y=keys, title_x="optimizer steps", **options)
+
+
+def weights_title(name: str) -> str:
+    """Such as "EMA 0.99 weights" for "ema_0.99"."""
+    return f"{name.replace('ema', 'EMA', 1).replace('_', ' ')} weights"
+
+
+def as_json(workspace: Workspace) -> str:
+    """The view as W&B receives it."""
+    return workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from depthdif.callbacks.closing_table import best_decay, best_variant, distance_table, score_table
+from depthdif.files import near
+from depthdif.scores.score_names import scores_by_variant
+
+WITH_EMA = {
+    "val/recon_mse_full_recon": 4.0,
+    "val_standard/recon_mse_full_recon": 5.0,
+    "val_standard/recon_psnr_full_recon": 20.0,
+    "val_standard/recon_ssim_full_recon": 0.5,
+    "val_ema/recon_mse_full_recon": 4.0,
+    "val_ema/recon_psnr_full_recon": 21.0,
+    "val_ema_0.99/recon_mse_full_recon": 4.5,
+    "ema/decay": 0.999,
+}
+
+
+def printed(table: Table) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_scores_are_found_for_every_weight_state() -> None:
+    scores = scores_by_variant(WITH_EMA)
+    assert list(scores) == ["standard", "ema", "ema_0.99"]
+    assert scores["standard"] == {"mse": 5.0, "psnr": 20.0, "ssim": 0.5}
+    assert scores["ema_0.99"] == {"mse": 4.5}
+
+
+def test_without_ema_the_scores_are_those_of_the_standard_weights() -> None:
+    assert scores_by_variant({"val/recon_mse_full_recon": 4.0}) == {"standard": {"mse": 4.0}}
+
+
+def test_the_table_leaves_a_dash_where_a_score_was_left_out() -> None:
+    lines = printed(score_table(WITH_EMA, "°C")).splitlines()
+    (header,) = [line for line in lines if "weights" in line and "MSE" in line]
+    assert [word in header for word in ("MSE °C²", "PSNR dB", "SSIM")] == [True] * 3
+    standard, ema, extra = (
+        next(line for line in lines if name in line) for name in ("standard", "EMA ", "EMA 0.99")
+    )
+    assert [number in row for number, row in (("5.0000", standard), ("4.0000", ema), ("4.5000", extra))] == [
+        True
+    ] * 3
+    assert (standard.count("- "), ema.count("- "), extra.count("- ")) == (0, 1, 2)
+
+
+def test_the_first_guess_stands_before_the_weights() -> None:
+    table = printed(score_table(WITH_EMA, "°C", {"mse": 6.0}))
+    assert table.index("first guess") < table.index("standard") < table.index("EMA")
+
+
+def test_the_best_weights_of_each_score_are_marked_and_the_first_guess_never() -> None:
+    lines = printed(score_table(WITH_EMA, "°C", {"mse": 1.0, "psnr": 99.0})).splitlines()
+    marked = [line for line in lines if "*" in line and "best" not in line]
+    assert len(marked) == 2
+    assert "EMA" in marked[1]
+    assert "4.0000*" in marked[1]
+    assert "21.00*" in marked[1]
+    assert "0.5000*" in marked[0]  # The only weights that have one.
+
+
+def test_a_score_that_is_not_finite_is_never_the_best() -> None:
+    assert best_variant({"standard": {"mse": float("nan")}, "ema": {"mse": 9.0}}, "mse") == "ema"
+    assert best_variant({"standard": {"mse": float("nan")}}, "mse") is None
+
+
+def test_five_decays_stand_in_rising_order_with_their_half_lives_within_eighty_columns() -> None:
+    decays = {
+        "ema": 0.983,
+        "ema_0.934": 0.934,
+        "ema_0.966": 0.966,
+        "ema_0.9915": 0.9915,
+        "ema_0.9957": 0.9957,
+    }
+    metrics = {f"val_{name}/recon_mse_full_recon": decay for name, decay in decays.items()}
+    table = printed(score_table(metrics, "°C", {"mse": 1.0}, decays))
+    assert max(map(len, table.splitlines())) <= 80
+    names = ["first guess", "EMA 0.934", "EMA 0.966", "EMA 0.983, main", "EMA 0.9915", "EMA 0.9957"]
+    places = [table.index(name) for name in names]
+    assert places == sorted(places)
+    (line,) = [line for line in table.splitlines() if "main" in line]
+    assert "40.4" in line
+
+
+def test_the_best_decay_is_said_with_what_to_type_for_it() -> None:
+    decays = {"ema": 0.999, "ema_0.99": 0.99}
+    assert best_decay(WITH_EMA, decays).endswith("alone: model/ema=suited model.ema.decay=0.999")
+    assert "standard" in best_decay(WITH_EMA | {"val_standard/recon_mse_full_recon": 1.0}, decays)
+
+
+def test_only_distances_that_were_logged_are_shown() -> None:
+    shown = printed(distance_table(WITH_EMA))
+    assert "ema/decay" in shown
+    assert "ema/weight_rms_delta" not in shown
+
+
+def test_paths_below_this_folder_are_shown_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert near(tmp_path / "runs" / "one") == "runs/one"
+    assert near("/elsewhere/one") == "/elsewhere/one"

@@ -1,0 +1,218 @@
+"""A checkpoint becomes a folder that diffusers loads, or nothing at all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+import depthdif.export.export
+from depthdif.checkpoints.trained_run import open_trained
+from depthdif.config_folder import CONF
+from depthdif.ema import load_weights
+from depthdif.export.export import export
+from depthdif.export.model_card import git_commit, scores_at, source
+from depthdif.export.pipeline import OceanPipeline
+from depthdif.training import train
+
+Asked = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of four steps with two averages."""
+    folder = tmp_path_factory.mktemp("run")
+    overrides = [
+        "experiment=smoke",
+        "model.ema.extra_decays=[0.5]",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=4",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "data.validation_patches=4",
+        "callbacks.progress=null",
+        "logger=csv",
+        f"output_dir={folder}",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=overrides)
+    train(cfg)
+    return folder
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("export", overrides=list(overrides))
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    """The folder that an export makes when nothing but the checkpoint is named."""
+    return export(composed(f"checkpoint='{run / 'checkpoints' / 'last.ckpt'}'"))
+
+
+@pytest.fixture
+def asked(run: Path, tmp_path: Path) -> Asked:
+    """`conf/export.yaml` as a user would compose it, for a folder of the test."""
+
+    def ask(*overrides: str, checkpoint: Path = run / "checkpoints" / "last.ckpt") -> DictConfig:
+        return composed(f"checkpoint='{checkpoint}'", f"output='{tmp_path / 'exported'}'", *overrides)
+
+    return ask
+
+
+@pytest.mark.parametrize("which", ["standard", "0.5"])
+def test_the_export_holds_the_weights_that_were_chosen(run: Path, asked: Asked, which: str) -> None:
+    pipeline = OceanPipeline.from_pretrained(export(asked(f"which={which}")))
+    expected = load_weights(run / "checkpoints" / "last.ckpt", which).state_dict
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in pipeline.module.state_dict().items())
+
+
+def test_auto_takes_the_average_and_the_folder_lies_in_that_of_the_run(run: Path, exported: Path) -> None:
+    assert exported == run / "export" / "ema"
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["ema"]
+    expected = load_weights(run / "checkpoints" / "last.ckpt", "ema").state_dict
+    found = OceanPipeline.from_pretrained(exported).module.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in found.items())
+
+
+def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
+    run: Path, exported: Path
+) -> None:
+    card = ModelCard.load(exported / "README.md")
+    logged = list(csv.DictReader((run / "metrics" / "metrics.csv").open()))
+    (mse,) = [float(row["val_ema/recon_mse_full_recon"]) for row in logged if row["val/loss"]]
+    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert of_card["mse"] == mse
+    assert card.data.to_dict()["library_name"] == "diffusers"
+    digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
+    for words in (
+        digest,
+        "EMA weights",
+        "longitude [30, 110]",
+        f"| EMA | {mse:.4f} |",
+        "OptimalInterpolation",
+    ):
+        assert words in card.text
+    assert str(run.parent) not in card.text  # Folders of the machine are of no use elsewhere.
+    config = OmegaConf.load(exported / "training_config.yaml")
+    assert config.model.ema.extra_decays == [0.5]
+
+
+def test_an_evaluation_of_the_checkpoint_goes_into_the_card(run: Path, asked: Asked, tmp_path: Path) -> None:
+    digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
+    found = {
+        "provenance": {
+            "checkpoint_sha256": digest,
+            "patches": 24,
+            "created": "2026-01-01",
+            "seen_in_training": False,
+            "run": {"data": {"validation_density": 0.05}},
+        },
+        "units": "°C",
+        "overall": {"EMA, mean of 8": {"rmse": {"value": 0.6, "low": 0.5, "high": 0.7}}},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(found))
+    card = ModelCard.load(export(asked(f"evaluation='{tmp_path}'")) / "README.md")
+    assert "| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
+    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert of_card["rmse"] == 0.6
+
+
+def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> None:
+    assert scores_at(tmp_path / "metrics.csv", 4) == {}
+    assert scores_at(run / "metrics" / "metrics.csv", 3) == {}
+    assert set(scores_at(run / "metrics" / "metrics.csv", 4)) == {"standard", "ema", "ema_0.5"}
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"path": "/data/glorys/*.nc"}, "*.nc"),
+        ({"path": ["/data/a.nc", "s3://ocean/b.zarr"]}, "a.nc, b.zarr"),
+        ({"path": {"_target_": "depthdif.data.field.sample_path"}}, "sample of depthdif"),
+        (
+            {"field": {"_target_": "depthdif.data.synthetic.synthetic_field", "times": 4}},
+            "synthetic_field (times 4)",
+        ),
+    ],
+)
+def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], named: str) -> None:
+    assert source(data).startswith(named)
+
+
+def test_a_folder_that_is_no_repository_has_no_commit(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
+
+
+def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path, asked: Asked) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is there already; type overwrite=true"):
+        export(asked())
+    assert (tmp_path / "exported" / "notes.txt").read_text() == "mine"
+    export(asked("overwrite=true"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exported"]
+    assert not (tmp_path / "exported" / "notes.txt").exists()
+
+
+def test_a_failed_export_leaves_no_folder_under_its_name(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> str:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr(depthdif.export.export, "model_card", no_space)
+        with pytest.raises(OSError, match="no space left"):
+            export(asked())
+    assert not (tmp_path / "exported").exists()
+    export(asked())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exported"]
+
+
+def test_an_export_that_gives_other_numbers_is_not_put_in_place(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = OceanPipeline.reconstruct
+    monkeypatch.setattr(OceanPipeline, "reconstruct", lambda *given: original(*given) + 1e-6)
+    with pytest.raises(RuntimeError, match="reconstructs other numbers"):
+        export(asked())
+    assert not (tmp_path / "exported").exists()
+
+
+def test_weights_that_the_checkpoint_does_not_hold_are_said_in_one_line(asked: Asked) -> None:
+    with pytest.raises(ValueError, match=r"which=0\.7: .* it holds standard, ema .*, ema_0\.5") as error:
+        export(asked("which=0.7"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_first_guess_of_another_package_cannot_be_exported(run: Path, asked: Asked, tmp_path: Path) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"]["model"]["first_guess"] = {"_target_": "types.SimpleNamespace"}
+    content["OceanDataModule"]["first_guess"] = "namespace()"
+    torch.save(content, tmp_path / "foreign.ckpt")
+    trusting = asked("+trusted._target_=types.SimpleNamespace", checkpoint=tmp_path / "foreign.ckpt")
+    with pytest.raises(
+        ValueError, match=r"model\.first_guess is types\.SimpleNamespace, which is not a part"
+    ):
+        export(trusting)
+
+
+def test_the_mean_of_the_members_is_what_validation_scored(run: Path, exported: Path, asked: Asked) -> None:
+    """From files alone: the exported model scores what the run logged."""
+    pipeline = OceanPipeline.from_pretrained(exported)
+    batch = next(iter(open_trained(asked()).data.val_dataloader()))
+    mean = pipeline.reconstruct(batch).mean(dim=1)
+    truth = pipeline.conditioner.standardization.restore(batch["target"])
+    mse = (mean - truth)[batch["ocean_mask"]].square().mean()
+    assert float(mse) == pytest.approx(scores_at(run / "metrics/metrics.csv", 4)["ema"]["mse"], rel=1e-5)
