@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from depthdif import UserError
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
@@ -127,7 +128,7 @@ class TrainingPatches(Dataset[Sample]):
             if np.isfinite(values[0]).any():
                 sample = self._cutter.sample(patch, values, self._profiles, generator, draw)
                 return self._augmented(sample, draw)
-        raise ValueError(
+        raise UserError(
             f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
             "missing"
         )

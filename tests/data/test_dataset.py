@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif import UserError
 from depthdif.data.dataset import DrawSampler, FixedPatches, PatchCutter, TrainingPatches, collate
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization, measure
@@ -127,7 +128,7 @@ def test_training_draws_again_where_a_time_is_missing() -> None:
 def test_field_that_is_missing_at_all_drawn_times_is_refused() -> None:
     dataset = training()
     dataset._cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
-    with pytest.raises(ValueError, match="100 training patches in a row held no ocean"):
+    with pytest.raises(UserError, match="100 training patches in a row held no ocean"):
         dataset[0]
 
 
