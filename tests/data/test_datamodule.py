@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from depthdif import UserError
+from depthdif.config_folder import CONF, config_groups
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.field import OceanField, open_field, sample_path
 from depthdif.data.normalization import measure
@@ -142,6 +143,16 @@ def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callab
     assert list(woa) == list(glorys)
     synthetic = list(compose_train("data=synthetic").data)
     assert [key for key in woa if key in synthetic] == [key for key in synthetic if key != "field"]
+
+
+def test_the_shared_keys_of_the_data_configs_are_no_option_and_are_not_repeated() -> None:
+    assert config_groups()["data"] == ["glorys", "synthetic", "synthetic_glorys", "woa"]
+    shared = OmegaConf.load(CONF / "data_shared.yaml")
+    for name in config_groups()["data"]:
+        option = OmegaConf.load(CONF / f"data/{name}.yaml")
+        based_on_it = "/data_shared@_here_" in option.defaults
+        assert based_on_it == (name != "synthetic_glorys")
+        assert not [key for key in option if based_on_it and key in shared and option[key] == shared[key]]
 
 
 def test_validation_set_is_the_same_every_epoch_and_run() -> None:
