@@ -88,7 +88,7 @@ def test_a_depth_that_is_constant_in_training_is_left_out_of_ssim() -> None:
     low, high = LOW.clone(), HIGH.clone()
     low[2] = high[2] = truth[:, 2] = 4.0
     assert expected is not None
-    assert ocean_ssim(reconstruction, truth, ocean, low, high) == pytest.approx(expected, rel=1e-5)
+    assert ocean_ssim(reconstruction, truth, ocean, low, high) == pytest.approx(expected, abs=1e-4)
     assert ocean_ssim(reconstruction, truth, ocean, low, low) is None
 
 
