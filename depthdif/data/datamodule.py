@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on, describe_first_guess
+from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
     DrawSampler,
@@ -253,9 +254,8 @@ class OceanDataModule(LightningDataModule):
         }
 
     def _cutter(self) -> PatchCutter:
-        return PatchCutter(
-            self.field, self.patch_size, self.standardization, self.surface_standardization, self._first_guess
-        )
+        conditioner = Conditioner(self.standardization, self.surface_standardization, self._first_guess)
+        return PatchCutter(self.field, self.patch_size, conditioner)
 
     def _training_samples(self, length: int) -> TrainingPatches:
         return TrainingPatches(
