@@ -112,7 +112,7 @@ class TrainingPatches(Dataset[Sample]):
                 return self._augmented(sample, draw)
         raise UserError(
             f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
-            "missing"
+            "missing: leave these times out of data.path"
         )
 
     def _augmented(self, sample: Sample, draw: int) -> Sample:

@@ -176,7 +176,7 @@ def _loaded(array: xr.DataArray) -> xr.DataArray:
 
 
 def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
-    """Check the coordinates; turn descending latitude and depth round, unwrap longitude."""
+    """Check the coordinates, reverse descending latitude and depth, and unwrap longitude."""
     if array.dims != dimensions:
         raise UserError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
     if missing := [dimension for dimension in dimensions if dimension not in array.coords]:

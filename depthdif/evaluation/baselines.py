@@ -9,6 +9,7 @@ import numpy as np
 from hydra.utils import instantiate
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.data.dataset import Sample
 from depthdif.data.normalization import Standardization
 from depthdif.evaluation.forecast import Forecast
@@ -47,7 +48,7 @@ def make_baselines(
             continue
         try:
             configured(PatchData.from_sample(sample))
-        except ValueError as error:
+        except UserError as error:
             say(f"{method.label} is left out, it cannot be made for these data: {error}")
             continue
         made[method] = configured

@@ -44,26 +44,23 @@ class InverseDistance:
         weights = self._weights(profiles.columns, np.arange(patch.ocean_mask[0].size), patch)
         estimate = (values @ weights) / np.where(counts[:, None] > 0, observed @ weights, 1.0)
         estimate = np.where(patch.observed_mask, patch.observations, estimate.reshape(patch.shape))
-        misfit, variance = self._misfit(profiles, patch)
+        variance, *leave_one_out = self._leave_one_out(profiles, patch)
         error_variance = np.where(patch.observed_mask, 0.0, variance[:, None, None])
         return FirstGuessResult(
             np.where(patch.ocean_mask, estimate, 0.0).astype(np.float32),
             np.where(patch.ocean_mask, error_variance, 0.0).astype(np.float32),
-            patch.on_grid(misfit, profiles.columns),
-            patch.on_grid(variance[:, None] * observed, profiles.columns),
+            *leave_one_out,
         )
 
     def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
         """See `FirstGuess`."""
-        profiles = patch.profiles()
-        misfit, variance = self._misfit(profiles, patch)
-        return (
-            patch.on_grid(misfit, profiles.columns),
-            patch.on_grid(variance[:, None] * profiles.observed, profiles.columns),
-        )
+        _, misfit, misfit_variance = self._leave_one_out(patch.profiles(), patch)
+        return misfit, misfit_variance
 
-    def _misfit(self, profiles: Profiles, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
-        """Leave-one-out errors (D, N) of the profiles, and the error variance of each level (D,)."""
+    def _leave_one_out(
+        self, profiles: Profiles, patch: PatchData
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Error variance of each level (D,), misfit and its variance (D, H, W)."""
         columns, values, observed = profiles
         weights = self._weights(columns, columns, patch)
         np.fill_diagonal(weights, 0.0)
@@ -72,8 +69,8 @@ class InverseDistance:
         estimate = (values @ weights) / np.where(total > 0, total, 1.0)
         misfit = np.where(observed, values - estimate, 0.0)
         counts = observed.sum(axis=1)
-        mean_square = np.square(misfit).sum(axis=1) / np.maximum(counts, 1)
-        return misfit, np.where(counts > 1, mean_square, 1.0)
+        variance = np.where(counts > 1, np.square(misfit).sum(axis=1) / np.maximum(counts, 1), 1.0)
+        return variance, patch.on_grid(misfit, columns), patch.on_grid(variance[:, None] * observed, columns)
 
     def _weights(self, columns: np.ndarray, targets: np.ndarray, patch: PatchData) -> np.ndarray:
         """(N, M) distance^-power from observed to target columns (flat indices), distances in 1000 km."""
