@@ -1,5 +1,7 @@
 """Conditional diffusion for dense ocean depth fields from sparse profiles."""
 
+from typing import Any
+
 EARTH_RADIUS = 6371.0
 """Mean radius of the Earth, km."""
 
@@ -12,3 +14,9 @@ class UserError(ValueError):
 
     The message says what was given, what was expected, and which key to set.
     """
+
+
+def check_integer(key: str, value: Any, least: int) -> None:
+    """Raise UserError for a value of the config key that is not an integer of at least `least`."""
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"{key}={value}; expected an integer of at least {least}, such as {key}={least}")

@@ -256,7 +256,7 @@ def test_units_that_are_spelled_otherwise_open(
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("none", "InverseDistance, given was None; type model/first_guess=idw"), ("oi", "type model/first_guess=idw")],
+    [("none", "InverseDistance, the data have none; set model/first_guess=idw"), ("oi", "set model/first_guess=idw")],
 )  # fmt: skip
 def test_a_checkpoint_is_refused_with_another_first_guess_when_opened_and_when_resumed(
     small_run: Config, typed: Config, trained: Path, tmp_path: Path, option: str, said: str
@@ -276,7 +276,7 @@ def test_a_checkpoint_is_refused_with_another_first_guess_when_opened_and_when_r
 def test_another_setting_of_the_first_guess_is_refused_with_the_value_to_type(
     typed: Config, trained: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"than power=2\.5; type model\.first_guess\.power=4\.89$") as error:
+    with pytest.raises(ValueError, match=r"than power=2\.5; set model\.first_guess\.power=4\.89$") as error:
         open_trained(
             typed(f"+checkpoint='{trained}'", "model/first_guess=idw", "model.first_guess.power=2.5")
         )

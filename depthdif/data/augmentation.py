@@ -1,4 +1,4 @@
-"""Training patches seen in a mirror: oceans that do not exist but could, so that the model learns oceanography and not places."""
+"""Mirrored training patches: more oceans than the data hold, so that the model learns oceanography and not places."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Mirrors:
     """Mirrors each training patch with probability 1/2, about each axis on its own.
 
     North to south is a symmetry of the ocean: latitude changes its sign and the season moves by half a year. East to west is
-    none: western boundary currents lie in the west. First guesses turn with the patch, since they know distances alone.
-    docs/results.md says what each is worth.
+    none: western boundary currents lie in the west. A first guess is mirrored with the patch, which is the first guess of the
+    mirrored patch, because it depends on distances alone.
 
     Args:
         north_south: mirror about a parallel.

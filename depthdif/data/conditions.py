@@ -1,4 +1,4 @@
-"""What is known of a patch, as the model sees it: standardised observations and surface, masks, first guess, place, season."""
+"""The conditions of the model: standardised observations and surface, masks, first guess, position and season."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from depthdif.data.normalization import Standardization
-from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,32 +44,31 @@ class Conditioner:
             day_of_year: 1 to 366.
 
         Raises:
-            ValueError: the first guess refuses the patch (see `FirstGuess`).
+            UserError: an observation outside the ocean, or a first guess that was fitted to other surface fields.
         """
         observed_mask, surface_mask = np.isfinite(observations), np.isfinite(surface)
         observations = self.standardization.standardize(observations)
         surface = self.surface_standardization.standardize(surface)
-        known = {
-            "observations": np.where(observed_mask, observations, np.float32(0)),
-            "observed_mask": observed_mask,
-            "ocean_mask": ocean_mask,
-            "surface": np.where(surface_mask, surface, np.float32(0)),
-            "surface_mask": surface_mask,
-            "latitude": latitude,
-            "longitude": longitude,
-        }
+        patch = PatchData(
+            observations=np.where(observed_mask, observations, np.float32(0)),
+            observed_mask=observed_mask,
+            ocean_mask=ocean_mask,
+            surface=np.where(surface_mask, surface, np.float32(0)),
+            surface_mask=surface_mask,
+            latitude=latitude,
+            longitude=longitude,
+        )
         guessed = {}
         if self.first_guess is not None:
-            guess, variance = self.first_guess(**known)
-            misfit, _ = self.first_guess.leave_one_out(**known)
+            result = self.first_guess(patch)
             guessed = {
-                "first_guess": guess,
-                "first_guess_error": np.sqrt(variance),
-                "first_guess_misfit": misfit.astype(np.float32),
+                "first_guess": result.estimate,
+                "first_guess_error": np.sqrt(result.error_variance),
+                "first_guess_misfit": result.misfit.astype(np.float32),
             }
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
         return {
-            **known,
+            **vars(patch),
             **guessed,
             "coordinates": np.array(centre, np.float32),
             "day_of_year": np.float32(day_of_year),

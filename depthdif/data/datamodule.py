@@ -13,8 +13,10 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
-from depthdif.data.compatibility import check_trained_on
+from depthdif.data.compatibility import check_trained_on, describe_first_guess
+from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
     DrawSampler,
@@ -40,11 +42,11 @@ class OceanDataModule(LightningDataModule):
 
     Args:
         field: target and surface variables.
-        validation: region held out (`Box` or `TimeRange`); no training patch touches it.
+        validation: region held out (`Box` or `TimeRange`); no training patch overlaps it.
         training: region to train on; None is all that validation leaves.
         first_guess: cheap estimate of the dense field, made in the workers; None leaves it out.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
-        augmentation: what is done to training patches besides; None leaves them as they are.
+        augmentation: applied to training patches; None leaves them as they are.
         validation_density: share of the ocean columns observed in validation.
         patch_size: cells of a patch, one number or [rows, columns].
         min_ocean_fraction: least share of a patch that is ocean at the surface.
@@ -56,8 +58,8 @@ class OceanDataModule(LightningDataModule):
         seed: of patches, times and profiles.
 
     Raises:
-        ValueError: a value out of range, regions that overlap or hold no ocean or no patch, fewer validation
-            patches than asked.
+        UserError: a value out of range, regions that overlap or hold no ocean or no patch, or fewer validation
+            patches than `validation_patches`.
     """
 
     def __init__(
@@ -86,11 +88,11 @@ class OceanDataModule(LightningDataModule):
             "statistics_times": statistics_times,
         }
         for name, value in counts.items():
-            _check_integer(name, value, least=1)
-        _check_integer("num_workers", num_workers, least=0)
-        _check_integer("seed", seed, least=0)
+            check_integer(f"data.{name}", value, least=1)
+        check_integer("data.num_workers", num_workers, least=0)
+        check_integer("data.seed", seed, least=0)
         if not 0 < validation_density <= 1:
-            raise ValueError(f"data.validation_density={validation_density}; expected a number in (0, 1]")
+            raise UserError(f"data.validation_density={validation_density}; expected a number in (0, 1]")
         self.field = field
         self.patch_size = as_patch_size(patch_size)
         self.batch_size = batch_size
@@ -167,7 +169,7 @@ class OceanDataModule(LightningDataModule):
         """Measure the statistics of the training region, unless a checkpoint gave them.
 
         Raises:
-            ValueError: a depth or surface variable never defined there, values that look like an undeclared
+            UserError: a depth or surface variable never defined there, values that look like an undeclared
                 fill value, or a validation patch that is missing at its time.
         """
         if self._standardization is None:
@@ -181,7 +183,7 @@ class OceanDataModule(LightningDataModule):
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
-                raise ValueError(
+                raise UserError(
                     f"{self.field.variable!r} is missing in a validation patch at "
                     f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
                     "data.validation or data.seed"
@@ -194,9 +196,9 @@ class OceanDataModule(LightningDataModule):
         whole = self.batch_size * ranks
         length = self._patches_per_epoch // whole * whole
         if not length:
-            raise ValueError(
+            raise UserError(
                 f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
-                f"{self.batch_size} on each of {ranks} devices; type data.patches_per_epoch={whole} or more"
+                f"{self.batch_size} on each of {ranks} devices; set data.patches_per_epoch={whole} or more"
             )
         dataset = self._training_samples(length)
         sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
@@ -220,7 +222,7 @@ class OceanDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """What prediction needs besides the weights and a field; safe for torch.load(weights_only=True)."""
         return {
-            **self._described(),
+            **self._description(),
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
@@ -231,16 +233,16 @@ class OceanDataModule(LightningDataModule):
         """Take the statistics of a checkpoint.
 
         Raises:
-            ValueError: the checkpoint was trained on another variable, other depths, other surface variables,
+            UserError: the checkpoint was trained on another variable, other depths, other surface variables,
                 other units or with another first guess.
         """
-        check_trained_on(state_dict, self._described())
+        check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
         residual = state_dict["residual"]
         self._residual_statistics = residual and ResidualStatistics(**residual)
 
-    def _described(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         """What a checkpoint and the data must have in common."""
         return {
             "variable": self.field.variable,
@@ -248,13 +250,12 @@ class OceanDataModule(LightningDataModule):
             "depths": self.depths.tolist(),
             "surface": list(self.field.surface_names),
             "surface_units": list(self.field.surface_units),
-            "first_guess": str(self._first_guess),
+            "first_guess": describe_first_guess(self._first_guess),
         }
 
     def _cutter(self) -> PatchCutter:
-        return PatchCutter(
-            self.field, self.patch_size, self.standardization, self.surface_standardization, self._first_guess
-        )
+        conditioner = Conditioner(self.standardization, self.surface_standardization, self._first_guess)
+        return PatchCutter(self.field, self.patch_size, conditioner)
 
     def _training_samples(self, length: int) -> TrainingPatches:
         return TrainingPatches(
@@ -285,10 +286,3 @@ class OceanDataModule(LightningDataModule):
             "generator": torch.Generator().manual_seed(self._seed),
             **workers,
         }
-
-
-def _check_integer(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"data.{name}={value}; expected an integer of at least {least}, e.g. data.{name}={least}"
-        )

@@ -5,6 +5,7 @@ Lightning is not imported here: worker processes load this module.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,20 +13,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from depthdif import UserError
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
-from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
-from depthdif.first_guess.protocol import FirstGuess
 
 Sample = dict[str, Any]
 
 # Keys that keep the random streams of one seed apart.
 TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
 
-# A patch can be wholly missing at some times only; it is drawn again, but not for ever.
+# A patch may be missing at some times; it is drawn again this many times at most.
 _MAX_REDRAWS = 100
 
 
@@ -35,23 +35,13 @@ class PatchCutter:
     Args:
         field: the field to cut.
         patch_size: rows and columns of a patch.
-        standardization: of the target, one channel a depth.
-        surface_standardization: of the surface variables, one channel each.
-        first_guess: of the dense field, from what is observed; None leaves it out of the samples.
+        conditioner: makes the conditions, and standardises the target.
     """
 
-    def __init__(
-        self,
-        field: OceanField,
-        patch_size: tuple[int, int],
-        standardization: Standardization,
-        surface_standardization: Standardization,
-        first_guess: FirstGuess | None = None,
-    ) -> None:
+    def __init__(self, field: OceanField, patch_size: tuple[int, int], conditioner: Conditioner) -> None:
         self._field = field
         self._patch_size = patch_size
-        self._standardization = standardization
-        self._conditions = Conditioner(standardization, surface_standardization, first_guess)
+        self._conditioner = conditioner
         self._latitude = field.latitude.astype(np.float32)
         self._days = field.days
         self._day_of_year = field.day_of_year
@@ -72,7 +62,7 @@ class PatchCutter:
         target, surface = values
         ocean_mask = np.isfinite(target)
         height, width = self._patch_size
-        conditions = self._conditions(
+        conditions = self._conditioner(
             np.where(profiles.sample(ocean_mask, generator), target, np.float32(np.nan)),
             surface,
             ocean_mask,
@@ -80,16 +70,18 @@ class PatchCutter:
             patch_longitude(self._field, patch, width),
             self._day_of_year[patch.time],
         )
+        standardized = self._conditioner.standardization.standardize(target)
         return {
-            "target": np.where(ocean_mask, self._standardization.standardize(target), np.float32(0)),
+            "target": np.where(ocean_mask, standardized, np.float32(0)),
             **conditions,
             "time": self._days[patch.time],
             "index": np.int64(index),
         }
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class TrainingPatches(Dataset[Sample]):
-    """An endless set of random patches: sample n depends on (seed, n) alone, whoever draws it and when.
+    """An endless set of random patches: sample n depends on (seed, n) alone, in every process and at any time.
 
     Args:
         patches: where patches may lie.
@@ -100,46 +92,38 @@ class TrainingPatches(Dataset[Sample]):
         augmentation: applied to each sample; None leaves it as it is.
     """
 
-    def __init__(
-        self,
-        patches: PatchSet,
-        profiles: ProfileSampler,
-        cutter: PatchCutter,
-        length: int,
-        seed: int,
-        augmentation: Mirrors | None = None,
-    ) -> None:
-        self._patches = patches
-        self._profiles = profiles
-        self._cutter = cutter
-        self._length = length
-        self._seed = seed
-        self._augmentation = augmentation
+    patches: PatchSet
+    profiles: ProfileSampler
+    cutter: PatchCutter
+    length: int
+    seed: int
+    augmentation: Mirrors | None = None
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     def __getitem__(self, draw: int) -> Sample:
-        generator = np.random.default_rng([self._seed, TRAINING, draw])
+        generator = np.random.default_rng([self.seed, TRAINING, draw])
         for _ in range(_MAX_REDRAWS):
-            patch = self._patches.draw(generator)
-            values = self._cutter.read(patch)
+            patch = self.patches.draw(generator)
+            values = self.cutter.read(patch)
             if np.isfinite(values[0]).any():
-                sample = self._cutter.sample(patch, values, self._profiles, generator, draw)
+                sample = self.cutter.sample(patch, values, self.profiles, generator, draw)
                 return self._augmented(sample, draw)
-        raise ValueError(
+        raise UserError(
             f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
-            "missing"
+            "missing: leave these times out of data.path"
         )
 
     def _augmented(self, sample: Sample, draw: int) -> Sample:
-        # A stream of its own: patches and profiles of a seed are the same with and without.
-        generator = np.random.default_rng([self._seed, AUGMENTATION, draw])
-        return sample if self._augmentation is None else self._augmentation(sample, generator)
+        # A random stream of its own: patches and profiles of a seed are the same with and without augmentation.
+        generator = np.random.default_rng([self.seed, AUGMENTATION, draw])
+        return sample if self.augmentation is None else self.augmentation(sample, generator)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class FixedPatches(Dataset[Sample]):
-    """Given patches with fixed observed columns: sample i depends on (seed, i) alone.
+    """A list of patches with fixed observed columns: sample i depends on (seed, i) alone.
 
     Args:
         patches: the patches.
@@ -148,29 +132,26 @@ class FixedPatches(Dataset[Sample]):
         seed: chooses the columns.
     """
 
-    def __init__(
-        self, patches: Sequence[Patch], profiles: ProfileSampler, cutter: PatchCutter, seed: int
-    ) -> None:
-        self._patches = patches
-        self._profiles = profiles
-        self._cutter = cutter
-        self._seed = seed
+    patches: Sequence[Patch]
+    profiles: ProfileSampler
+    cutter: PatchCutter
+    seed: int
 
     def __len__(self) -> int:
-        return len(self._patches)
+        return len(self.patches)
 
     def __getitem__(self, index: int) -> Sample:
-        generator = np.random.default_rng([self._seed, VALIDATION, index])
-        patch = self._patches[index]
-        return self._cutter.sample(patch, self._cutter.read(patch), self._profiles, generator, index)
+        generator = np.random.default_rng([self.seed, VALIDATION, index])
+        patch = self.patches[index]
+        return self.cutter.sample(patch, self.cutter.read(patch), self.profiles, generator, index)
 
 
 class DrawSampler(DistributedSampler):
     """Numbers the draws of one epoch, starting where training stands.
 
-    All epochs are one endless row of draws. Its place is counted in batches already trained on, which
+    All epochs are one endless sequence of draws. The position in it is counted in batches already trained on, which
     Lightning saves in every checkpoint, so that a resumed run goes on with the next draw wherever it was
-    stopped. (The epoch number that Lightning gives to set_epoch does not serve: after a resume with
+    stopped. (The epoch number that Lightning gives to set_epoch cannot be used: after a resume with
     max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it in another one.
 
     Args:
@@ -193,9 +174,9 @@ class DrawSampler(DistributedSampler):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader of which Lightning believes that it resumes: it asks for these two methods.
+    """A DataLoader with the two methods by which Lightning recognises one that can resume.
 
-    There is no state to keep, because DrawSampler starts at Lightning's own count of batches.
+    It has no state, because DrawSampler starts at Lightning's own count of batches.
     """
 
     def state_dict(self) -> dict[str, Any]:

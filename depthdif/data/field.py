@@ -12,6 +12,7 @@ import cftime  # type: ignore[import-untyped]
 import numpy as np
 import xarray as xr
 
+from depthdif import UserError
 from depthdif.data.files import join_in_time, open_files, select_variable
 
 DIMENSIONS = ("time", "depth", "latitude", "longitude")
@@ -23,14 +24,14 @@ class OceanField:
     """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid.
 
     Missing is NaN and nothing else: land, below the sea floor, or (surface) not observed. Latitude and depth
-    that descend are turned round; longitudes that jump by 360 degrees are made to ascend.
+    that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
 
     Args:
         target: dims (time, depth, latitude, longitude); depth in metres below the surface, positive.
         surface: dims (time, latitude, longitude) each, on the grid and the times of the target.
 
     Raises:
-        ValueError: dimensions missing, coordinates duplicate or unordered, or surface and target not aligned.
+        UserError: dimensions missing, coordinates duplicate or unordered, or surface and target not aligned.
     """
 
     target: xr.DataArray
@@ -140,28 +141,28 @@ def open_field(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: variable or coordinates missing or ambiguous, or not a field on a regular grid.
+        UserError: variable or coordinates missing or ambiguous, or not a field on a regular grid.
     """
     datasets = open_files(path)
-    named = dict(coordinates or {})
+    names = dict(coordinates or {})
     surface = [surface] if isinstance(surface, str) else surface
-    if unknown := set(named) - set(DIMENSIONS):
-        raise ValueError(
+    if unknown := set(names) - set(DIMENSIONS):
+        raise UserError(
             f"data.coordinates has {sorted(unknown)}; expected keys among {list(DIMENSIONS)}, "
             "e.g. data.coordinates={depth: lev}"
         )
-    name = select_variable(datasets, variable, named)
-    target = join_in_time(datasets, name, DIMENSIONS, named)
+    name = select_variable(datasets, variable, names)
+    target = join_in_time(datasets, name, DIMENSIONS, names)
     if max_depth is not None:
         kept = np.flatnonzero(target["depth"].values <= max_depth)
         if not len(kept):
-            raise ValueError(
+            raise UserError(
                 f"data.max_depth={max_depth} is above the first level, {target['depth'].values.min():g} m"
             )
         target = target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
-    layers = [select_variable(datasets, layer, named, option="data.surface") for layer in surface]
+    layers = [select_variable(datasets, layer, names, option="data.surface") for layer in surface]
     return OceanField(
-        target, tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, named) for layer in layers)
+        target, tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
     )
 
 
@@ -175,20 +176,20 @@ def _loaded(array: xr.DataArray) -> xr.DataArray:
 
 
 def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
-    """Check the coordinates; turn descending latitude and depth round, unwrap longitude."""
+    """Check the coordinates, reverse descending latitude and depth, and unwrap longitude."""
     if array.dims != dimensions:
-        raise ValueError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
+        raise UserError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
     if missing := [dimension for dimension in dimensions if dimension not in array.coords]:
-        raise ValueError(f"{array.name!r} has no coordinate values for {', '.join(missing)}")
+        raise UserError(f"{array.name!r} has no coordinate values for {', '.join(missing)}")
     if not (array["time"].dtype == object or np.issubdtype(array["time"].dtype, np.datetime64)):
-        raise ValueError(
+        raise UserError(
             f"time of {array.name!r} is {array['time'].dtype}, not dates; expected CF units such as "
             "'days since 1950-01-01'"
         )
     for dimension in dimensions:
         values = array[dimension].values
         if len(np.unique(values)) != len(values):
-            raise ValueError(f"{dimension} of {array.name!r} holds a value twice; expected each value once")
+            raise UserError(f"{dimension} of {array.name!r} holds a value twice; expected each value once")
         if dimension in ("latitude", "depth") and len(values) > 1 and values[0] > values[-1]:
             array = array.isel({dimension: slice(None, None, -1)})
     longitude = _unwrapped(array["longitude"].values.astype(np.float64), array.name)
@@ -196,9 +197,9 @@ def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
     for dimension in dimensions:
         values = array[dimension].values
         if not np.all(values[1:] > values[:-1]):
-            raise ValueError(f"{dimension} of {array.name!r} is not sorted; expected ascending values")
+            raise UserError(f"{dimension} of {array.name!r} is not sorted; expected ascending values")
     if not np.all(np.abs(array["latitude"].values) <= 90):
-        raise ValueError(f"latitude of {array.name!r} leaves -90 to 90; expected degrees, not a projection")
+        raise UserError(f"latitude of {array.name!r} leaves -90 to 90; expected degrees, not a projection")
     return array
 
 
@@ -206,13 +207,13 @@ def _unwrapped(longitude: np.ndarray, name: object) -> np.ndarray:
     """Longitudes made to ascend across a jump of 360 degrees (179, -179 becomes 179, 181)."""
     steps = np.diff(longitude)
     if len(steps) and np.median(steps) < 0:
-        raise ValueError(
+        raise UserError(
             f"longitude of {name!r} descends ({longitude[0]:g} to {longitude[-1]:g}); expected ascending: "
             "sort the file by longitude first, e.g. cdo or xarray sortby('longitude')"
         )
     unwrapped = longitude[0] + np.concatenate([[0.0], np.cumsum(steps % 360)])
     if np.any(steps % 360 == 0) or unwrapped[-1] - unwrapped[0] >= 360 - 1e-6:
-        raise ValueError(
+        raise UserError(
             f"longitude of {name!r} ({longitude[0]:g} to {longitude[-1]:g}) is duplicate or unordered "
             "modulo 360; expected ascending, each meridian once"
         )
@@ -223,13 +224,13 @@ def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:
     for dimension in ("latitude", "longitude"):
         ours, theirs = array[dimension].values, target[dimension].values
         if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-4):
-            raise ValueError(
+            raise UserError(
                 f"surface variable {array.name!r} lies on another grid than {target.name!r}: {dimension} "
                 f"{_span(ours)} against {_span(theirs)}; interpolate it to the grid of the target first"
             )
     ours, theirs = array["time"].values, target["time"].values
     if ours.shape != theirs.shape or not np.all(ours == theirs):
-        raise ValueError(
+        raise UserError(
             f"times of surface variable {array.name!r} ({_span(ours)}) are not those of {target.name!r} "
             f"({_span(theirs)}); expected the same times, so select them first"
         )

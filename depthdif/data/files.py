@@ -1,4 +1,4 @@
-"""CF files on disk or behind a URL: found, opened lazily, and joined along time."""
+"""Finds CF files on disk or behind a URL, opens them lazily, and joins them along time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
+
+from depthdif import UserError
 
 # cf_xarray's two names of each role: the coordinate (by standard_name or units) and the CF `axis` attribute.
 _CF_NAMES = {
@@ -28,7 +30,7 @@ def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that xarray cannot read.
+        UserError: a file that xarray cannot read.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     return [_open(name) for entry in paths for name in _expand(str(entry))]
@@ -43,28 +45,28 @@ def select_variable(
     """Name of the variable called `wanted` (or of that standard_name); None: the only one with depths.
 
     Raises:
-        ValueError: none or several fit; the message lists what the data hold.
+        UserError: none or several fit; the message lists what the data hold.
     """
-    holds: dict[str, xr.DataArray] = {}
+    variables: dict[str, xr.DataArray] = {}
     for dataset in datasets:
         for name, array in dataset.data_vars.items():
-            holds.setdefault(str(name), array)
+            variables.setdefault(str(name), array)
     if wanted is None:
-        found = [name for name, array in holds.items() if _has_depth(array, coordinates)]
-    elif wanted in holds:
-        found = [wanted]
+        matches = [name for name, array in variables.items() if _has_depth(array, coordinates)]
+    elif wanted in variables:
+        matches = [wanted]
     else:
-        found = [name for name, array in holds.items() if array.attrs.get("standard_name") == wanted]
-    if len(found) == 1:
-        return found[0]
+        matches = [name for name, array in variables.items() if array.attrs.get("standard_name") == wanted]
+    if len(matches) == 1:
+        return matches[0]
     if wanted is None:
-        problem = f"{option} was not given and {'several variables have' if found else 'no variable has'} a depth axis"
+        problem = f"{option} is not set and {'several variables have' if matches else 'no variable has'} a depth axis"
     else:
         problem = (
-            f"{option}={wanted} was given and {'several variables have' if found else 'none has'} that name"
+            f"{option}={wanted}, but {'several variables have' if matches else 'no variable has'} that name"
         )
-    listing = ", ".join(f"{name} {_shape(array)}" for name, array in holds.items()) or "no variable"
-    raise ValueError(f"{problem}; the data hold {listing}: choose one of these for {option}")
+    listing = ", ".join(f"{name} {_shape(array)}" for name, array in variables.items()) or "no variable"
+    raise UserError(f"{problem}; the data hold {listing}: set {option} to one of these")
 
 
 def join_in_time(
@@ -79,7 +81,7 @@ def join_in_time(
         coordinates: names of coordinates that CF attributes do not tell, by dimension.
 
     Raises:
-        ValueError: coordinates missing, ambiguous or two-dimensional, or files that differ in more than time.
+        UserError: coordinates missing, ambiguous or two-dimensional, or files that differ in more than time.
     """
     parts: list[xr.DataArray] = []
     names: dict[str, str] = {}
@@ -95,7 +97,7 @@ def join_in_time(
     for part in parts[1:]:
         for dimension in dimensions[1:]:
             if not np.array_equal(part[dimension].values, first[dimension].values):
-                raise ValueError(
+                raise UserError(
                     f"files of {name!r} differ in {dimension}: {_source(part)} against {_source(first)}; "
                     "expected files that differ in time only"
                 )
@@ -145,10 +147,10 @@ def _expand(path: str) -> list[str]:
     if "://" in path:
         return [path]
     if any(character in path for character in "*?["):
-        found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        if not found:
+        paths = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if not paths:
             raise FileNotFoundError(f"no file matches data.path={path}; check the folder and the pattern")
-        return found
+        return paths
     if not Path(path).exists():
         raise FileNotFoundError(
             f"data.path={path}: no such file; expected a NetCDF file, a glob of files or a Zarr store"
@@ -163,7 +165,7 @@ def _open(path: str) -> xr.Dataset:
         return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
+        raise UserError(
             f"data.path={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
         ) from error
 
@@ -176,16 +178,16 @@ def _names(
     for role in dimensions:
         name = _find(array, role, coordinates)
         if name is None:
-            raise ValueError(
+            raise UserError(
                 f"{array.name!r} {_shape(array)} in {_source(array)} has no {role} coordinate; expected "
-                f"{', '.join(dimensions)}: if it has another name, type +data.coordinates.{role}=NAME"
+                f"{', '.join(dimensions)}: if it has another name, set +data.coordinates.{role}=NAME"
             )
         names[role] = name
     return names
 
 
 def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
-    """The variable with our names of dimensions; a scalar time or a single surface level is no obstacle."""
+    """The variable with our names of dimensions; a scalar time stays one, other dimensions of length 1 are dropped."""
     source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
     array = array.drop_vars([name for name in array.coords if name not in names.values()])
     for role, name in names.items():
@@ -195,7 +197,7 @@ def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
         chunks = {role if dimension == axis else dimension: size for dimension, size in chunks.items()}
     extra = [dimension for dimension in array.dims if dimension not in names]
     if too_long := [str(dimension) for dimension in extra if array.sizes[dimension] != 1]:
-        raise ValueError(
+        raise UserError(
             f"{array.name!r} in {source or 'the data'} also runs along {', '.join(too_long)}; expected "
             f"{', '.join(names)} only"
         )
@@ -205,28 +207,28 @@ def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
 
 
 def _find(array: xr.DataArray, role: str, coordinates: Mapping[str, str]) -> str | None:
-    """Name of the one-dimensional coordinate that plays a role; only time may be a scalar."""
+    """Name of the one-dimensional coordinate of a role; only time may be a scalar."""
     if role in coordinates:
         if coordinates[role] not in array.coords:
-            raise ValueError(
-                f"data.coordinates.{role}={coordinates[role]} was given, but {array.name!r} in "
+            raise UserError(
+                f"data.coordinates.{role}={coordinates[role]}, but {array.name!r} in "
                 f"{_source(array)} has only {', '.join(map(str, array.coords))}"
             )
-        found = [coordinates[role]]
+        candidates = [coordinates[role]]
     else:
-        found = _candidates(array, role)
-    if curved := [name for name in found if array[name].ndim > 1]:
-        raise ValueError(
+        candidates = _candidates(array, role)
+    if curved := [name for name in candidates if array[name].ndim > 1]:
+        raise UserError(
             f"{role} {curved[0]!r} of {array.name!r} in {_source(array)} is two-dimensional (a curvilinear "
             "grid); expected one-dimensional coordinates: regrid first, e.g. with cdo remapbil or xESMF"
         )
-    found = [name for name in found if array[name].ndim == 1 or role == "time"]
-    if len(found) > 1:
-        raise ValueError(
-            f"{array.name!r} in {_source(array)} has several {role} coordinates ({', '.join(found)}): "
-            f"type +data.coordinates.{role}=NAME"
+    candidates = [name for name in candidates if array[name].ndim == 1 or role == "time"]
+    if len(candidates) > 1:
+        raise UserError(
+            f"{array.name!r} in {_source(array)} has several {role} coordinates ({', '.join(candidates)}): "
+            f"set +data.coordinates.{role}=NAME"
         )
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
 def _candidates(array: xr.DataArray, role: str) -> list[str]:
@@ -237,9 +239,8 @@ def _candidates(array: xr.DataArray, role: str) -> list[str]:
         dataset = declared.cf.guess_coord_axis() if guess else declared
         # standard_name and units before `axis`: x of a projection has axis X but is no longitude.
         for mapping, key in ((dataset.cf.coordinates, coordinate), (dataset.cf.axes, axis)):
-            found = [str(name) for name in mapping.get(key, [])]
-            if found:
-                return [name for name in found if name in array.dims] or found
+            if names := [str(name) for name in mapping.get(key, [])]:
+                return [name for name in names if name in array.dims] or names
     return []
 
 
@@ -255,7 +256,7 @@ def _downward(array: xr.DataArray) -> xr.DataArray:
     if np.all(values <= 0):
         values = np.abs(values)
     if units not in _METRES or not np.all(values >= 0):
-        raise ValueError(
+        raise UserError(
             f"depth of {array.name!r} in {_source(array)} runs from {values[0]:g} to {values[-1]:g} with "
             f"units {units!r}; expected metres below the surface, or metres of height below zero"
         )

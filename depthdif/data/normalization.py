@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from rich.progress import track
 
+from depthdif import UserError
 from depthdif.data.patches import Selection
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -76,7 +77,7 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
         max_times: at most this many times are read, evenly spaced.
 
     Raises:
-        ValueError: a channel without any value in the region, or values that look like an undeclared fill
+        UserError: a channel without any value in the region, or values that look like an undeclared fill
             value.
     """
     steps = np.flatnonzero(region.times)
@@ -97,7 +98,7 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
 
 @dataclasses.dataclass(frozen=True)
 class ResidualStatistics:
-    """What a first guess leaves of the field, and how the surface fields hang together with it; over training samples.
+    """The residual of a first guess, and the regression of the surface fields on it, over training samples.
 
     Attributes:
         std: (D,) root mean square of target minus first guess over the ocean, standardised units; 1 at a depth never seen.
@@ -125,7 +126,7 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
         products = np.einsum("ashw,bshw,shw->sab", terms, terms, both)
         moments = moments + products if len(moments) else products
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    regressions = [_regression(of_surface) for of_surface in moments]
+    regressions = [_regression(products) for products in moments]
     return ResidualStatistics(
         std=[float(value) for value in np.where(deviation > 0, deviation, 1.0)],
         surface_slope=[slope for slope, _, _ in regressions],
@@ -160,37 +161,37 @@ class _Moments:
     def add(self, values: np.ndarray) -> None:
         """Merge values (C, N), NaN where missing."""
         for channel, row in enumerate(values):
-            found = row[~np.isnan(row)].astype(np.float64)
-            if not found.size:
+            defined = row[~np.isnan(row)].astype(np.float64)
+            if not defined.size:
                 continue
-            lowest, highest = found.min(), found.max()
+            lowest, highest = defined.min(), defined.max()
             if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
-                raise ValueError(
+                raise UserError(
                     f"{self._name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
                     "file does not declare; expected missing cells as NaN or _FillValue"
                 )
-            mean, total = found.mean(), self.count[channel] + found.size
+            mean, total = defined.mean(), self.count[channel] + defined.size
             difference = mean - self.mean[channel]
-            self.squares[channel] += np.square(found - mean).sum()
-            self.squares[channel] += difference**2 * self.count[channel] * found.size / total
-            self.mean[channel] += difference * found.size / total
+            self.squares[channel] += np.square(defined - mean).sum()
+            self.squares[channel] += difference**2 * self.count[channel] * defined.size / total
+            self.mean[channel] += difference * defined.size / total
             self.count[channel] = total
             self.minimum[channel] = min(self.minimum[channel], lowest)
             self.maximum[channel] = max(self.maximum[channel], highest)
 
 
 def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
-    """Raise ValueError where a channel holds no value at all."""
+    """Raise UserError where a channel holds no value at all."""
     empty = np.flatnonzero(count == 0)
     if not len(empty):
         return
     if "depth" not in array.dims:
-        raise ValueError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
+        raise UserError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
     depths = array["depth"].values
     shallower = (
         f"leave out the deeper levels with data.max_depth={depths[empty[0] - 1]:g}, or " if empty[0] else ""
     )
-    raise ValueError(
+    raise UserError(
         f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; "
         f"{shallower}choose other regions"
     )

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import xarray as xr
 
+from depthdif import UserError
 from depthdif.data.field import OceanField
 
 
@@ -20,16 +21,18 @@ class Selection:
     cells: np.ndarray
 
     def complement(self) -> Selection:
-        """What the region leaves: the other cells at all times, or all cells at the other times.
+        """The rest of the field: the other cells at all times, or all cells at the other times.
 
         Raises:
-            ValueError: the region limits both, so that what it leaves is no such product.
+            UserError: the region limits both, so that what it leaves is no such product.
         """
         if self.times.all():
             return Selection(self.times, ~self.cells)
         if self.cells.all():
             return Selection(~self.times, self.cells)
-        raise ValueError("data.validation limits times and cells; expected data.training to be given then")
+        raise UserError(
+            "data.validation limits both times and cells; set data.training, e.g. to a region beside it"
+        )
 
     def overlaps(self, other: Selection) -> bool:
         """Whether any cell at any time lies in both."""
@@ -37,7 +40,7 @@ class Selection:
 
 
 class Region(Protocol):
-    """Anything that can say which times and cells of a field it covers."""
+    """A region of a field, by times and cells."""
 
     def select(self, field: OceanField) -> Selection:
         """The times and cells of the field inside the region."""
@@ -60,18 +63,18 @@ class Box:
         for name in ("longitude", "latitude"):
             limits = tuple(float(value) for value in getattr(self, name))
             if len(limits) != 2 or not np.all(np.isfinite(limits)):
-                raise ValueError(
+                raise UserError(
                     f"a region has {name}={list(limits)}; expected two numbers, e.g. {name}=[30,110]"
                 )
             object.__setattr__(self, name, limits)
         south, north = self.latitude
         if not -90 <= south < north <= 90:
-            raise ValueError(
+            raise UserError(
                 f"a region has latitude=[{south:g},{north:g}]; expected south < north within -90 to 90"
             )
         west, east = self.longitude
         if west == east or east - west > 360:
-            raise ValueError(
+            raise UserError(
                 f"a region has longitude=[{west:g},{east:g}]; expected west and east at most 360 degrees "
                 "apart, e.g. longitude=[30,110]"
             )
@@ -104,7 +107,7 @@ class TimeRange:
         try:
             inside = index.slice_indexer(start, stop)
         except (TypeError, ValueError) as error:  # pandas raises one, cftime the other
-            raise ValueError(
+            raise UserError(
                 f"a region has start={start} and stop={stop}, which cannot be read as dates; expected e.g. "
                 "start=2018-01-01 stop=2018-12-31"
             ) from error
@@ -133,7 +136,7 @@ class PatchSet:
         name: of the region, for messages: training or validation.
 
     Raises:
-        ValueError: the patch is larger than the grid, the region holds no ocean, or no patch fits into it.
+        UserError: the patch is larger than the grid, the region holds no ocean, or no patch fits into it.
     """
 
     def __init__(
@@ -147,28 +150,28 @@ class PatchSet:
         height, width = patch_size
         rows, columns = field.grid_shape
         if height > rows or width > columns:
-            raise ValueError(
+            raise UserError(
                 f"data.patch_size=[{height},{width}] is larger than the grid of {rows} x {columns} cells; "
-                f"type e.g. data.patch_size=[{min(height, rows)},{min(width, columns)}]"
+                f"set e.g. data.patch_size=[{min(height, rows)},{min(width, columns)}]"
             )
         if not 0 <= min_ocean_fraction <= 1:
-            raise ValueError(f"data.min_ocean_fraction={min_ocean_fraction}; expected a number from 0 to 1")
+            raise UserError(f"data.min_ocean_fraction={min_ocean_fraction}; expected a number from 0 to 1")
         ocean = field.surface_ocean_mask
         if not region.times.any() or not (region.cells & ocean).any():
             what = "time" if not region.times.any() else "ocean"
-            raise ValueError(
+            raise UserError(
                 f"the {name} region holds no {what} of this field ({_extent(field)}); choose other limits, "
                 "e.g. data.validation.longitude=[WEST,EAST] (data.training=null is all that validation "
                 "leaves)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
-        # At least one column of ocean even where the fraction asked for is 0: land teaches nothing.
+        # At least one column of ocean even where the fraction is 0: nothing can be learned from land alone.
         needed = max(1.0, min_ocean_fraction * height * width)
         allowed = inside & (window_sums(ocean, patch_size, field.wraps) >= needed)
         if not allowed.any():
             reason = "fits into" if not inside.any() else f"has an ocean fraction of {min_ocean_fraction} in"
-            raise ValueError(
-                f"no patch of {height} x {width} cells {reason} the {name} region; type a smaller "
+            raise UserError(
+                f"no patch of {height} x {width} cells {reason} the {name} region; set a smaller "
                 f"data.patch_size, a larger data.{name} region or a smaller data.min_ocean_fraction"
             )
         # Flat and 32 bits: 8 million corners of a global 1/12 degree grid go to every worker.
@@ -193,13 +196,13 @@ class PatchSet:
         """`count` distinct patches, spread evenly over positions and times, in random order.
 
         Raises:
-            ValueError: fewer distinct patches exist.
+            UserError: fewer distinct patches exist.
         """
         if count > len(self):
-            raise ValueError(
-                f"data.validation_patches={count} was asked, but the validation region holds only "
+            raise UserError(
+                f"data.validation_patches={count}, but the validation region holds only "
                 f"{len(self)} distinct patches ({self.positions} positions, {len(self._times)} times); "
-                f"type data.validation_patches={len(self)} or fewer"
+                f"set data.validation_patches={len(self)} or fewer"
             )
         corners = self._spread_corners(min(count, self.positions), generator)
         # A position that is used several times gets a different time in each round.
@@ -256,11 +259,11 @@ def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
 
 
 def check_separate(training: Selection, validation: Selection) -> None:
-    """Raise ValueError when one cell at one time lies in both regions."""
+    """Raise UserError when one cell at one time lies in both regions."""
     if training.overlaps(validation):
-        raise ValueError(
+        raise UserError(
             "data.training and data.validation overlap; expected regions without a common cell: narrow "
-            "one of them, or type data.training=null to train on everything outside data.validation"
+            "one of them, or set data.training=null to train on everything outside data.validation"
         )
 
 
@@ -268,7 +271,7 @@ def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:
     """Rows and columns from one number or two."""
     sizes = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
     if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError(f"data.patch_size={patch_size}; expected a positive integer or [ROWS,COLUMNS]")
+        raise UserError(f"data.patch_size={patch_size}; expected a positive integer or [ROWS,COLUMNS]")
     return sizes[0], sizes[1]
 
 

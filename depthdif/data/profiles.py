@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from depthdif import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class ProfileSampler:
@@ -23,15 +25,14 @@ class ProfileSampler:
     shallow_fraction: float = 0.3
 
     def __post_init__(self) -> None:
-        given = self.density
-        density = (given, given) if isinstance(given, int | float) else tuple(given)
+        density = (self.density,) * 2 if isinstance(self.density, int | float) else tuple(self.density)
         if len(density) != 2 or not 0 < density[0] <= density[1] <= 1:
-            raise ValueError(
-                f"data.profiles.density={given}; expected a share of the ocean columns or a range within 0 "
+            raise UserError(
+                f"data.profiles.density={self.density}; expected a share of the ocean columns or a range within 0 "
                 "to 1, e.g. data.profiles.density=[0.01,0.1]"
             )
         if not 0 <= self.shallow_fraction <= 1:
-            raise ValueError(
+            raise UserError(
                 f"data.profiles.shallow_fraction={self.shallow_fraction}; expected a number from 0 to 1"
             )
         object.__setattr__(self, "density", (float(density[0]), float(density[1])))
@@ -48,9 +49,7 @@ class ProfileSampler:
         """
         columns = np.flatnonzero(ocean_mask.any(axis=0))
         if not len(columns):
-            raise ValueError(
-                "profiles were asked of a patch without ocean; expected at least one ocean column"
-            )
+            raise ValueError("the patch holds no ocean; profiles need at least one ocean column")
         low, high = self.density  # type: ignore[misc]
         density = np.exp(generator.uniform(np.log(low), np.log(high)))
         count = max(1, round(density * len(columns)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from depthdif import DAYS_PER_YEAR
+from depthdif import DAYS_PER_YEAR, UserError
 from depthdif.data.field import OceanField
 
 
@@ -39,14 +39,14 @@ def synthetic_field(
         seed: of continents, sea floor, eddies and gaps.
 
     Raises:
-        ValueError: a size below 1, or limits that do not ascend.
+        UserError: a size below 1, or limits that do not ascend.
     """
     for name, value in {"times": times, "depths": depths, "height": height, "width": width}.items():
         if value < 1:
-            raise ValueError(f"synthetic_field was given {name}={value}; expected at least 1")
+            raise UserError(f"data.field.{name}={value}; expected at least 1")
     if not (-90 <= latitude[0] < latitude[1] <= 90 and 0 < longitude[1] - longitude[0] <= 360):
-        raise ValueError(
-            f"synthetic_field was given longitude={list(longitude)} and latitude={list(latitude)}; "
+        raise UserError(
+            f"data.field.longitude={list(longitude)} and data.field.latitude={list(latitude)}; "
             "expected ascending limits within 360 degrees and -90 to 90"
         )
     generator = np.random.default_rng(seed)

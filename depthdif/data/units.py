@@ -27,7 +27,7 @@ def canonical_units(units: str) -> str:
     if folded in _NAMES:
         return _NAMES[folded]
     factors = re.sub(r"\*\*|\^", "", units.strip())
-    factors = re.sub(r"\s*/\s*([^\W\d]+)(\d*)", lambda found: f" {found[1]}-{found[2] or 1}", factors)
+    factors = re.sub(r"\s*/\s*([^\W\d]+)(\d*)", lambda match: f" {match[1]}-{match[2] or 1}", factors)
     return " ".join(re.split(r"[\s.*·]+", factors.strip()))
 
 

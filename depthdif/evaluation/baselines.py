@@ -9,12 +9,12 @@ import numpy as np
 from hydra.utils import instantiate
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.data.dataset import Sample
 from depthdif.data.normalization import Standardization
 from depthdif.evaluation.forecast import Forecast
 from depthdif.evaluation.result import IDW, OI, Method
-from depthdif.first_guess.fit import arguments
-from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 METHODS = {"idw": IDW, "oi": OI}
 
@@ -47,8 +47,8 @@ def make_baselines(
                 )
             continue
         try:
-            configured(*arguments(sample))
-        except ValueError as error:
+            configured(PatchData.from_sample(sample))
+        except UserError as error:
             say(f"{method.label} is left out, it cannot be made for these data: {error}")
             continue
         made[method] = configured
@@ -73,7 +73,8 @@ def first_guess_forecast(
         {name: tensor[patch].numpy() for name, tensor in batch.items()}
         for patch in range(len(batch["target"]))
     ]
-    pairs = [first_guess(*arguments(sample)) for sample in samples]
-    guess, variance = (np.stack(parts) for parts in zip(*pairs, strict=True))
+    results = [first_guess(PatchData.from_sample(sample)) for sample in samples]
+    guess = np.stack([result.estimate for result in results])
+    variance = np.stack([result.error_variance for result in results])
     deviation = np.sqrt(variance) * standardization.std.astype(np.float32)[:, None, None]
     return Forecast(standardization.restore(guess)[:, None], deviation)

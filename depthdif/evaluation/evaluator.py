@@ -251,5 +251,5 @@ def grid_of(data: OceanDataModule) -> Grid:
         longitude=field.longitude,
         ocean=field.surface_ocean_mask,
         scale=float(data.standardization.std.max()),
-        spectra=WindowSpectra.of_grid(data.patch_size, field.latitude, field.longitude),
+        spectra=WindowSpectra.from_grid(data.patch_size, field.latitude, field.longitude),
     )

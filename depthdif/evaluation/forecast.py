@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 from torch import Tensor
 
 from depthdif.data.normalization import Standardization
-from depthdif.scores.gaussian import gaussian_cdf, gaussian_crps
-from depthdif.scores.probabilistic import ensemble_ranks, fair_crps, predictive_variance
+from depthdif.scores.probabilistic import ensemble_ranks, fair_crps, gaussian_crps, predictive_variance
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -109,5 +109,5 @@ class Forecast:
         if self.deviation is None:
             return ensemble_ranks(self.independent, truth.values, generator)
         safe = np.where(self.deviation > 0, self.deviation, 1.0)
-        probability = gaussian_cdf((truth.values - self.mean) / safe)
+        probability = ndtr((truth.values - self.mean) / safe)
         return np.minimum((probability * bins).astype(int), bins - 1)

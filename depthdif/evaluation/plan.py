@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from depthdif import check_integer
+
 LEAST = {
     "ensemble_size": 1,
     "density_ensemble_size": 1,
@@ -63,9 +65,3 @@ class EvaluationPlan:
         assert isinstance(chosen, dict)
         given: dict[str, Any] = {str(name): value for name, value in chosen.items()}
         return cls(**{**given, "output_dir": Path(given["output_dir"])})
-
-
-def check_integer(name: str, value: Any, least: int) -> None:
-    """Raise ValueError for anything but an integer of at least `least`."""
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value}; expected an integer of at least {least}, such as {name}={least}")

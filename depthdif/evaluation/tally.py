@@ -55,7 +55,7 @@ class Tally:
         rank_bins: bins of the histogram of ranks; 0 for a method that says nothing of its error.
 
     Attributes:
-        parts: sums (B, D) of each batch so far; see `scores_of`.
+        parts: sums (B, D) of each batch so far; see `scores_from_sums`.
         ranks: (R,) of each patch.
         spread: (N, 3) of each patch, see `sums_by_spread`.
         map_square, map_count: (H, W) of the grid, over all patches and depths.

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from depthdif import EARTH_RADIUS
+from depthdif.first_guess.protocol import PatchData
 
 # Reach of the filling of missing surface cells, in cells, and where its exponential stops falling (it must
 # not underflow).
@@ -26,15 +27,14 @@ class Cells:
     surface: np.ndarray
 
     @classmethod
-    def of_patch(
-        cls, latitude: np.ndarray, longitude: np.ndarray, surface: np.ndarray, surface_mask: np.ndarray
-    ) -> Cells:
-        """All H * W cells of a patch, row by row; degrees in."""
-        rows, columns = np.meshgrid(
-            np.radians(latitude.astype(np.float64)), np.radians(longitude.astype(np.float64)), indexing="ij"
+    def from_patch(cls, patch: PatchData) -> Cells:
+        """All H * W cells of a patch, row by row."""
+        latitude, longitude = (
+            np.radians(degrees.astype(np.float64)) for degrees in (patch.latitude, patch.longitude)
         )
-        filled = fill_surface(surface, surface_mask)
-        return cls(rows.ravel(), columns.ravel(), filled.reshape(len(surface), rows.size))
+        rows, columns = np.meshgrid(latitude, longitude, indexing="ij")
+        filled = fill_surface(patch.surface, patch.surface_mask)
+        return cls(rows.ravel(), columns.ravel(), filled.reshape(len(filled), rows.size))
 
     def take(self, index: np.ndarray) -> Cells:
         """Some of the cells."""

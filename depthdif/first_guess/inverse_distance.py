@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from depthdif import EARTH_RADIUS
-from depthdif.first_guess.protocol import check_patch, observed_columns, scatter
+from depthdif import EARTH_RADIUS, UserError
+from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
 # Nearer than this (km) two cells are the same place.
 _SAME_PLACE = 1e-3
@@ -17,90 +17,64 @@ _SAME_PLACE = 1e-3
 class InverseDistance:
     """Inverse distance weighting (Shepard 1968, doi 10.1145/800186.810616) on great-circle distances.
 
-    It has no theory of its error: the error variance of a level is its mean squared leave-one-out error, 0 at
-    the observed cells, and 1 where a single observation leaves nothing to compare with.
+    The method has no error theory: the error variance of a level is its mean squared leave-one-out error, 0 at
+    the observed cells, and 1 at a level with a single observation, which has no other to be compared with.
 
     Args:
         power: weights are distance^-power; greater than 0.
 
     Raises:
-        ValueError: power out of range.
+        UserError: power out of range.
     """
 
     power: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 < self.power <= 20:
-            raise ValueError(
+            raise UserError(
                 f"model.first_guess.power={self.power}; expected a number above 0 and at most 20, e.g. "
                 "model.first_guess.power=2"
             )
 
-    def __call__(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, patch: PatchData) -> FirstGuessResult:
         """See `FirstGuess`; the surface is not used."""
-        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
-        columns, values, observed = observed_columns(observations, observed_mask)
-        weights = self._weights(columns, np.arange(latitude.size * longitude.size), latitude, longitude)
+        profiles = patch.profiles()
+        _, values, observed = profiles
         counts = observed.sum(axis=1)
+        weights = self._weights(profiles.columns, np.arange(patch.ocean_mask[0].size), patch)
         estimate = (values @ weights) / np.where(counts[:, None] > 0, observed @ weights, 1.0)
-        _, squared = self._leave_one_out(columns, values, observed, latitude, longitude)
-        variance = np.where(counts > 1, squared, 1.0)
-        shape = observations.shape
-        guess = np.where(observed_mask, observations, estimate.reshape(shape))
-        variances = np.where(observed_mask, 0.0, variance[:, None, None])
-        return (
-            np.where(ocean_mask, guess, 0.0).astype(np.float32),
-            np.where(ocean_mask, variances, 0.0).astype(np.float32),
+        estimate = np.where(patch.observed_mask, patch.observations, estimate.reshape(patch.shape))
+        variance, *leave_one_out = self._leave_one_out(profiles, patch)
+        error_variance = np.where(patch.observed_mask, 0.0, variance[:, None, None])
+        return FirstGuessResult(
+            np.where(patch.ocean_mask, estimate, 0.0).astype(np.float32),
+            np.where(patch.ocean_mask, error_variance, 0.0).astype(np.float32),
+            *leave_one_out,
         )
 
-    def leave_one_out(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
         """See `FirstGuess`."""
-        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
-        columns, values, observed = observed_columns(observations, observed_mask)
-        errors, squared = self._leave_one_out(columns, values, observed, latitude, longitude)
-        variances = np.where(observed.sum(axis=1) > 1, squared, 1.0)[:, None] * observed
-        return scatter(errors, columns, observations.shape), scatter(variances, columns, observations.shape)
+        _, misfit, misfit_variance = self._leave_one_out(patch.profiles(), patch)
+        return misfit, misfit_variance
 
     def _leave_one_out(
-        self,
-        columns: np.ndarray,
-        values: np.ndarray,
-        observed: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (D, N) at the observed columns, and their mean square for each level (D,)."""
-        weights = self._weights(columns, columns, latitude, longitude)
+        self, profiles: Profiles, patch: PatchData
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Error variance of each level (D,), misfit and its variance (D, H, W)."""
+        columns, values, observed = profiles
+        weights = self._weights(columns, columns, patch)
         np.fill_diagonal(weights, 0.0)
         total = observed @ weights
         # A single observation has no others: the estimate is the mean, 0.
         estimate = (values @ weights) / np.where(total > 0, total, 1.0)
-        errors = np.where(observed, values - estimate, 0.0)
-        return errors, np.square(errors).sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+        misfit = np.where(observed, values - estimate, 0.0)
+        counts = observed.sum(axis=1)
+        variance = np.where(counts > 1, np.square(misfit).sum(axis=1) / np.maximum(counts, 1), 1.0)
+        return variance, patch.on_grid(misfit, columns), patch.on_grid(variance[:, None] * observed, columns)
 
-    def _weights(
-        self, columns: np.ndarray, targets: np.ndarray, latitude: np.ndarray, longitude: np.ndarray
-    ) -> np.ndarray:
+    def _weights(self, columns: np.ndarray, targets: np.ndarray, patch: PatchData) -> np.ndarray:
         """(N, M) distance^-power from observed to target columns (flat indices), distances in 1000 km."""
-        kilometres = great_circle(columns, targets, latitude, longitude)
+        kilometres = great_circle(columns, targets, patch.latitude, patch.longitude)
         return (np.maximum(kilometres, _SAME_PLACE) / 1000) ** -self.power
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from depthdif import UserError
 from depthdif.first_guess.covariance import Cells, powered_exponential
-from depthdif.first_guess.protocol import check_patch, observed_columns, scatter
+from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
 
@@ -30,9 +31,9 @@ class OptimalInterpolation:
 
     with a constant a, a coefficient b_s for each surface field and a correlated remainder c, all Gaussian and
     independent. `mean_variance=trend_variance=0` is plain OI (simple kriging), large values are universal
-    kriging with the surface as external drift, and in between the training mean keeps the weight that it
-    deserves. All variances are relative to that of c, sigma^2, which is estimated for each level of each
-    patch from its observations and the prior `variance`; it moves the error variance, never the estimate.
+    kriging with the surface as external drift, and values between weigh the training mean by how much it
+    explains. All variances are relative to that of c, sigma^2, which is estimated for each level of each
+    patch from its observations and the prior `variance`; it scales the error variance, never the estimate.
 
     Levels whose observed columns are nested share one Cholesky factor, which is the usual case, because a
     profile that ends early lacks its deepest levels: ordered by length, the factor of the fewer columns is the
@@ -51,7 +52,7 @@ class OptimalInterpolation:
         prior_profiles: the weight of that prior, in profiles; inf trusts it alone.
 
     Raises:
-        ValueError: a value out of range, or (when called) not as many numbers as surface fields.
+        UserError: a value out of range, or (when called) not as many numbers as surface fields.
     """
 
     latitude_scale: float
@@ -68,103 +69,101 @@ class OptimalInterpolation:
         if self.covariance not in _EXPONENTS and not (
             isinstance(self.covariance, int | float) and 0 < self.covariance <= 2
         ):
-            raise ValueError(
+            raise UserError(
                 f"model.first_guess.covariance={self.covariance}; expected gaussian, exponential or a number "
                 "above 0 and at most 2, e.g. model.first_guess.covariance=gaussian"
             )
         positive = {"latitude_scale": 1000, "longitude_scale": 3000, "surface_scale": 1, "variance": 1}
         for name, example in positive.items():
             if any(not 0 < value < math.inf for value in _numbers(getattr(self, name))):
-                raise ValueError(
+                raise UserError(
                     f"model.first_guess.{name}={getattr(self, name)}; expected a number above 0, e.g. "
                     f"model.first_guess.{name}={example}"
                 )
         for name in ("nugget", "mean_variance", "trend_variance", "prior_profiles"):
             largest = math.inf if name == "prior_profiles" else 1e4
             if any(not 0 <= value <= largest for value in _numbers(getattr(self, name))):
-                raise ValueError(
+                raise UserError(
                     f"model.first_guess.{name}={getattr(self, name)}; expected a number from 0 to "
                     f"{largest:g}, e.g. model.first_guess.{name}=0.1"
                 )
 
-    def __call__(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, patch: PatchData) -> FirstGuessResult:
         """See `FirstGuess`."""
-        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
-        columns, values, observed = observed_columns(observations, observed_mask)
-        cells = Cells.of_patch(latitude, longitude, surface, surface_mask)
-        sources = cells.take(columns)
-        levels = self._levels(sources, values, observed)
-        ocean = ocean_mask.reshape(len(ocean_mask), -1)
+        cells = Cells.from_patch(patch)
+        profiles = patch.profiles()
+        chains = self._solve(cells, profiles)
+        return FirstGuessResult(
+            *self._estimate(patch, cells, cells.take(profiles.columns), chains),
+            *self._misfit(patch, profiles, chains),
+        )
+
+    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """See `FirstGuess`."""
+        profiles = patch.profiles()
+        return self._misfit(patch, profiles, self._solve(Cells.from_patch(patch), profiles))
+
+    def _estimate(
+        self, patch: PatchData, cells: Cells, sources: Cells, chains: list[_Chain]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Estimate and error variance of every ocean cell, (D, H, W) float32; `sources` are the observed cells."""
+        ocean = patch.ocean_mask.reshape(len(patch.ocean_mask), -1)
         # Levels without observation keep these.
-        guess, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
+        estimate, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
         wet = np.flatnonzero(ocean.any(axis=0))
-        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if levels else []:
+        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if chains else []:
             covariance = self._covariance(sources, cells.take(targets))
             prior = self._prior_variance(cells.take(targets))
-            for solved in levels:
-                whitened = solved.inverse @ covariance[solved.columns]
-                explained = solved.observed.astype(np.float64) @ whitened**2
-                place = np.ix_(solved.levels, targets)
-                guess[place] = solved.whitened @ whitened
+            for chain in chains:
+                whitened = chain.inverse @ covariance[chain.columns]
+                explained = chain.observed.astype(np.float64) @ whitened**2
+                place = np.ix_(chain.levels, targets)
+                estimate[place] = chain.whitened @ whitened
                 # Round-off at observed cells can fall below zero.
-                variance[place] = solved.scale[:, None] * np.maximum(prior - explained, 0.0)
-        guess[~ocean] = variance[~ocean] = 0.0
-        return guess.reshape(ocean_mask.shape), variance.reshape(ocean_mask.shape)
+                variance[place] = chain.scale[:, None] * np.maximum(prior - explained, 0.0)
+        estimate[~ocean] = variance[~ocean] = 0.0
+        return estimate.reshape(patch.shape), variance.reshape(patch.shape)
 
-    def leave_one_out(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
+    def _misfit(
+        self, patch: PatchData, profiles: Profiles, chains: list[_Chain]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `FirstGuess`. In closed form (Dubrule 1983, doi 10.1007/BF01033232): nothing is solved again."""
-        check_patch(observations, observed_mask, ocean_mask, surface, surface_mask)
-        columns, values, observed = observed_columns(observations, observed_mask)
-        cells = Cells.of_patch(latitude, longitude, surface, surface_mask).take(columns)
-        errors, variances = np.zeros(values.shape), np.zeros(values.shape)
-        for solved in self._levels(cells, values, observed):
-            # The inverse covariance of the columns observed at a level, times their values; its diagonal.
-            weighted = solved.whitened @ solved.inverse
-            precision = solved.observed.astype(np.float64) @ solved.inverse**2
-            precision = np.where(solved.observed, precision, 1.0)
-            error = np.where(solved.observed, weighted / precision, 0.0)
-            others = np.square(solved.whitened).sum(axis=1, keepdims=True) - error**2 * precision
-            scale = self._scale(np.maximum(others, 0.0), solved.observed.sum(axis=1, keepdims=True) - 1)
-            place = np.ix_(solved.levels, solved.columns)
-            errors[place] = error
-            variances[place] = np.where(solved.observed, scale / precision, 0.0)
-        return scatter(errors, columns, observations.shape), scatter(variances, columns, observations.shape)
+        """Leave-one-out misfit and its variance, (D, H, W) float64.
 
-    def _levels(self, cells: Cells, values: np.ndarray, observed: np.ndarray) -> list[_Levels]:
-        """Solve all levels that are observed: covariance of the observations = L L^T, one L for nested levels."""
-        if not observed.any():
+        In closed form (Dubrule 1983, doi 10.1007/BF01033232): no system is solved again.
+        """
+        misfit, variance = np.zeros(profiles.values.shape), np.zeros(profiles.values.shape)
+        for chain in chains:
+            # The inverse covariance of the columns observed at a level, times their values; its diagonal.
+            weighted = chain.whitened @ chain.inverse
+            precision = chain.observed.astype(np.float64) @ chain.inverse**2
+            precision = np.where(chain.observed, precision, 1.0)
+            error = np.where(chain.observed, weighted / precision, 0.0)
+            others = np.square(chain.whitened).sum(axis=1, keepdims=True) - error**2 * precision
+            scale = self._scale(np.maximum(others, 0.0), chain.observed.sum(axis=1, keepdims=True) - 1)
+            place = np.ix_(chain.levels, chain.columns)
+            misfit[place] = error
+            variance[place] = np.where(chain.observed, scale / precision, 0.0)
+        return patch.on_grid(misfit, profiles.columns), patch.on_grid(variance, profiles.columns)
+
+    def _solve(self, cells: Cells, profiles: Profiles) -> list[_Chain]:
+        """Factorise the covariance of the observations = L L^T, one L for each chain of nested levels."""
+        columns, values, observed = profiles
+        if not len(columns):
             return []
-        covariance = self._covariance(cells, cells)
+        sources = cells.take(columns)
+        covariance = self._covariance(sources, sources)
         covariance[np.diag_indices_from(covariance)] += self.nugget + _JITTER
-        solved = []
+        chains = []
         for levels in nested_levels(observed):
             # The columns observed at most levels come first, so that each level observes the leading ones.
             depth = observed[levels].sum(axis=0)
-            columns = np.argsort(-depth, kind="stable")[: np.count_nonzero(depth)]
-            inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(columns, columns)])))
-            seen = observed[np.ix_(levels, columns)]
-            whitened = np.where(seen, values[np.ix_(levels, columns)] @ inverse.T, 0.0)
+            chosen = np.argsort(-depth, kind="stable")[: np.count_nonzero(depth)]
+            inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(chosen, chosen)])))
+            seen = observed[np.ix_(levels, chosen)]
+            whitened = np.where(seen, values[np.ix_(levels, chosen)] @ inverse.T, 0.0)
             scale = self._scale(np.square(whitened).sum(axis=1), seen.sum(axis=1))
-            solved.append(_Levels(levels, columns, seen, inverse, whitened, scale))
-        return solved
+            chains.append(_Chain(levels, chosen, seen, inverse, whitened, scale))
+        return chains
 
     def _scale(self, squares: np.ndarray, count: np.ndarray) -> np.ndarray:
         """sigma^2 from the sum of `count` squared whitened observations and the prior (inverse gamma)."""
@@ -192,19 +191,19 @@ class OptimalInterpolation:
 
     def _for_each_surface(self, name: str, count: int) -> np.ndarray:
         """(S,) of a setting that may be one number for all surface fields; null is infinitely long."""
-        given = getattr(self, name)
-        numbers = _numbers(math.inf if given is None else given)
-        if isinstance(given, Sequence) and len(numbers) != count:
-            raise ValueError(
-                f"model.first_guess.{name}={list(given)} for {count} surface fields; expected one number for "
+        setting = getattr(self, name)
+        numbers = _numbers(math.inf if setting is None else setting)
+        if isinstance(setting, Sequence) and len(numbers) != count:
+            raise UserError(
+                f"model.first_guess.{name}={list(setting)} for {count} surface fields; expected one number for "
                 f"each, or one for all, e.g. model.first_guess.{name}={numbers[0] if numbers else 1:g}"
             )
         return np.broadcast_to(np.array(numbers, np.float64), (count,))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Levels:
-    """K nested levels solved together, over their N columns, those observed at most levels first.
+class _Chain:
+    """K nested levels that share a factorisation, over their N columns, those observed at most levels first.
 
     levels (K,) and columns (N,) are indices; observed (K, N) bool; inverse (N, N) of the Cholesky factor;
     whitened (K, N) are the observations times it; scale (K,) is sigma^2.
@@ -240,8 +239,8 @@ def nested_levels(observed: np.ndarray) -> list[np.ndarray]:
     return [np.array(chain) for chain in chains]
 
 
-def _numbers(given: float | Sequence[float] | None) -> list[float]:
+def _numbers(setting: float | Sequence[float] | None) -> list[float]:
     """One number or several as a list; null is none."""
-    if given is None:
+    if setting is None:
         return []
-    return [float(value) for value in given] if isinstance(given, Sequence) else [float(given)]
+    return [float(value) for value in setting] if isinstance(setting, Sequence) else [float(setting)]

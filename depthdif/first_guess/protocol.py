@@ -1,106 +1,119 @@
-"""First guess of a dense field from the profiles of one patch: the protocol, and the checks that all share."""
+"""The protocol of a first guess: what is known of a patch, and what is estimated from it."""
 
 from __future__ import annotations
 
-import math
-from typing import Protocol
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from depthdif import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PatchData:
+    """What is known of one patch, standardised; checked where it is made.
+
+    Attributes:
+        observations: (D, H, W) float, 0 where not observed.
+        observed_mask: (D, H, W) bool, a subset of `ocean_mask`.
+        ocean_mask: (D, H, W) bool.
+        surface: (S, H, W) float; S may be 0. Cells outside `surface_mask` are never read.
+        surface_mask: (S, H, W) bool.
+        latitude: (H,) degrees north.
+        longitude: (W,) degrees east.
+
+    Raises:
+        UserError: NaN or infinity in the observations or in a defined surface cell, or an observation outside the ocean.
+    """
+
+    observations: np.ndarray
+    observed_mask: np.ndarray
+    ocean_mask: np.ndarray
+    surface: np.ndarray
+    surface_mask: np.ndarray
+    latitude: np.ndarray
+    longitude: np.ndarray
+
+    def __post_init__(self) -> None:
+        # Each would end as a silent NaN or as a value on land.
+        if missing := np.count_nonzero(~np.isfinite(self.observations)):
+            raise UserError(
+                f"{missing} observations are NaN or infinite; expected finite values where observed_mask is true "
+                "and 0 elsewhere"
+            )
+        if outside := np.count_nonzero(self.observed_mask & ~self.ocean_mask):
+            raise UserError(
+                f"{outside} observations lie outside the ocean mask; expected observed_mask to be a subset of "
+                "ocean_mask"
+            )
+        if undefined := np.count_nonzero(self.surface_mask & ~np.isfinite(self.surface)):
+            raise UserError(
+                f"{undefined} surface values are NaN or infinite where surface_mask is true; expected missing "
+                "cells to be masked"
+            )
+
+    @classmethod
+    def from_sample(cls, sample: Mapping[str, Any]) -> PatchData:
+        """The part of a sample of the data contract that a first guess may use."""
+        return cls(**{field.name: sample[field.name] for field in dataclasses.fields(cls)})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Depths, rows and columns."""
+        return self.ocean_mask.shape
+
+    def profiles(self) -> Profiles:
+        """The columns that are observed at any level."""
+        flat = self.observed_mask.reshape(len(self.observed_mask), -1)
+        columns = np.flatnonzero(flat.any(axis=0))
+        observed = flat[:, columns]
+        values = self.observations.reshape(flat.shape)[:, columns].astype(np.float64)
+        return Profiles(columns, np.where(observed, values, 0.0), observed)
+
+    def on_grid(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Values (D, N) of flat columns on the grid (D, H, W) float64, 0 elsewhere."""
+        grid = np.zeros((self.shape[0], self.shape[1] * self.shape[2]))
+        grid[:, columns] = values
+        return grid.reshape(self.shape)
+
+
+class Profiles(NamedTuple):
+    """N observed columns.
+
+    Attributes:
+        columns: (N,) flat indices.
+        values: (D, N) float64, 0 where not observed.
+        observed: (D, N) bool.
+    """
+
+    columns: np.ndarray
+    values: np.ndarray
+    observed: np.ndarray
+
+
+class FirstGuessResult(NamedTuple):
+    """Fields of shape (D, H, W), standardised.
+
+    Attributes:
+        estimate: float32, 0 outside the ocean; the training mean (0) at a level without any observation.
+        error_variance: of the estimate, float32, 0 outside the ocean; 1 at a level without any observation.
+        misfit: observation minus the estimate from all other profiles of its level, float64, 0 where not observed.
+        misfit_variance: the variance expected of the misfit, float64, 0 where not observed.
+    """
+
+    estimate: np.ndarray
+    error_variance: np.ndarray
+    misfit: np.ndarray
+    misfit_variance: np.ndarray
 
 
 class FirstGuess(Protocol):
     """An estimate of a patch from its observations, and how far to trust it; see docs/first_guess.md."""
 
-    def __call__(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate and error variance of every ocean cell of one patch.
+    def __call__(self, patch: PatchData) -> FirstGuessResult:
+        """Estimate every ocean cell, and each observation from all other profiles (leave-one-out)."""
 
-        A level without any observation gets the training mean (0) with error variance 1.
-
-        Args:
-            observations: (D, H, W), standardised, 0 where not observed.
-            observed_mask: (D, H, W) bool, a subset of `ocean_mask`.
-            ocean_mask: (D, H, W) bool.
-            surface: (S, H, W), standardised; S may be 0. Cells outside `surface_mask` are never read.
-            surface_mask: (S, H, W) bool.
-            latitude: (H,) degrees north.
-            longitude: (W,) degrees east.
-
-        Returns:
-            First guess and error variance, both (D, H, W) float32, standardised, 0 outside the ocean.
-
-        Raises:
-            ValueError: NaN in the observations or in a surface cell that is said to be defined, or an
-                observation outside the ocean.
-        """
-
-    def leave_one_out(
-        self,
-        observations: np.ndarray,
-        observed_mask: np.ndarray,
-        ocean_mask: np.ndarray,
-        surface: np.ndarray,
-        surface_mask: np.ndarray,
-        latitude: np.ndarray,
-        longitude: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Cross-validation: each observation against the estimate from all other profiles of its level.
-
-        Returns:
-            Observation minus estimate, and the variance expected of that difference, both (D, H, W) float64,
-            0 where not observed.
-        """
-
-
-def check_patch(
-    observations: np.ndarray,
-    observed_mask: np.ndarray,
-    ocean_mask: np.ndarray,
-    surface: np.ndarray,
-    surface_mask: np.ndarray,
-) -> None:
-    """Raise ValueError for what would end as a silent NaN or as a value on land."""
-    missing = int((~np.isfinite(observations)).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} observations are NaN or infinite; expected finite values where observed_mask is true "
-            "and 0 elsewhere"
-        )
-    outside = int((observed_mask & ~ocean_mask).sum())
-    if outside:
-        raise ValueError(
-            f"{outside} observations lie outside the ocean mask; expected observed_mask to be a subset of "
-            "ocean_mask"
-        )
-    undefined = int((surface_mask & ~np.isfinite(surface)).sum())
-    if undefined:
-        raise ValueError(
-            f"{undefined} surface values are NaN or infinite where surface_mask is true; expected missing "
-            "cells to be masked"
-        )
-
-
-def observed_columns(
-    observations: np.ndarray, observed_mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Flat indices (N,) of the columns observed at any level, their values (D, N) float64, observed (D, N)."""
-    flat = observed_mask.reshape(len(observed_mask), -1)
-    columns = np.flatnonzero(flat.any(axis=0))
-    observed = flat[:, columns]
-    values = observations.reshape(flat.shape)[:, columns].astype(np.float64)
-    return columns, np.where(observed, values, 0.0), observed
-
-
-def scatter(values: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Values (D, N) of flat columns on a grid (D, H, W) that is 0 elsewhere."""
-    grid = np.zeros((shape[0], math.prod(shape[1:])))
-    grid[:, columns] = values
-    return grid.reshape(shape)
+    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """`misfit` and `misfit_variance` alone, for cross-validation: cells without observation cost nothing."""

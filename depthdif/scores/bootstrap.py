@@ -1,4 +1,8 @@
-"""How far a score would move with other patches: the bootstrap over patches (Efron & Tibshirani 1993, chapter 13)."""
+"""Bootstrap over patches (Efron & Tibshirani 1993, chapter 13): how far a score would move with other patches.
+
+One matrix of resamples serves every score of every method, which pairs them. `scipy.stats.bootstrap` draws anew for each
+statistic, and gathers the resampled patches of each, where here a matrix product gives all resampled sums.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ def resample_counts(patches: int, samples: int, seed: int) -> Array:
     """(S, P): how often each patch is drawn in each of S resamples of P patches with replacement.
 
     A resampled sum over patches is `counts @ sums`. Methods that share the counts are resampled in pairs, which makes the
-    interval of their ratio narrow where both find the same patches hard.
+    interval of their ratio narrow where the same patches are hard for both.
     """
     generator = np.random.default_rng(seed)
     return generator.multinomial(patches, np.full(patches, 1 / patches), size=samples).astype(np.float64)

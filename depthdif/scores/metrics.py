@@ -53,14 +53,17 @@ def ocean_ssim(
     """Structural similarity (Wang et al. 2004), averaged over windows free of land.
 
     `minimum` and `maximum` (D,) are the range of each depth in the training statistics: each depth is scaled by its own, else the
-    warm surface would set the contrast that counts at 1000 m. None when no window of the batch is free of land.
+    warm surface would set the contrast that counts at 1000 m. A depth whose training values are all the same has no contrast to
+    compare; it is left out of the mean. None when no window is left.
     """
-    inner = windows_free_of_land(ocean_mask, window)
+    low, high = (bound.to(truth)[:, None, None] for bound in (minimum, maximum))
+    varies = high > low
+    inner = windows_free_of_land(ocean_mask, window) & varies
     if not inner.any():
         return None
-    low, high = (bound.to(truth)[:, None, None] for bound in (minimum, maximum))
+    contrast = torch.where(varies, high - low, 1.0)
     # One constant over land in both: it only enters windows that are not counted.
-    images = [torch.where(ocean_mask, (field - low) / (high - low), 0.5) for field in (reconstruction, truth)]
+    images = [torch.where(ocean_mask, (field - low) / contrast, 0.5) for field in (reconstruction, truth)]
     _, similarity = structural_similarity_index_measure(
         *images,
         gaussian_kernel=False,

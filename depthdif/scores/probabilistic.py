@@ -1,34 +1,55 @@
-"""How good the probabilities of a forecast are: CRPS and ranks of an ensemble, spread against error."""
+"""Scores of probabilistic forecasts: CRPS of a Gaussian and of an ensemble, ranks, spread against error."""
 
 from __future__ import annotations
 
 import numpy as np
+import scoringrules
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
+
+
+def gaussian_crps(error: Array, deviation: Array) -> Array:
+    """CRPS of Gaussian forecasts, in their units; the absolute error where the deviation is 0.
+
+    Closed form of Gneiting & Raftery (2007, doi 10.1198/016214506000001437, section 4.2).
+
+    Args:
+        error: truth minus mean (or the other way round), any shape.
+        deviation: standard deviation of the forecast, the same shape, at least 0.
+
+    Returns:
+        float64 of that shape.
+    """
+    error, deviation = np.asarray(error, np.float64), np.asarray(deviation, np.float64)
+    has_spread = deviation > 0
+    score = scoringrules.crps_normal(error, 0.0, np.where(has_spread, deviation, 1.0), backend="numpy")
+    return np.where(has_spread, score, np.abs(error))
 
 
 def fair_crps(members: Array, truth: Array) -> Array:
     """Unbiased estimate of the CRPS of the distribution that the members are drawn from, in their units.
 
     mean |x_i - y| - sum_ij |x_i - x_j| / (2 E (E - 1)): the fair CRPS of Ferro (2014, doi 10.1002/qj.2270), equation 8 of Zamo &
-    Naveau (2018, doi 10.1007/s11004-017-9709-7). It does not depend on the size of the ensemble in expectation, so that it
+    Naveau (2018, doi 10.1007/s11004-017-9709-7). Its expectation does not depend on the size of the ensemble, so that it
     compares with a closed form; an estimate for one cell can be negative.
 
     Args:
         members: (B, E, ...), E at least 2.
         truth: (B, ...).
 
+    Returns:
+        (B, ...) float64.
+
     Raises:
         ValueError: a single member, which has no spread to estimate.
     """
-    size = members.shape[1]
-    if size < 2:
-        raise ValueError("the fair CRPS needs at least 2 members, found 1: type ensemble_size=8")
-    distance = np.abs(members - truth[:, None]).mean(axis=1, dtype=np.float64)
-    # Of sorted members, x_(i) enters the sum over all pairs 2 (2 i - E + 1) times, i from 0.
-    weights = np.arange(size) * 2.0 - size + 1
-    return distance - np.einsum("be...,e->b...", np.sort(members, axis=1), weights) / (size * (size - 1))
+    if members.shape[1] < 2:
+        raise ValueError("the fair CRPS needs at least 2 members; the ensemble has 1")
+    # By probability-weighted moments: the same number as the estimator "fair", without an array of all pairs.
+    return scoringrules.crps_ensemble(
+        truth.astype(np.float64), members.astype(np.float64), m_axis=1, estimator="pwm", backend="numpy"
+    )
 
 
 def predictive_variance(members: Array) -> Array:
@@ -42,7 +63,7 @@ def predictive_variance(members: Array) -> Array:
 
 
 def ensemble_ranks(members: Array, truth: Array, generator: np.random.Generator) -> NDArray[np.integer]:
-    """Number of members below the truth, 0 to E; a tie is decided by lot, or discrete values would look under-dispersive.
+    """Number of members below the truth, 0 to E; ties are broken at random, else discrete values would look under-dispersive.
 
     Uniform where truth and members are exchangeable (Hamill 2001, doi 10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2).
     (B, E, ...) and (B, ...) to (B, ...).
@@ -55,7 +76,7 @@ def ensemble_ranks(members: Array, truth: Array, generator: np.random.Generator)
 def sums_by_spread(variance: Array, square: Array, edges: Array) -> Array:
     """(N, 3): number, summed variance and summed squared error of the cells in each of N bins of spread.
 
-    `variance` and `square` are flat, `edges` (N + 1,) ascending spreads; what lies beyond them enters the outermost bins.
+    `variance` and `square` are flat, `edges` (N + 1,) ascending spreads; values beyond them enter the outermost bins.
     """
     bins = np.clip(np.searchsorted(edges, np.sqrt(variance), side="right") - 1, 0, len(edges) - 2)
     weights = (None, variance, square)

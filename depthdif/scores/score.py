@@ -1,4 +1,4 @@
-"""Scores out of sums over patches, each with the interval that other patches would give."""
+"""Scores from sums over patches, each with its bootstrap interval over patches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Score:
 Scores = dict[str, Score]
 
 
-def scores_of(sums: Sums) -> dict[str, Array]:
+def scores_from_sums(sums: Sums) -> dict[str, Array]:
     """The scores of sums over cells, all of one shape, NaN where no cell was counted.
 
     Args:
@@ -38,10 +38,10 @@ def scores_of(sums: Sums) -> dict[str, Array]:
 
     Returns:
         `rmse`, `bias` (estimate minus truth), `mae` and `crps`, in units of the field, and, where there is a spread,
-        `spread_skill`: root mean predicted variance over RMSE, 1 for a reliable forecast, below 1 for one too sure of itself.
+        `spread_skill`: root mean predicted variance over RMSE, 1 for a reliable forecast, below 1 for an overconfident one.
     """
     count = np.where(sums["count"] > 0, sums["count"], np.nan)
-    found = {
+    scores = {
         "rmse": np.sqrt(sums["square"] / count),
         "bias": sums["error"] / count,
         "mae": sums["absolute"] / count,
@@ -49,52 +49,51 @@ def scores_of(sums: Sums) -> dict[str, Array]:
     }
     if "variance" in sums:
         square = np.where(sums["square"] > 0, sums["square"], np.nan)
-        found["spread_skill"] = np.sqrt(sums["variance"] / square)
-    return found
+        scores["spread_skill"] = np.sqrt(sums["variance"] / square)
+    return scores
 
 
 def with_ratios(sums: Sums, reference: Sums | None) -> dict[str, Array]:
     """The scores of `sums`, and their ratios to those of a reference over the same cells."""
-    found = scores_of(sums)
+    scores = scores_from_sums(sums)
     if reference is not None:
-        by = scores_of(reference)
+        divisors = scores_from_sums(reference)
         for name, score in RATIOS.items():
-            found[name] = found[score] / np.where(by[score] > 0, by[score], np.nan)
-    return found
+            scores[name] = scores[score] / np.where(divisors[score] > 0, divisors[score], np.nan)
+    return scores
 
 
 def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> list[Scores]:
     """Scores of each of K columns of sums (P, K) over P patches, with 95 % intervals; what is undefined is left out.
 
     Args:
-        sums: of the method, see `scores_of`, each (P, K).
+        sums: of the method, see `scores_from_sums`, each (P, K).
         reference: of the method that the ratios divide by, or None.
         counts: (S, P) of `resample_counts`, the same for the method and its reference: their ratios are paired.
     """
 
-    def over_patches(weights: Array, of: Sums | None) -> Sums | None:
-        return None if of is None else {name: weights @ values for name, values in of.items()}
+    def over_patches(weights: Array) -> dict[str, Array]:
+        method, divisor = (
+            part and {name: weights @ values for name, values in part.items()} for part in (sums, reference)
+        )
+        return with_ratios(method or {}, divisor)
 
-    once = np.ones((1, counts.shape[1]))
-    values, resampled = (
-        with_ratios(over_patches(weights, sums) or {}, over_patches(weights, reference))
-        for weights in (once, counts)
-    )
+    values, resampled = over_patches(np.ones((1, counts.shape[1]))), over_patches(counts)
     columns = sums["count"].shape[1]
-    found: list[Scores] = [{} for _ in range(columns)]
+    scores: list[Scores] = [{} for _ in range(columns)]
     for name, value in values.items():
         low, high = percentile_interval(resampled[name])
         for column in range(columns):
             if np.isfinite(value[0, column]):
-                # The same patch over and over would seem to be no uncertainty at all.
+                # A single patch resampled is always the same: its interval would have no width.
                 known = counts.shape[1] > 1 and bool(np.isfinite(low[column]) and np.isfinite(high[column]))
                 limits = (float(low[column]), float(high[column])) if known else (None, None)
-                found[column][name] = Score(float(value[0, column]), *limits)
-    return found
+                scores[column][name] = Score(float(value[0, column]), *limits)
+    return scores
 
 
 def over_depths(sums: Sums) -> Sums:
-    """Sums (P, D) of each depth to those of all depths, (P, 1)."""
+    """Add the sums (P, D) of all depths, to (P, 1)."""
     return {name: values.sum(axis=1, keepdims=True) for name, values in sums.items()}
 
 
@@ -104,7 +103,7 @@ def in_units(name: str, units: str) -> str:
 
 
 def verdict(score: Score) -> str:
-    """What the interval of a ratio to a reference says, in a few words."""
+    """What the interval of a ratio to a reference says: better, worse, no difference, or no interval."""
     if score.low is None or score.high is None:
         return "no interval"
     if score.high < 1:

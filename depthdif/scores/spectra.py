@@ -13,7 +13,7 @@ from depthdif import EARTH_RADIUS
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Fewer cells give no spectrum worth the name.
+# Fewer cells resolve too few wavenumbers.
 SMALLEST_WINDOW = 8
 
 
@@ -21,8 +21,8 @@ SMALLEST_WINDOW = 8
 class WindowSpectra:
     """Spectra over square windows, each half a patch wide, that hold no land; neighbours overlap by half (Welch 1967).
 
-    Land has no value to transform, and any value put there would be a coast line in the spectrum. So only windows that are
-    ocean throughout are taken, level by level. In each a plane is removed and a Hann window laid over the rest.
+    Land has no value to transform, and any value put there would show in the spectrum as a coast line: only windows that are
+    ocean throughout are used, level by level. In each a plane is removed and the rest multiplied by a Hann window.
 
     Args:
         window: cells of a side, n.
@@ -35,7 +35,9 @@ class WindowSpectra:
     column_degrees: float
 
     @classmethod
-    def of_grid(cls, patch_size: tuple[int, int], latitude: Array, longitude: Array) -> WindowSpectra | None:
+    def from_grid(
+        cls, patch_size: tuple[int, int], latitude: Array, longitude: Array
+    ) -> WindowSpectra | None:
         """For patches of a grid in degrees; None where half a patch is too small."""
         window = min(patch_size) // 2
         if window < SMALLEST_WINDOW:
@@ -71,8 +73,8 @@ class WindowSpectra:
             here = rows == row
             column_spacing = np.radians(self.column_degrees) * EARTH_RADIUS * np.cos(np.radians(centres[row]))
             rings = self.rings(column_spacing)
-            of_windows = density[here].reshape(here.sum(), -1) * self.row_spacing * column_spacing
-            np.add.at(power, depths[here], of_windows @ rings)
+            summed = density[here].reshape(here.sum(), -1) * self.row_spacing * column_spacing
+            np.add.at(power, depths[here], summed @ rings)
             np.add.at(count, depths[here], rings.sum(axis=0))
         return power, count
 

@@ -6,6 +6,7 @@ import pytest
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.dataset import Sample
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
+from depthdif.first_guess.protocol import PatchData
 
 
 @pytest.fixture
@@ -64,18 +65,9 @@ def test_each_mirror_is_used_for_half_of_the_patches(sample: Sample) -> None:
 
 def test_the_first_guess_of_a_mirrored_patch_is_the_mirrored_first_guess(sample: Sample) -> None:
     interpolation = OptimalInterpolation(3000.0, 8000.0, 2.0, 1e-3, "exponential", 0.1, 1.0)
-    names = (
-        "observations",
-        "observed_mask",
-        "ocean_mask",
-        "surface",
-        "surface_mask",
-        "latitude",
-        "longitude",
-    )
 
     def compute(one: Sample) -> np.ndarray:
-        return interpolation(**{name: one[name] for name in names})[0]
+        return interpolation(PatchData.from_sample(one)).estimate
 
     guess = compute(sample)
     mirrored = mirrored_both_ways(sample, Mirrors(True, True))

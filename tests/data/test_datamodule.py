@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from depthdif import UserError
+from depthdif.config_folder import CONF, config_groups
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.field import OceanField, open_field, sample_path
 from depthdif.data.normalization import measure
 from depthdif.data.patches import Box, TimeRange
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.synthetic import synthetic_field
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
 # Lightning's advice on a resumed run whose ModelCheckpoint was left out, which is what these tests want.
 pytestmark = pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint.*")
@@ -139,6 +143,16 @@ def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callab
     assert list(woa) == list(glorys)
     synthetic = list(compose_train("data=synthetic").data)
     assert [key for key in woa if key in synthetic] == [key for key in synthetic if key != "field"]
+
+
+def test_the_shared_keys_of_the_data_configs_are_no_option_and_are_not_repeated() -> None:
+    assert config_groups()["data"] == ["glorys", "synthetic", "synthetic_glorys", "woa"]
+    shared = OmegaConf.load(CONF / "data_shared.yaml")
+    for name in config_groups()["data"]:
+        option = OmegaConf.load(CONF / f"data/{name}.yaml")
+        based_on_it = "/data_shared@_here_" in option.defaults
+        assert based_on_it == (name != "synthetic_glorys")
+        assert not [key for key in option if based_on_it and key in shared and option[key] == shared[key]]
 
 
 def test_validation_set_is_the_same_every_epoch_and_run() -> None:
@@ -285,13 +299,13 @@ def test_resumed_training_keeps_the_statistics_of_the_checkpoint(tmp_path: Path)
             OceanField(FIELD.target.isel(depth=slice(0, 3)), FIELD.surface),
             "trained on 4 depths from 0 to 1000 m",
         ),
-        (OceanField(FIELD.target.rename("salinity"), FIELD.surface), "type data.variable=temperature"),
-        (OceanField(FIELD.target), r"type data.surface=\[sst\]"),
+        (OceanField(FIELD.target.rename("salinity"), FIELD.surface), "set data.variable=temperature"),
+        (OceanField(FIELD.target), r"set data.surface=\[sst\]"),
     ],
 )
 def test_checkpoint_of_other_data_is_refused(field: OceanField, message: str) -> None:
     state = ready().state_dict()
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         module(field=field).load_state_dict(state)
     assert "\n" not in str(error.value)
 
@@ -301,6 +315,19 @@ def test_state_of_a_data_module_is_safe_to_load() -> None:
     torch.save(ready().state_dict(), file)
     file.seek(0)
     assert torch.load(file, weights_only=True)["variable"] == "temperature"
+
+
+def test_the_first_guess_in_the_state_survives_a_checkpoint_with_the_lists_of_a_config() -> None:
+    scales = OmegaConf.create([2.0])
+    data = ready(first_guess=OptimalInterpolation(900.0, 2000.0, scales, 0.1))
+    file = io.BytesIO()
+    torch.save(data.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    assert state["first_guess"]["kind"] == "OptimalInterpolation"
+    assert state["first_guess"]["settings"]["surface_scale"] == [2.0]
+    assert state["first_guess"]["settings"]["prior_profiles"] == math.inf
+    module(first_guess=OptimalInterpolation(900.0, 2000.0, [2.0], 0.1)).load_state_dict(state)
 
 
 def test_unknown_statistics_are_not_guessed() -> None:
@@ -327,30 +354,30 @@ def test_unknown_statistics_are_not_guessed() -> None:
     ],
 )
 def test_value_out_of_range_is_refused_by_name(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"data\.{option}=") as error:
+    with pytest.raises(UserError, match=rf"data\.{option}=") as error:
         module(**{option: value})
     assert "\n" not in str(error.value)
 
 
 def test_overlapping_regions_are_refused_before_training() -> None:
-    with pytest.raises(ValueError, match=r"data\.training and data\.validation overlap"):
+    with pytest.raises(UserError, match=r"data\.training and data\.validation overlap"):
         module(training=Box(longitude=(-60, 60)))
 
 
 def test_validation_on_land_is_refused_before_training() -> None:
     field = open_field(sample_path())
-    with pytest.raises(ValueError, match="the validation region holds no ocean"):
+    with pytest.raises(UserError, match="the validation region holds no ocean"):
         module(field=field, validation=Box((60, 80), (35, 50)))
 
 
 def test_validation_time_without_data_is_refused_before_training() -> None:
     target = FIELD.target.copy()
     target[2] = np.nan
-    with pytest.raises(ValueError, match="missing in a validation patch at 2000-03-16") as error:
+    with pytest.raises(UserError, match="missing in a validation patch at 2000-03-16") as error:
         module(field=OceanField(target, FIELD.surface)).setup()
     assert "\n" not in str(error.value)
 
 
 def test_epoch_smaller_than_a_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.patches_per_epoch=3 is less than one batch of 4"):
+    with pytest.raises(UserError, match=r"data\.patches_per_epoch=3 is less than one batch of 4"):
         ready(batch_size=4, patches_per_epoch=3).train_dataloader()

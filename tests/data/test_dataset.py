@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif import UserError
+from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import DrawSampler, FixedPatches, PatchCutter, TrainingPatches, collate
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization, measure
@@ -21,11 +23,11 @@ SIZE = (8, 10)
 REGION = Box().select(FIELD)
 TARGET = measure(FIELD.target, REGION, 9)
 SURFACE = Standardization.join([measure(FIELD.surface[0], REGION, 9)])
-CUTTER = PatchCutter(FIELD, SIZE, TARGET, SURFACE)
+CUTTER = PatchCutter(FIELD, SIZE, Conditioner(TARGET, SURFACE))
 
 
 def training(seed: int = 0, field: OceanField = FIELD) -> TrainingPatches:
-    cutter = PatchCutter(field, SIZE, TARGET, SURFACE)
+    cutter = PatchCutter(field, SIZE, Conditioner(TARGET, SURFACE))
     return TrainingPatches(PatchSet(field, REGION, SIZE), ProfileSampler(0.1), cutter, 64, seed)
 
 
@@ -91,7 +93,7 @@ def test_place_and_time_belong_to_the_patch() -> None:
 
 
 def test_field_without_surface_gives_no_surface_channel() -> None:
-    cutter = PatchCutter(OceanField(FIELD.target), SIZE, TARGET, Standardization.join([]))
+    cutter = PatchCutter(OceanField(FIELD.target), SIZE, Conditioner(TARGET, Standardization.join([])))
     sample = FixedPatches([Patch(0, 3, 0)], ProfileSampler(0.1), cutter, seed=0)[0]
     assert sample["surface"].shape == sample["surface_mask"].shape == (0, 8, 10)
     assert sample["surface"].dtype == np.float32
@@ -126,8 +128,8 @@ def test_training_draws_again_where_a_time_is_missing() -> None:
 
 def test_field_that_is_missing_at_all_drawn_times_is_refused() -> None:
     dataset = training()
-    dataset._cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
-    with pytest.raises(ValueError, match="100 training patches in a row held no ocean"):
+    dataset.cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
+    with pytest.raises(UserError, match="100 training patches in a row held no ocean"):
         dataset[0]
 
 

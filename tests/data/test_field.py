@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from depthdif import UserError
 from depthdif.data.field import OceanField, open_field, sample_path
 
 MakeDataset = Callable[..., xr.Dataset]
@@ -68,7 +69,7 @@ def test_max_depth_keeps_the_levels_above(make_dataset: MakeDataset, tmp_path: o
     path = f"{tmp_path}/ocean.nc"
     make_dataset().to_netcdf(path)
     np.testing.assert_array_equal(open_field(path, max_depth=20).depths, [0, 10, 20])
-    with pytest.raises(ValueError, match=r"data\.max_depth=-1 is above the first level"):
+    with pytest.raises(UserError, match=r"data\.max_depth=-1 is above the first level"):
         open_field(path, max_depth=-1)
 
 
@@ -84,7 +85,7 @@ def test_loaded_field_holds_the_same_values_in_memory(make_dataset: MakeDataset,
 
 
 def test_descending_longitude_is_refused(make_dataset: MakeDataset) -> None:
-    with pytest.raises(ValueError, match="longitude of 'temperature' descends") as error:
+    with pytest.raises(UserError, match="longitude of 'temperature' descends") as error:
         opened(make_dataset().isel(longitude=slice(None, None, -1)))
     assert "\n" not in str(error.value)
 
@@ -94,14 +95,14 @@ def test_duplicate_coordinates_are_refused(make_dataset: MakeDataset, dimension:
     dataset = make_dataset()
     values = dataset[dimension].values.copy()
     values[1] = values[0]
-    with pytest.raises(ValueError, match=f"{dimension} of 'temperature' holds a value twice") as error:
+    with pytest.raises(UserError, match=f"{dimension} of 'temperature' holds a value twice") as error:
         opened(dataset.assign_coords({dimension: values}))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("dimension", ["time", "depth", "latitude"])
 def test_unsorted_coordinates_are_refused(make_dataset: MakeDataset, dimension: str) -> None:
-    with pytest.raises(ValueError, match=f"{dimension} of 'temperature' is not sorted"):
+    with pytest.raises(UserError, match=f"{dimension} of 'temperature' is not sorted"):
         opened(make_dataset().isel({dimension: [0, 2, 1]}))
 
 
@@ -109,13 +110,13 @@ def test_repeated_meridian_is_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
     both_ends = dataset.isel(longitude=[*range(12), 0])
     both_ends = both_ends.assign_coords(longitude=np.linspace(0, 360, 13))
-    with pytest.raises(ValueError, match="duplicate or unordered modulo 360"):
+    with pytest.raises(UserError, match="duplicate or unordered modulo 360"):
         opened(both_ends)
 
 
 def test_projected_coordinates_are_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
-    with pytest.raises(ValueError, match="latitude of 'temperature' leaves -90 to 90"):
+    with pytest.raises(UserError, match="latitude of 'temperature' leaves -90 to 90"):
         opened(dataset.assign_coords(latitude=dataset["latitude"].values * 1000))
 
 
@@ -123,14 +124,14 @@ def test_missing_coordinate_value_is_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
     values = dataset["latitude"].values.copy()
     values[3] = np.nan
-    with pytest.raises(ValueError, match="latitude of 'temperature' is not sorted"):
+    with pytest.raises(UserError, match="latitude of 'temperature' is not sorted"):
         opened(dataset.assign_coords(latitude=values))
 
 
 def test_surface_on_another_grid_is_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
     shifted = dataset["sst"].assign_coords(longitude=dataset["longitude"] + 0.5)
-    with pytest.raises(ValueError, match="'sst' lies on another grid than 'temperature': longitude") as error:
+    with pytest.raises(UserError, match="'sst' lies on another grid than 'temperature': longitude") as error:
         OceanField(dataset["temperature"], (shifted,))
     assert "\n" not in str(error.value)
 
@@ -138,8 +139,8 @@ def test_surface_on_another_grid_is_refused(make_dataset: MakeDataset) -> None:
 def test_misaligned_times_raise_instead_of_interpolating(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
     later = dataset["sst"].assign_coords(time=dataset["time"] + np.timedelta64(1, "D"))
-    with pytest.raises(ValueError, match="times of surface variable 'sst'") as error:
+    with pytest.raises(UserError, match="times of surface variable 'sst'") as error:
         OceanField(dataset["temperature"], (later,))
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="times of surface variable 'sst'"):
+    with pytest.raises(UserError, match="times of surface variable 'sst'"):
         OceanField(dataset["temperature"], (dataset["sst"].isel(time=[0]),))

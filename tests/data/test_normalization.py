@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif import UserError
 from depthdif.data import normalization
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization, measure
@@ -124,7 +125,7 @@ def test_joined_channels_keep_their_order() -> None:
 def test_depth_never_defined_in_the_region_is_refused(make_field: MakeField) -> None:
     field = make_field()  # depths 0, 10, 20, 30 m
     basin = field.target.where((field.target.depth < 15) | (field.target.longitude < 0))
-    with pytest.raises(ValueError, match="never defined at 20 m in the training region") as error:
+    with pytest.raises(UserError, match="never defined at 20 m in the training region") as error:
         measure(basin, Box((0, 90)).select(field), 9)
     assert "data.max_depth=10" in str(error.value)
     assert "\n" not in str(error.value)
@@ -132,7 +133,7 @@ def test_depth_never_defined_in_the_region_is_refused(make_field: MakeField) -> 
 
 def test_surface_never_defined_in_the_region_is_refused(make_field: MakeField) -> None:
     field = make_field()
-    with pytest.raises(ValueError, match="'sst' is never defined in the training region"):
+    with pytest.raises(UserError, match="'sst' is never defined in the training region"):
         measure(field.surface[0] * np.nan, everywhere(field), 9)
 
 
@@ -140,6 +141,6 @@ def test_surface_never_defined_in_the_region_is_refused(make_field: MakeField) -
 def test_fill_value_that_the_file_does_not_declare_is_refused(make_field: MakeField, fill: float) -> None:
     field = make_field()
     filled: xr.DataArray = field.target.where(field.target.longitude < 0, fill)
-    with pytest.raises(ValueError, match="looks like a fill value") as error:
+    with pytest.raises(UserError, match="looks like a fill value") as error:
         measure(filled, everywhere(field), 9)
     assert "\n" not in str(error.value)

@@ -8,6 +8,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif import UserError
 from depthdif.data.field import OceanField
 from depthdif.data.patches import (
     Box,
@@ -95,7 +96,7 @@ def test_complement_of_a_time_range_holds_the_other_times() -> None:
 
 def test_complement_of_a_region_in_space_and_time_must_be_given() -> None:
     box, times = Box((0, 90)).select(FIELD), TimeRange("2000-02").select(FIELD)
-    with pytest.raises(ValueError, match=r"expected data\.training to be given"):
+    with pytest.raises(UserError, match=r"set data\.training"):
         Selection(times.times, box.cells).complement()
 
 
@@ -217,46 +218,44 @@ def test_first_of_the_spread_patches_are_far_apart(seed: int) -> None:
 
 def test_more_patches_than_exist_are_refused() -> None:
     patches = PatchSet(NUMBERED, Box((-90, 0)).select(NUMBERED), (11, 5))
-    with pytest.raises(
-        ValueError, match=r"validation_patches=13 was asked, but .* only 12 distinct"
-    ) as error:
+    with pytest.raises(UserError, match=r"validation_patches=13, but .* only 12 distinct") as error:
         patches.spread(13, np.random.default_rng(0))
     assert "\n" not in str(error.value)
 
 
 def test_patch_larger_than_the_grid_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"patch_size=\[13,4\] is larger than the grid of 12 x 24") as error:
+    with pytest.raises(UserError, match=r"patch_size=\[13,4\] is larger than the grid of 12 x 24") as error:
         PatchSet(NUMBERED, Box().select(NUMBERED), (13, 4))
     assert "data.patch_size=[12,4]" in str(error.value)
 
 
 def test_region_without_ocean_is_refused() -> None:
     dry = OceanField(NUMBERED.target.where(NUMBERED.target.longitude < 0))
-    with pytest.raises(ValueError, match="validation region holds no ocean") as error:
+    with pytest.raises(UserError, match="validation region holds no ocean") as error:
         PatchSet(dry, Box((0, 90)).select(dry), (2, 2), name="validation")
     assert "\n" not in str(error.value)
 
 
 def test_region_without_times_is_refused() -> None:
-    with pytest.raises(ValueError, match="training region holds no time") as error:
+    with pytest.raises(UserError, match="training region holds no time") as error:
         PatchSet(NUMBERED, TimeRange("2018", "2018").select(NUMBERED), (2, 2))
     assert "2000-01-15 to 2000-03-16" in str(error.value)
 
 
 def test_region_too_small_for_a_patch_is_refused() -> None:
-    with pytest.raises(ValueError, match="no patch of 4 x 8 cells fits into the training region") as error:
+    with pytest.raises(UserError, match="no patch of 4 x 8 cells fits into the training region") as error:
         PatchSet(NUMBERED, Box((0, 90)).select(NUMBERED), (4, 8))
     assert "\n" not in str(error.value)
 
 
 def test_region_with_too_little_ocean_is_refused() -> None:
     dry = OceanField(NUMBERED.target.where(NUMBERED.target.longitude < -150))
-    with pytest.raises(ValueError, match=r"no patch of 4 x 8 cells has an ocean fraction of 0\.5"):
+    with pytest.raises(UserError, match=r"no patch of 4 x 8 cells has an ocean fraction of 0\.5"):
         PatchSet(dry, Box().select(dry), (4, 8), 0.5)
 
 
 def test_overlapping_regions_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.training and data\.validation overlap") as error:
+    with pytest.raises(UserError, match=r"data\.training and data\.validation overlap") as error:
         check_separate(Box((0, 90)).select(NUMBERED), Box((80, 180)).select(NUMBERED))
     assert "data.training=null" in str(error.value)
     check_separate(TimeRange("2000-01").select(NUMBERED), TimeRange("2000-12").select(NUMBERED))
@@ -269,12 +268,12 @@ def test_overlapping_regions_are_refused() -> None:
 def test_limits_that_span_nothing_are_refused(
     longitude: tuple[float, float], latitude: tuple[float, float]
 ) -> None:
-    with pytest.raises(ValueError, match="a region has l"):
+    with pytest.raises(UserError, match="a region has l"):
         Box(longitude, latitude)
 
 
 def test_dates_that_cannot_be_read_are_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be read as dates") as error:
+    with pytest.raises(UserError, match="cannot be read as dates") as error:
         TimeRange("soon", "2018").select(NUMBERED)
     assert "\n" not in str(error.value)
 
@@ -283,5 +282,5 @@ def test_patch_size_is_one_number_or_two() -> None:
     assert as_patch_size(8) == (8, 8)
     assert as_patch_size([8, 4]) == (8, 4)
     for wrong in (0, [8], [8, -1], [8.0, 4]):
-        with pytest.raises(ValueError, match=r"data\.patch_size="):
+        with pytest.raises(UserError, match=r"data\.patch_size="):
             as_patch_size(wrong)  # type: ignore[arg-type]

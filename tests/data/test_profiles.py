@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif import UserError
 from depthdif.data.profiles import ProfileSampler
 
 
@@ -81,17 +82,17 @@ def test_same_generator_state_gives_the_same_profiles() -> None:
 
 
 def test_patch_without_ocean_is_refused() -> None:
-    with pytest.raises(ValueError, match="patch without ocean"):
+    with pytest.raises(ValueError, match="the patch holds no ocean"):
         ProfileSampler().sample(np.zeros((2, 3, 3), bool), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("density", [0, 1.5, (0.1, 0.01), (0.1,), (0, 0.1)])
 def test_density_outside_its_range_is_refused(density: object) -> None:
-    with pytest.raises(ValueError, match=r"data\.profiles\.density=") as error:
+    with pytest.raises(UserError, match=r"data\.profiles\.density=") as error:
         ProfileSampler(density)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
 def test_shallow_fraction_outside_its_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.profiles\.shallow_fraction=1.5"):
+    with pytest.raises(UserError, match=r"data\.profiles\.shallow_fraction=1.5"):
         ProfileSampler(shallow_fraction=1.5)

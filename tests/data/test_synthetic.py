@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from depthdif import UserError
 from depthdif.data.synthetic import synthetic_field
 
 
@@ -70,7 +71,7 @@ def test_seed_alone_decides() -> None:
 
 
 def test_sizes_and_limits_that_make_no_grid_are_refused() -> None:
-    with pytest.raises(ValueError, match="height=0"):
+    with pytest.raises(UserError, match="height=0"):
         synthetic_field(height=0)
-    with pytest.raises(ValueError, match="expected ascending limits"):
+    with pytest.raises(UserError, match="expected ascending limits"):
         synthetic_field(latitude=(10, -10))

@@ -9,9 +9,9 @@ from depthdif.data.patches import Box
 from depthdif.data.synthetic import synthetic_field
 from depthdif.evaluation.baselines import first_guess_forecast, make_baselines, training_mean
 from depthdif.evaluation.result import IDW, OI
-from depthdif.first_guess.fit import arguments
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
+from depthdif.first_guess.protocol import PatchData
 
 OI_CONFIG = {
     "_target_": "depthdif.first_guess.optimal_interpolation.OptimalInterpolation",
@@ -77,7 +77,7 @@ def test_baselines_are_physical(data: OceanDataModule, sample: Sample) -> None:
     assert mean.members[0, 0, 1, 2, 3] == pytest.approx(data.standardization.mean[1])
     oi = OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01)
     forecast = first_guess_forecast(oi, batch, data.standardization)
-    guess, variance = oi(*arguments(sample))
+    guess, variance, *_ = oi(PatchData.from_sample(sample))
     assert forecast.mean[0] == pytest.approx(data.standardization.restore(guess), rel=1e-5)
     assert forecast.deviation is not None
     expected = np.sqrt(variance) * data.standardization.std[:, None, None]

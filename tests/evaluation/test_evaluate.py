@@ -24,7 +24,7 @@ from depthdif.evaluation.evaluate import evaluate
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.table import score_table
-from depthdif.first_guess.fit import arguments
+from depthdif.first_guess.protocol import PatchData
 from depthdif.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +102,7 @@ def test_baselines_score_what_a_direct_computation_finds(whole: tuple[Evaluation
     oi = instantiate(run.cfg.model.first_guess)
     expected = {
         TRAINING_MEAN: rmse_of([np.zeros_like(sample["target"]) for sample in samples], run),
-        OI: rmse_of([oi(*arguments(sample))[0] for sample in samples], run),
+        OI: rmse_of([oi(PatchData.from_sample(sample)).estimate for sample in samples], run),
     }
     for method, rmse in expected.items():
         assert found.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)

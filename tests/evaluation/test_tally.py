@@ -16,7 +16,7 @@ GRID = Grid(
     longitude=LONGITUDE,
     ocean=np.ones((40, 180), bool),
     scale=5.0,
-    spectra=WindowSpectra.of_grid((16, 16), LATITUDE, LONGITUDE),
+    spectra=WindowSpectra.from_grid((16, 16), LATITUDE, LONGITUDE),
 )
 
 

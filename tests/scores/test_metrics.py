@@ -80,6 +80,18 @@ def test_ssim_is_left_out_when_no_window_is_free_of_land() -> None:
     assert set(reconstruction_metrics(truth + 1, truth, ocean, LOW, HIGH)) == {"mse", "psnr"}
 
 
+def test_a_depth_that_is_constant_in_training_is_left_out_of_ssim() -> None:
+    truth, ocean = fields()
+    noise, _ = fields(seed=1)
+    reconstruction = (truth + noise) / 2
+    expected = ocean_ssim(*(field[:, :2] for field in (reconstruction, truth, ocean)), LOW[:2], HIGH[:2])
+    low, high = LOW.clone(), HIGH.clone()
+    low[2] = high[2] = truth[:, 2] = 4.0
+    assert expected is not None
+    assert ocean_ssim(reconstruction, truth, ocean, low, high) == pytest.approx(expected, abs=1e-4)
+    assert ocean_ssim(reconstruction, truth, ocean, low, low) is None
+
+
 def test_a_diverged_reconstruction_scores_nan_and_never_zero() -> None:
     truth, ocean = fields()
     scores = reconstruction_metrics(torch.full_like(truth, torch.nan), truth, ocean, LOW, HIGH)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import ndtr
 
-from depthdif.scores.gaussian import gaussian_crps
 from depthdif.scores.probabilistic import (
     ensemble_ranks,
     fair_crps,
+    gaussian_crps,
     predictive_variance,
     spread_and_error,
     sums_by_spread,
@@ -22,6 +25,24 @@ def exchangeable(size: int, cells: int = 100_000, seed: int = 0) -> tuple[np.nda
     mean, deviation = generator.normal(size=cells), generator.uniform(0.5, 2, cells)
     draws = mean + deviation * generator.normal(size=(size + 1, cells))
     return draws[None, :-1], draws[None, -1]
+
+
+@settings(max_examples=20)
+@given(error=st.floats(-4, 4), deviation=st.floats(0.1, 3))
+def test_the_closed_form_is_the_integral_that_defines_the_crps(error: float, deviation: float) -> None:
+    x, step = np.linspace(-30, 30, 6_001, retstep=True)
+    below = ndtr(x / deviation)
+    integral = np.square(below - (x >= error)).sum() * step
+    assert gaussian_crps(np.array(error), np.array(deviation)) == pytest.approx(integral, abs=1e-2)
+
+
+def test_at_its_mean_a_gaussian_scores_what_is_in_the_books() -> None:
+    expected = 2.5 * (math.sqrt(2) - 1) / math.sqrt(math.pi)
+    assert gaussian_crps(np.zeros(3), np.full(3, 2.5)) == pytest.approx(expected)
+
+
+def test_without_deviation_the_crps_is_the_absolute_error() -> None:
+    assert gaussian_crps(np.array([-2.0, 0.0]), np.zeros(2)).tolist() == [2.0, 0.0]
 
 
 @given(arrays(np.float64, (1, 5), elements=st.floats(-10, 10)), st.floats(-10, 10))
@@ -44,7 +65,7 @@ def test_the_fair_crps_expects_the_closed_form_whatever_the_size(size: int) -> N
 
 
 def test_a_single_member_has_no_crps_of_an_ensemble() -> None:
-    with pytest.raises(ValueError, match="at least 2 members, found 1"):
+    with pytest.raises(ValueError, match="at least 2 members; the ensemble has 1"):
         fair_crps(np.zeros((1, 1, 3)), np.zeros((1, 3)))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthdif.scores.bootstrap import resample_counts
-from depthdif.scores.score import Score, over_depths, scores_of, scores_with_intervals, verdict
+from depthdif.scores.score import Score, over_depths, scores_from_sums, scores_with_intervals, verdict
 
 
 def sums(errors: np.ndarray, spread: float | None = None) -> dict[str, np.ndarray]:
@@ -20,7 +20,7 @@ def sums(errors: np.ndarray, spread: float | None = None) -> dict[str, np.ndarra
 
 
 def test_a_constant_error_has_the_scores_that_anyone_can_name() -> None:
-    scores = scores_of(sums(np.full((1, 1, 5), -2.0), spread=1.0))
+    scores = scores_from_sums(sums(np.full((1, 1, 5), -2.0), spread=1.0))
     expected = {"rmse": 2.0, "bias": -2.0, "mae": 2.0, "crps": 2.0, "spread_skill": 0.5}
     assert {name: float(value[0, 0]) for name, value in scores.items()} == pytest.approx(expected)
 
@@ -28,7 +28,7 @@ def test_a_constant_error_has_the_scores_that_anyone_can_name() -> None:
 def test_depths_are_joined_by_their_cells_and_not_by_their_scores() -> None:
     apart = {name: np.array([[1.0, 3.0]]) for name in ("error", "absolute", "crps")}
     apart |= {"count": np.array([[1.0, 9.0]]), "square": np.array([[10.0, 0.0]])}
-    assert float(scores_of(over_depths(apart))["rmse"][0, 0]) == 1
+    assert float(scores_from_sums(over_depths(apart))["rmse"][0, 0]) == 1
 
 
 def test_paired_resampling_finds_a_small_difference_that_hard_patches_hide() -> None:

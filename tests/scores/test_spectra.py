@@ -77,6 +77,6 @@ def test_a_level_without_a_free_window_has_no_spectrum() -> None:
 
 def test_windows_are_half_a_patch_and_small_patches_have_none() -> None:
     latitude, longitude = np.arange(-20, 20, 2.0), np.arange(0, 60, 2.0)
-    made = WindowSpectra.of_grid((32, 40), latitude, longitude)
+    made = WindowSpectra.from_grid((32, 40), latitude, longitude)
     assert made == WindowSpectra(16, pytest.approx(2 * DEGREE), 2.0)
-    assert WindowSpectra.of_grid((14, 40), latitude, longitude) is None
+    assert WindowSpectra.from_grid((14, 40), latitude, longitude) is None
