@@ -1,4 +1,4 @@
-"""Covariance between cells of a patch: true distances, and the surface fields as further axes."""
+"""Covariance between cells of a patch, by their distance in kilometres and the difference of their surface fields."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from depthdif import EARTH_RADIUS
 from depthdif.first_guess.protocol import PatchData
 
-# Reach of the filling of missing surface cells, in cells, and where its exponential stops falling (it must
-# not underflow).
-_FILL_REACH = 1.5
-_FILL_STEEPEST = 300.0
+# Decay length of the weights that fill missing surface cells, in cells, and the largest exponent: exp(-exponent) must
+# not underflow.
+_FILL_LENGTH = 1.5
+_LARGEST_EXPONENT = 300.0
 
-# A cell at the pole still has a parallel of some length.
+# Lower limit of the cosine of latitude: at a pole the distance along the parallel is 0.
 _LEAST_COSINE = 1e-3
 
 
@@ -45,8 +45,8 @@ def fill_surface(surface: np.ndarray, surface_mask: np.ndarray) -> np.ndarray:
     """Surface fields with their missing cells interpolated from the defined cells of the patch.
 
     Weights fall exponentially with the number of rows and columns between, so that a missing cell takes the
-    values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere:
-    no two cells then differ in it, and it says nothing.
+    values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere and
+    has no effect, because no two cells differ in it.
 
     Args:
         surface: (S, H, W), standardised; cells outside the mask are not read.
@@ -67,8 +67,8 @@ def fill_surface(surface: np.ndarray, surface_mask: np.ndarray) -> np.ndarray:
 
 def _fill_weights(size: int) -> np.ndarray:
     index = np.arange(size)
-    distance = np.abs(index[:, None] - index) / _FILL_REACH
-    return np.exp(-np.minimum(distance, _FILL_STEEPEST))
+    distance = np.abs(index[:, None] - index) / _FILL_LENGTH
+    return np.exp(-np.minimum(distance, _LARGEST_EXPONENT))
 
 
 def powered_exponential(
@@ -82,10 +82,10 @@ def powered_exponential(
     """Correlation exp(-r^exponent) of cells a distance r apart, in units of the scales; 1 is exponential, 2 Gaussian.
 
     r^2 is the sum of squared distances north to south, along the parallel, and in each surface field. The
-    parallel of a cell is cos(latitude) times as long as the equator, so that two cells have two ideas of a
-    kilometre. Paciorek & Schervish (2006, doi 10.1002/env.785) say how to join them without
-    losing positive definiteness: their mean inverse square scales the distance, and the ratio of the
-    cosines enters as a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
+    length of a degree of longitude is proportional to cos(latitude), so that it differs between cells on two
+    parallels. The construction of Paciorek & Schervish (2006, doi 10.1002/env.785) keeps the correlation
+    positive definite: the mean inverse square of the cosines scales the distance, and their ratio enters as
+    a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
     by the chord, so that a parallel closes.
 
     Args:

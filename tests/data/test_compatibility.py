@@ -74,11 +74,11 @@ def test_other_depths_are_refused_and_deeper_data_can_be_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("first_guess", "said"),
     [(None, "the data have none"), (InverseDistance(), "the data have InverseDistance")],
 )
-def test_another_kind_of_first_guess_says_which_option_to_set(given: Any, said: str) -> None:
-    text = message(first_guess=describe_first_guess(given))
+def test_another_kind_of_first_guess_says_which_option_to_set(first_guess: Any, said: str) -> None:
+    text = message(first_guess=describe_first_guess(first_guess))
     assert "OptimalInterpolation, " + said in text
     assert "set model/first_guess=oi" in text
     assert len(text) < 200

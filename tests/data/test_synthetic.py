@@ -7,7 +7,7 @@ from depthdif import UserError
 from depthdif.data.synthetic import synthetic_field
 
 
-def test_size_is_the_one_asked_for() -> None:
+def test_the_field_has_the_size_of_its_arguments() -> None:
     field = synthetic_field(times=2, depths=50, height=20, width=30, max_depth=5700)
     assert field.target.shape == (2, 50, 20, 30)
     assert field.surface[0].shape == (2, 20, 30)

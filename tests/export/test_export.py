@@ -199,7 +199,7 @@ def test_weights_that_the_checkpoint_does_not_hold_are_said_in_one_line(asked: A
 def test_a_first_guess_of_another_package_cannot_be_exported(run: Path, asked: Asked, tmp_path: Path) -> None:
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     content["hyper_parameters"]["model"]["first_guess"] = {"_target_": "types.SimpleNamespace"}
-    content["OceanDataModule"]["first_guess"] = "namespace()"
+    content["OceanDataModule"]["first_guess"] = {"kind": "SimpleNamespace", "settings": {}}
     torch.save(content, tmp_path / "foreign.ckpt")
     trusting = asked("+trusted._target_=types.SimpleNamespace", checkpoint=tmp_path / "foreign.ckpt")
     with pytest.raises(

@@ -57,10 +57,10 @@ def test_the_fair_crps_is_its_definition_pair_by_pair(members: np.ndarray, truth
 def test_the_fair_crps_expects_the_closed_form_whatever_the_size(size: int) -> None:
     generator = np.random.default_rng(1)
     truth = np.full(100_000, 0.7)
-    found = fair_crps(generator.normal(size=(1, size, len(truth))), truth[None])
+    scores = fair_crps(generator.normal(size=(1, size, len(truth))), truth[None])
     expected = float(gaussian_crps(np.array(0.7), np.array(1.0)))
-    error = found.std() / np.sqrt(found.size)
-    assert found.mean() == pytest.approx(expected, abs=4 * error)
+    error = scores.std() / np.sqrt(scores.size)
+    assert scores.mean() == pytest.approx(expected, abs=4 * error)
     assert 4 * error < 0.02
 
 
@@ -104,10 +104,10 @@ def test_binned_by_spread_a_reliable_forecast_lies_on_the_diagonal() -> None:
     sums = sums_by_spread(deviation**2, error**2, np.geomspace(1e-3, 10, 200))
     assert sums[:, 0].sum() == deviation.size
     assert sums[:, 2].sum() == pytest.approx(np.square(error).sum())
-    spread, found = spread_and_error(sums, 10)
+    spread, error = spread_and_error(sums, 10)
     assert len(spread) == 10
     assert np.all(np.diff(spread) > 0)
-    assert found == pytest.approx(spread, rel=0.03)
+    assert error == pytest.approx(spread, rel=0.03)
 
 
 def test_a_spread_beyond_the_bins_is_counted_in_the_outermost() -> None:

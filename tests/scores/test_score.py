@@ -9,14 +9,14 @@ from depthdif.scores.score import Score, over_depths, scores_from_sums, scores_w
 
 def sums(errors: np.ndarray, spread: float | None = None) -> dict[str, np.ndarray]:
     """Of errors (P, D, N), all cells scored."""
-    found = {
+    parts = {
         "count": np.full(errors.shape[:2], float(errors.shape[2])),
         "error": errors.sum(axis=2),
         "square": np.square(errors).sum(axis=2),
         "absolute": np.abs(errors).sum(axis=2),
         "crps": np.abs(errors).sum(axis=2),
     }
-    return found if spread is None else {**found, "variance": found["count"] * spread**2}
+    return parts if spread is None else {**parts, "variance": parts["count"] * spread**2}
 
 
 def test_a_constant_error_has_the_scores_that_anyone_can_name() -> None:
@@ -48,9 +48,9 @@ def test_paired_resampling_finds_a_small_difference_that_hard_patches_hide() -> 
 
 
 def test_what_is_undefined_is_left_out() -> None:
-    found = sums(np.ones((3, 3, 4)))
-    found = {name: values * np.array([[0, 0, 1], [0, 0, 1], [0, 1, 1]]) for name, values in found.items()}
-    nowhere, once, everywhere = scores_with_intervals(found, None, resample_counts(3, 200, seed=0))
+    parts = sums(np.ones((3, 3, 4)))
+    parts = {name: values * np.array([[0, 0, 1], [0, 0, 1], [0, 1, 1]]) for name, values in parts.items()}
+    nowhere, once, everywhere = scores_with_intervals(parts, None, resample_counts(3, 200, seed=0))
     assert nowhere == {}
     # Some resamples hold no such cell: there is a value, and no interval.
     assert once["rmse"] == Score(1.0)

@@ -29,10 +29,10 @@ def wave(across: float, down: float) -> np.ndarray:
 def test_a_plane_wave_peaks_at_its_wavenumber_whatever_its_direction(
     across: int, down: int, ring: int
 ) -> None:
-    found = spectrum(wave(across, down))[0]
-    assert SPECTRA.wavenumbers[found.argmax()] == pytest.approx(ring / (16 * DEGREE))
+    power = spectrum(wave(across, down))[0]
+    assert SPECTRA.wavenumbers[power.argmax()] == pytest.approx(ring / (16 * DEGREE))
     # Beyond the neighbours that a Hann window leaks into.
-    assert found[np.abs(np.arange(1, 9) - ring) > 2].sum() < 0.01 * found.sum()
+    assert power[np.abs(np.arange(1, 9) - ring) > 2].sum() < 0.01 * power.sum()
 
 
 def test_a_wave_keeps_its_variance() -> None:
@@ -41,8 +41,8 @@ def test_a_wave_keeps_its_variance() -> None:
 
 
 def test_the_wavelength_of_a_zonal_wave_shrinks_towards_the_pole() -> None:
-    found = spectrum(wave(3, 0), latitude=np.full(32, 60.0))[0]
-    assert found.argmax() + 1 == 6
+    power = spectrum(wave(3, 0), latitude=np.full(32, 60.0))[0]
+    assert power.argmax() + 1 == 6
 
 
 def test_the_density_of_white_noise_is_flat_and_its_variance() -> None:
@@ -70,9 +70,9 @@ def test_land_never_enters_a_window() -> None:
 def test_a_level_without_a_free_window_has_no_spectrum() -> None:
     ocean = np.ones((2, 32, 32), bool)
     ocean[1, ::10] = False
-    found = spectrum(np.random.default_rng(0).normal(size=(1, 2, 32, 32)), ocean=ocean)
-    assert np.isfinite(found[0]).all()
-    assert np.isnan(found[1]).all()
+    power = spectrum(np.random.default_rng(0).normal(size=(1, 2, 32, 32)), ocean=ocean)
+    assert np.isfinite(power[0]).all()
+    assert np.isnan(power[1]).all()
 
 
 def test_windows_are_half_a_patch_and_small_patches_have_none() -> None:
