@@ -21,7 +21,8 @@ def independent_members(ensemble_size: int, antithetic: bool) -> int:
     return (ensemble_size + 1) // 2 if antithetic else ensemble_size
 
 
-@dataclass(frozen=True, eq=False)
+# Not frozen: Lightning rebuilds what predict_step returns.
+@dataclass(eq=False)
 class Ensemble:
     """E reconstructions of B patches in units of the field, NaN outside the ocean.
 
