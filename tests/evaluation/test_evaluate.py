@@ -123,6 +123,27 @@ def test_the_model_scores_what_a_direct_computation_finds(
     assert found.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_single_sample_is_scored_as_a_user_gets_it_with_an_ensemble_of_one(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    evaluation, run, _ = whole
+    run.load("ema")
+    sampler = run.module.sampler
+    assert sampler.inflation == 1.3
+    sampler.seed = 4
+    squares = []
+    for member in range(3):
+        estimates: list[np.ndarray] = []
+        for batch in run.data.val_dataloader():
+            # Members do not depend on the size of the ensemble: the first is that of an ensemble of one.
+            sampler.ensemble_size = member + 1
+            with torch.no_grad(), autocast(run.precision, CPU):
+                estimates += list(run.module.reconstruct(batch)[:, member].numpy())
+        squares.append(rmse_of(estimates, run) ** 2)
+    expected = math.sqrt(np.mean(squares))
+    assert evaluation.overall[Method(MODEL, "ema", 1)]["rmse"].value == pytest.approx(expected, rel=1e-4)
+
+
 def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
     found, run, folder = whole
     content = json.loads((folder / "evaluation.json").read_text())
@@ -236,6 +257,18 @@ def test_samples_that_are_not_finite_leave_their_rows_out(
     assert [method.weights for method in found.overall if method.weights] == ["standard", "standard"]
     assert found.chosen == "standard"
     assert "the ema weights reconstruct values that are not finite" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_two_antithetic_members_have_no_crps_and_a_line_says_what_to_set(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation, _ = evaluated(
+        checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]"
+    )
+    assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {"rmse", "bias", "mae", "rmse_ratio"}
+    said = capsys.readouterr().out
+    assert "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in said
 
 
 def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
