@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 
 from depthdif.build import resolved
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
-from depthdif.diffusion.precision import fastest_precision
+from depthdif.diffusion.precision import autocast
 from depthdif.evaluation.evaluate import evaluate
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
@@ -55,7 +55,7 @@ def evaluated(checkpoint: Path, folder: Path, *overrides: str) -> tuple[Evaluati
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("evaluate", [f"checkpoint={checkpoint}", f"output_dir={folder}", *overrides])
     run = open_trained(cfg)
-    return evaluate(EvaluationPlan.of_config(cfg), run, CPU, resolved(cfg)), run
+    return evaluate(EvaluationPlan.from_config(cfg), run, CPU, resolved(cfg)), run
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,34 @@ def test_the_model_scores_what_a_direct_computation_finds(
     found, run, _ = whole
     run.load("standard")
     run.module.sampler.ensemble_size, run.module.sampler.seed = 3, 4
-    mixed = fastest_precision("cpu") == "bf16-mixed"
     estimates: list[np.ndarray] = []
     assert run.data.batch_size == 4
     for batch in run.data.val_dataloader():
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        with torch.no_grad(), autocast(run.precision, CPU):
             estimates += list(run.module.reconstruct(batch).mean(dim=1).numpy())
     expected = rmse_of(estimates, run)
     assert found.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_single_sample_is_scored_as_a_user_gets_it_with_an_ensemble_of_one(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    evaluation, run, _ = whole
+    run.load("ema")
+    sampler = run.module.sampler
+    assert sampler.inflation == 1.3
+    sampler.seed = 4
+    squares = []
+    for member in range(3):
+        estimates: list[np.ndarray] = []
+        for batch in run.data.val_dataloader():
+            # Members do not depend on the size of the ensemble: the first is that of an ensemble of one.
+            sampler.ensemble_size = member + 1
+            with torch.no_grad(), autocast(run.precision, CPU):
+                estimates += list(run.module.reconstruct(batch)[:, member].numpy())
+        squares.append(rmse_of(estimates, run) ** 2)
+    expected = math.sqrt(np.mean(squares))
+    assert evaluation.overall[Method(MODEL, "ema", 1)]["rmse"].value == pytest.approx(expected, rel=1e-4)
 
 
 def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
@@ -237,6 +257,18 @@ def test_samples_that_are_not_finite_leave_their_rows_out(
     assert [method.weights for method in found.overall if method.weights] == ["standard", "standard"]
     assert found.chosen == "standard"
     assert "the ema weights reconstruct values that are not finite" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_two_antithetic_members_have_no_crps_and_a_line_says_what_to_set(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation, _ = evaluated(
+        checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]"
+    )
+    assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {"rmse", "bias", "mae", "rmse_ratio"}
+    said = capsys.readouterr().out
+    assert "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in said
 
 
 def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
