@@ -13,6 +13,8 @@ from torch import Tensor
 
 from depthdif.ema import load_weights
 
+pytestmark = pytest.mark.end_to_end
+
 SCRIPT = Path(__file__).parent / "two_processes.py"
 
 
