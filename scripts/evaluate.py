@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> float:
     from depthdif.training import silence_libraries
 
     silence_libraries()
-    plan = EvaluationPlan.of_config(cfg)
+    plan = EvaluationPlan.from_config(cfg)
     device = device_of(cfg.accelerator)
     return evaluate(plan, open_trained(cfg), device, resolved(cfg))
 

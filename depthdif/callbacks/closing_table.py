@@ -19,12 +19,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.callbacks.reconstruction import ReconstructionCallback
 from depthdif.ema import EMACallback
 from depthdif.ema.decay import half_life
 from depthdif.figures.panel import display_units
 from depthdif.files import near
-from depthdif.scores.score_names import scores_by_variant
+from depthdif.scores.score_names import first_guess_scores, scores_by_variant
 from depthdif.weights_and_biases.logger import sync_command
 
 # Score, unit ({} is that of the field), decimals.
@@ -114,13 +113,6 @@ def distance_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def first_guess_scores(trainer: Trainer) -> dict[str, float]:
-    """What the reconstruction callback found for the first guess; nothing without one."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    found = [callback for callback in callbacks if isinstance(callback, ReconstructionCallback)]
-    return found[0].first_guess_scores if found else {}
-
-
 def decays_of(trainer: Trainer) -> dict[str, float]:
     """The constant decay of each average that the run keeps, by its name; nothing without EMA."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
@@ -173,7 +165,7 @@ class ClosingTable(Callback):
         """Print the tables, the places and the next commands; keep them in the run folder."""
         metrics, decays = trainer.callback_metrics, decays_of(trainer)
         units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
-        parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(trainer), decays)]
+        parts: list[Table | str] = [score_table(metrics, units, first_guess_scores(metrics), decays)]
         if "ema/decay" in metrics:
             parts.append(distance_table(metrics))
         parts.append(self.speed(trainer))

@@ -1,19 +1,24 @@
-"""Reconstructs the same patches with each weight state after every validation epoch, scores them and shows them side by side."""
+"""Reconstructs the same patches with each variant of the weights after every validation epoch, scores and shows them."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
 from depthdif.ema import EMACallback
 from depthdif.figures.panel import (
     case_of,
@@ -23,15 +28,9 @@ from depthdif.figures.panel import (
     reconstruction_figure,
     save_figure,
 )
-from depthdif.scores.metrics import reconstruction_metrics
+from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys
 
 IMAGE_KEY = "val_imgs/x_y_full_reconstruction"
-STANDARD = "standard"
-
-
-def score_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """Log keys of the scores of a full reverse chain, such as `val_ema/recon_mse_full_recon`."""
-    return {f"{prefix}/recon_{name}_full_recon": score for name, score in scores.items()}
 
 
 def panel_path(folder: Path, key: str, step: int) -> Path:
@@ -43,10 +42,9 @@ class ReconstructionCallback(Callback):
     """Caches the first validation mini-batch and runs the full reverse chain on it with the standard and the EMA weights.
 
     The noise of the chain depends on the sampler's seed and on the sample alone, so that the weights are the only difference
-    between two panels, of one validation and of any two. Scores go to `val/*`, and with EMA to `val_standard/*` and
-    `val_ema/*`; panels to every logger that takes pictures and to `folder`.
-
-    `first_guess_scores` holds the scores of the first guess on the same mini-batch, which the model has to beat.
+    between two panels, of one validation and of any two. Scores go to `val/*`, with EMA to `val_standard/*` and `val_ema/*`,
+    those of the first guess on the same mini-batch to `val_first_guess/*`; panels to every logger that takes pictures and to
+    `folder`. The precision is that of the trainer.
 
     Args:
         folder: where the PNG of each panel is kept.
@@ -54,18 +52,18 @@ class ReconstructionCallback(Callback):
         panel_depths: depths that a panel shows, metres; the nearest levels are taken.
 
     Raises:
-        ValueError: for no sample or no depth, and at the start of a fit for more samples than the validation mini-batch holds.
+        UserError: for no sample or no depth, and at the start of a fit for more samples than the first validation mini-batch has.
     """
 
     def __init__(
         self, folder: str | Path, panel_samples: int = 2, panel_depths: Sequence[float] = (0, 100, 500)
     ) -> None:
         if panel_samples < 1:
-            raise ValueError(
+            raise UserError(
                 f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2"
             )
         if not panel_depths or min(panel_depths) < 0:
-            raise ValueError(
+            raise UserError(
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
                 "such as callbacks.reconstruction.panel_depths=[0,100,500]"
             )
@@ -73,17 +71,29 @@ class ReconstructionCallback(Callback):
         self.panel_samples = panel_samples
         self.panel_depths = tuple(panel_depths)
         self.batch: dict[str, Tensor] | None = None
-        self.first_guess_scores: dict[str, float] = {}
 
-    def check_data(self, data: OceanDataModule) -> None:
-        """Raise ValueError when a panel asks for more samples than the first validation mini-batch of `data` holds."""
-        validation = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
-        held = min(data.batch_size, validation)
-        if self.panel_samples > held:
-            raise ValueError(
-                f"panel_samples is {self.panel_samples}, but the first validation mini-batch holds {held} "
-                f"(data.batch_size={data.batch_size}, data.validation_patches={validation}): "
-                f"type callbacks.reconstruction.panel_samples={held} or less"
+    def check_data(self, data: OceanDataModule, processes: int = 1) -> None:
+        """Raise UserError when a panel shows more samples than the first validation mini-batch of a process has."""
+        patches = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
+        # Lightning deals the patches out to the processes; the first one draws the panels.
+        available = min(data.batch_size, math.ceil(patches / processes))
+        if self.panel_samples > available:
+            share = f" shared by {processes} processes" if processes > 1 else ""
+            raise UserError(
+                f"panel_samples is {self.panel_samples}, but the first validation mini-batch has {available} "
+                f"(data.batch_size={data.batch_size}, data.validation_patches={patches}{share}): "
+                f"set callbacks.reconstruction.panel_samples={available} or less"
+            )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the panels against the number of processes, and say where the CRPS will be missing."""
+        assert isinstance(pl_module, DiffusionModule)
+        self.check_data(trainer.datamodule, trainer.world_size)  # type: ignore[attr-defined]
+        sampler = pl_module.sampler
+        if independent_members(sampler.ensemble_size, sampler.antithetic) < 2:
+            rank_zero_info(
+                f"recon_crps_full_recon is left out: model.sampler.ensemble_size={sampler.ensemble_size} has one "
+                "independent member; set model.sampler.ensemble_size=4"
             )
 
     def on_validation_batch_end(
@@ -100,56 +110,38 @@ class ReconstructionCallback(Callback):
             self.batch = batch
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reconstruct with each weight state, log the scores, show the panels."""
+        """Reconstruct with each variant, log the scores, show the panels."""
         if trainer.sanity_checking or self.batch is None:
             return
         assert isinstance(pl_module, DiffusionModule)
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        statistics = trainer.datamodule.standardization  # type: ignore[attr-defined]
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         ema = next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
-        reconstructions = {
-            variant: self.reconstruct(trainer, pl_module, data) for variant in held_weights(ema)
-        }
-        scores = {variant: self.scores(fields, data) for variant, fields in reconstructions.items()}
-        if "first_guess" in self.batch:
-            first_guess = data.standardization.restore(self.batch["first_guess"].float().cpu())
-            self.first_guess_scores = self.scores(first_guess, data)
-        evaluated = STANDARD if ema is None else ema.evaluates
-        logged = score_keys("val", scores[evaluated])
+        scores, panels = {}, {}
+        for variant in loaded_variants(ema):
+            ensemble = reconstruct(pl_module, self.batch, statistics, str(trainer.precision))
+            scores[variant] = score_ensemble(ensemble, self.batch, statistics)
+            # A copy of what is shown: the members of all variants together would be large.
+            shown = ensemble.members[: self.panel_samples].copy()
+            panels[variant] = dataclasses.replace(ensemble, members=shown)
+        logged = log_keys("val", scores[STANDARD if ema is None else ema.evaluates])
         if ema is not None:
-            for variant, of_variant in scores.items():
-                logged |= score_keys(f"val_{variant}", of_variant)
-        # Every rank reconstructs its own batch (sharded weights need them all); what the first one found is what counts.
+            for variant in scores:
+                logged |= log_keys(f"val_{variant}", scores[variant])
+        if "first_guess" in self.batch:
+            logged |= log_keys(f"val_{FIRST_GUESS}", score_first_guess(self.batch, statistics))
+        # Every rank reconstructs its own batch (sharded weights need them all); the scores of the first one count.
         pl_module.log_dict(
             trainer.strategy.broadcast(logged),
             batch_size=len(self.batch["target"]),
             sync_dist=trainer.world_size > 1,
         )
         if trainer.is_global_zero:
-            self.show(trainer, data, reconstructions, with_ema=ema is not None)
+            self.show(trainer, trainer.datamodule, panels, with_ema=ema is not None)  # type: ignore[attr-defined]
         self.batch = None
 
-    def reconstruct(self, trainer: Trainer, module: DiffusionModule, data: OceanDataModule) -> Tensor:
-        """The cached batch through the reverse chain: ensemble mean (B, D, H, W) in physical units, on the CPU."""
-        assert self.batch is not None
-        with trainer.precision_plugin.val_step_context():
-            samples = module.reconstruct(self.batch)
-        return data.standardization.restore(samples.mean(dim=1).float().cpu())
-
-    def scores(self, reconstruction: Tensor, data: OceanDataModule) -> dict[str, float]:
-        """MSE, PSNR and SSIM of the cached batch over the ocean, in physical units."""
-        assert self.batch is not None
-        statistics = data.standardization
-        return reconstruction_metrics(
-            reconstruction,
-            statistics.restore(self.batch["target"].float().cpu()),
-            self.batch["ocean_mask"].cpu(),
-            torch.as_tensor(statistics.minimum),
-            torch.as_tensor(statistics.maximum),
-        )
-
     def show(
-        self, trainer: Trainer, data: OceanDataModule, reconstructions: Mapping[str, Tensor], with_ema: bool
+        self, trainer: Trainer, data: OceanDataModule, reconstructions: Mapping[str, Ensemble], with_ema: bool
     ) -> None:
         """Draw the panel of each weight state, keep it as PNG and hand it to the loggers."""
         assert self.batch is not None
@@ -162,9 +154,9 @@ class ReconstructionCallback(Callback):
         cases = {
             variant: [
                 case_of(sample, field, data.standardization)
-                for sample, field in zip(samples, fields, strict=False)
+                for sample, field in zip(samples, ensemble.mean, strict=True)
             ]
-            for variant, fields in reconstructions.items()
+            for variant, ensemble in reconstructions.items()
         }
         # The same error colours for all weight states: only then do their panels compare at a glance.
         limits = [
@@ -182,8 +174,8 @@ class ReconstructionCallback(Callback):
             log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
 
 
-def held_weights(ema: EMACallback | None) -> Iterator[str]:
-    """The name of each weight state, while the module holds it; the standard weights alone without EMA."""
+def loaded_variants(ema: EMACallback | None) -> Iterator[str]:
+    """The name of each variant, while its weights are in the module; the standard weights alone without EMA."""
     for variant in (STANDARD,) if ema is None else ema.variants:
         with contextlib.nullcontext() if ema is None else ema.weights(variant):
             yield variant

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from depthdif.build import build_data, build_module
@@ -32,6 +33,7 @@ class TrainedRun:
         data: with the statistics of the checkpoint; its validation set is the one of the run.
         module: on the CPU, in evaluation mode, with random weights until `load`.
         checkpoint: content of the file.
+        precision: Lightning's name of the precision of the run, or what was set with `precision=`.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class TrainedRun:
     data: OceanDataModule
     module: DiffusionModule
     checkpoint: Mapping[str, Any]
+    precision: str = "32-true"
 
     def load(self, which: str | float = "auto") -> str:
         """Put weights of the checkpoint into the module; returns which: "standard", "ema" or "ema_0.99".
@@ -84,7 +87,13 @@ def open_trained(cfg: DictConfig) -> TrainedRun:
     data = build_data(as_trained, statistics)
     module = build_module(as_trained, data).eval()
     check_architecture(f"checkpoint={path}", module.state_dict(), checkpoint["state_dict"])
-    return TrainedRun(path, as_trained, data, module, checkpoint)
+    return TrainedRun(path, as_trained, data, module, checkpoint, precision_of(recorded, cfg))
+
+
+def precision_of(recorded: Mapping[str, Any], cfg: DictConfig) -> str:
+    """Lightning's name of the precision: `cfg.precision` where it is set, else that of the recorded trainer."""
+    precision = cfg.get("precision") or recorded.get("trainer", {}).get("precision", "32-true")
+    return str(instantiate(precision) if isinstance(precision, Mapping) else precision)
 
 
 def with_typed(recorded: DictConfig, composed: DictConfig, typed: list[str]) -> DictConfig:

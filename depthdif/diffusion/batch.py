@@ -1,4 +1,4 @@
-"""What a batch must hold before a reverse chain runs on it: a fault is said in one line, and never found as NaN in an output."""
+"""Checks of a batch before a reverse chain runs on it: a fault is an error in one line, not NaN in the output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 from torch.nn import Module
+
+from depthdif import UserError
 
 # The dimensions of what a denoiser is told: batch, depths, surface fields, height, width.
 SHAPES = {
@@ -28,35 +30,35 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
 
     Args:
         batch: what is to be reconstructed.
-        denoiser: its `depths` and `surface_channels` say what it was made for; one without these is not asked.
+        denoiser: its `depths` and `surface_channels`, where it has them, are compared with the batch.
         first_guess: whether the model diffuses the residual of a first guess.
 
     Raises:
-        ValueError: a tensor is missing, of another shape than the others or than the denoiser, a mask that is not bool,
+        UserError: a tensor is missing, of another shape than the others or than the denoiser, a mask that is not bool,
             an observation outside the ocean, NaN or infinity, a value where its mask says that there is none.
     """
     if ("first_guess" in batch) != first_guess:
-        raise ValueError(
+        raise UserError(
             f"the batch holds {'no' if first_guess else 'a'} first_guess, but the model was trained "
             f"{'with one' if first_guess else 'without'}; make its samples with the model/first_guess of the training"
         )
     shapes = SHAPES | FIRST_GUESS_SHAPES if first_guess else SHAPES
     missing = sorted(shapes.keys() - batch.keys())
     if missing:
-        raise ValueError(
+        raise UserError(
             f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)}, as docs/data.md says"
         )
     check_shapes(batch, shapes, denoiser)
     for name in MASKS:
         if batch[name].dtype != torch.bool:
-            raise ValueError(f"{name} is {batch[name].dtype}: expected torch.bool, such as {name}.bool()")
+            raise UserError(f"{name} is {batch[name].dtype}: expected torch.bool, such as {name}.bool()")
     check_values(batch, shapes)
 
 
 def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoiser: Module) -> None:
-    """Raise ValueError where a tensor has another shape than the observations, the surface or the denoiser say."""
+    """Raise UserError where a tensor has another shape than the observations, the surface or the denoiser say."""
     if batch["observations"].ndim != 4 or batch["surface"].ndim != 4:
-        raise ValueError(
+        raise UserError(
             f"observations are {tuple(batch['observations'].shape)} and surface {tuple(batch['surface'].shape)}: "
             "expected (batch, depths, height, width) and (batch, surface fields, height, width)"
         )
@@ -66,7 +68,7 @@ def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoise
     for name, letters in shapes.items():
         expected = tuple(sizes[letter] for letter in letters)
         if tuple(batch[name].shape) != expected:
-            raise ValueError(
+            raise UserError(
                 f"{name} is {tuple(batch[name].shape)}: expected {expected} beside observations of "
                 f"{tuple(batch['observations'].shape)}"
             )
@@ -76,13 +78,13 @@ def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoise
     ):
         trained = getattr(denoiser, attribute, count)
         if trained != count:
-            raise ValueError(
+            raise UserError(
                 f"the batch has {count} {what}, but the model was trained on {trained}; expected the same"
             )
 
 
 def check_values(batch: Mapping[str, Tensor], shapes: Mapping[str, str]) -> None:
-    """Raise ValueError for what would end as NaN, as a value on land, or as an observation that nobody made."""
+    """Raise UserError for what would end as NaN, as a value on land, or as an observation that nobody made."""
     counts = {
         "observed cells lie outside the ocean: expected observed_mask to be a subset of ocean_mask": (
             batch["observed_mask"] & ~batch["ocean_mask"]
@@ -99,4 +101,4 @@ def check_values(batch: Mapping[str, Tensor], shapes: Mapping[str, str]) -> None
     # One transfer from the device for all of them.
     for fault, count in zip(counts, torch.stack(list(counts.values())).tolist(), strict=True):
         if count:
-            raise ValueError(f"{count} {fault}")
+            raise UserError(f"{count} {fault}")

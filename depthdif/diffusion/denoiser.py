@@ -26,14 +26,14 @@ RESIDUAL_CONDITIONS = (
 
 def condition_channels(depths: int, surface_channels: int, first_guess: bool = False) -> int:
     """Channels of `condition_image` for D `depths` and S `surface_channels`."""
-    of_depths, of_surface = RESIDUAL_CONDITIONS if first_guess else PLAIN_CONDITIONS
-    return len(of_depths) * depths + len(of_surface) * surface_channels
+    depth_names, surface_names = RESIDUAL_CONDITIONS if first_guess else PLAIN_CONDITIONS
+    return len(depth_names) * depths + len(surface_names) * surface_channels
 
 
 def condition_image(batch: Mapping[str, Tensor]) -> Tensor:
     """Stack what is known of each cell: (B, C, H, W) float32, C as `condition_channels` counts."""
-    of_depths, of_surface = RESIDUAL_CONDITIONS if "first_guess" in batch else PLAIN_CONDITIONS
-    return torch.cat([batch[name].float() for name in (*of_depths, *of_surface)], dim=1)
+    depth_names, surface_names = RESIDUAL_CONDITIONS if "first_guess" in batch else PLAIN_CONDITIONS
+    return torch.cat([batch[name].float() for name in (*depth_names, *surface_names)], dim=1)
 
 
 def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:

@@ -1,72 +1,108 @@
-"""What an ensemble of reconstructions says of each cell: mean, standard deviation, quantiles."""
+"""An ensemble of reconstructions: its members, and mean, spread, quantiles and probabilistic scores over them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from depthdif import UserError
+from depthdif.scores.probabilistic import ensemble_ranks, fair_crps, predictive_variance
+
+Array = NDArray[np.floating]
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class EnsembleSummary(NamedTuple):
-    """An ensemble of E reconstructions of B patches, in the units of its members; NaN outside the ocean.
+def independent_members(ensemble_size: int, antithetic: bool) -> int:
+    """How many members are independent of each other: all, or with `antithetic` one of each pair."""
+    return (ensemble_size + 1) // 2 if antithetic else ensemble_size
+
+
+# Not frozen: Lightning rebuilds what predict_step returns.
+@dataclass(eq=False)
+class Ensemble:
+    """E reconstructions of B patches in units of the field, NaN outside the ocean.
+
+    Spread, quantiles and probabilistic scores are those of the inflated ensemble: the deviations of the members from
+    their mean are multiplied by `inflation` (Anderson & Anderson 1999,
+    doi 10.1175/1520-0493(1999)127<2741:AMCIOT>2.0.CO;2), because an ensemble that was trained on few basins is too sure of
+    itself in another. The members are as the reverse chain returned them.
 
     Attributes:
-        mean: (B, D, H, W), the best estimate by squared error.
-        std: (B, D, H, W) unbiased, from the N independent members (divided by N - 1); None for one, which has no spread.
-        quantiles: (B, Q, D, H, W) of the `probabilities`; None for a single member.
-        probabilities: (Q,) from 0 to 1.
+        members: (B, E, D, H, W) float32.
+        antithetic: whether members 2k and 2k + 1 start from opposite noise, so that only one of each pair is independent.
+        inflation: factor on the deviations from the mean; 1 leaves them as they are.
     """
 
-    mean: Tensor
-    std: Tensor | None
-    quantiles: Tensor | None
-    probabilities: tuple[float, ...]
+    members: Array
+    antithetic: bool = False
+    inflation: float = 1.0
 
+    @property
+    def mean(self) -> Array:
+        """(B, D, H, W) mean of all members, the best estimate by squared error."""
+        return self.members.mean(axis=1)
 
-def summarise(
-    members: Tensor,
-    ocean_mask: Tensor,
-    probabilities: Sequence[float] = PROBABILITIES,
-    independent: Tensor | None = None,
-) -> EnsembleSummary:
-    """Summary of `members` (B, E, D, H, W) where `ocean_mask` (B, D, H, W) holds.
+    @property
+    def inflated(self) -> Array:
+        """(B, E, D, H, W) members with their deviations from the mean inflated."""
+        if self.inflation == 1:
+            return self.members
+        mean = self.members.mean(axis=1, keepdims=True)
+        return mean + np.float32(self.inflation) * (self.members - mean)
 
-    `independent` (B, N, D, H, W) are those of them that are independent of each other (`ReverseSampler.independent`);
-    None is all.
+    @property
+    def independent(self) -> Array:
+        """(B, N, D, H, W) inflated members that are independent of each other."""
+        return self.inflated[:, ::2] if self.antithetic else self.inflated
 
-    Raises:
-        ValueError: a probability outside 0 to 1.
-    """
-    if not all(0 <= probability <= 1 for probability in probabilities):
-        raise ValueError(
-            f"probabilities are {list(probabilities)}: expected numbers from 0 to 1, such as 0.95"
-        )
-    ocean = ocean_mask[:, None]
-    mean = members.mean(dim=1).where(ocean_mask, torch.nan)
-    independent = members if independent is None else independent
-    if independent.shape[1] == 1:
-        return EnsembleSummary(mean, None, None, tuple(probabilities))
-    std = independent.std(dim=1).where(ocean_mask, torch.nan)
-    # Level by level: to sort takes three times the memory of what is sorted.
-    levels = [ensemble_quantiles(level, probabilities) for level in members.unbind(dim=2)]
-    quantiles = torch.stack(levels, dim=2).where(ocean, torch.nan)
-    return EnsembleSummary(mean, std, quantiles, tuple(probabilities))
+    @property
+    def has_spread(self) -> bool:
+        """Whether there are two independent members, from which a spread can be estimated."""
+        return independent_members(self.members.shape[1], self.antithetic) > 1
 
+    @property
+    def std(self) -> Array | None:
+        """(B, D, H, W) unbiased standard deviation (divided by N - 1); None without spread."""
+        return self.independent.std(axis=1, ddof=1) if self.has_spread else None
 
-def ensemble_quantiles(members: Tensor, probabilities: Sequence[float]) -> Tensor:
-    """Quantiles over the members: (B, E, ...) to (B, Q, ...).
+    def quantiles(self, probabilities: Sequence[float] = PROBABILITIES) -> Array | None:
+        """(B, Q, D, H, W) quantiles at (Q,) `probabilities` from 0 to 1; None without spread.
 
-    Interpolated between order statistics, number 7 of Hyndman & Fan (1996, doi 10.2307/2684934), which is what NumPy
-    does. (`torch.quantile` takes 16 million numbers at most.)
-    """
-    ordered = members.sort(dim=1).values
-    last = members.shape[1] - 1
-    places = [probability * last for probability in probabilities]
-    between = [
-        ordered[:, int(place)].lerp(ordered[:, min(int(place) + 1, last)], place % 1) for place in places
-    ]
-    return torch.stack(between, dim=1)
+        Raises:
+            UserError: a probability outside 0 to 1.
+        """
+        if not all(0 <= probability <= 1 for probability in probabilities):
+            raise UserError(
+                f"probabilities are {list(probabilities)}: expected numbers from 0 to 1, such as 0.95"
+            )
+        if not self.has_spread:
+            return None
+        quantiles = np.quantile(self.inflated, np.asarray(probabilities, self.members.dtype), axis=1)
+        return np.moveaxis(quantiles, 0, 1)
+
+    def variance(self) -> Array:
+        """(B, D, H, W) squared error that the mean should have; NaN without spread.
+
+        In the mean of antithetic pairs the error of sampling cancels; that of independent members counts.
+        """
+        if not self.has_spread:
+            return np.full_like(self.mean, np.nan)
+        if self.antithetic:
+            return self.independent.var(axis=1, ddof=1, dtype=np.float64)
+        return predictive_variance(self.independent)
+
+    def crps(self, truth: Array) -> Array:
+        """(B, D, H, W) fair CRPS against the `truth` (B, D, H, W), in units of the field; NaN without spread."""
+        return fair_crps(self.independent, truth) if self.has_spread else np.full_like(truth, np.nan)
+
+    def ranks(self, truth: Array, bins: int, generator: np.random.Generator) -> NDArray[np.integer]:
+        """(B, D, H, W) rank of the `truth` among the N independent members, 0 to N = `bins` - 1."""
+        return ensemble_ranks(self.independent, truth, generator)
+
+    def is_finite(self, ocean_mask: NDArray[np.bool_]) -> bool:
+        """Whether every member is finite where `ocean_mask` (B, D, H, W) holds."""
+        return bool(np.isfinite(np.where(ocean_mask[:, None], self.members, 0)).all())

@@ -11,9 +11,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import Module
 
+from depthdif import UserError
 from depthdif.diffusion.batch import check_batch
-from depthdif.diffusion.ensemble import EnsembleSummary, summarise
+from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
+from depthdif.diffusion.precision import autocast
+from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
 
@@ -26,7 +29,7 @@ class DiffusionModule(LightningModule):
         noise_schedule: `diffusers` scheduler of the forward process; its `prediction_type` is what the denoiser predicts.
         objective: loss of the denoiser on a batch.
         sampler: reverse chain.
-        residual: what is diffused of the field.
+        residual: from field to what is diffused, and back.
         optimizer: makes the optimiser from the parameters.
         lr_scheduler: makes the learning-rate schedule from the optimiser and `num_training_steps`.
         seed: of every draw in training and of the draws of `val/loss`.
@@ -72,16 +75,20 @@ class DiffusionModule(LightningModule):
             ValueError: for a batch that the model cannot reconstruct (`check_batch`).
         """
         check_batch(batch, self.denoiser, first_guess=self.residual.std is not None)
-        known = self.residual.of(batch["observations"], batch, batch["observed_mask"])
+        known = self.residual.from_field(batch["observations"], batch, batch["observed_mask"])
         conditions = self.residual.conditions(batch)
         samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
-        return self.residual.field(samples, batch)
+        return self.residual.to_field(samples, batch)
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The objective on one batch."""
-        clean = self.residual.of(batch["target"], batch, batch["ocean_mask"])
+        clean = self.residual.from_field(batch["target"], batch, batch["ocean_mask"])
         conditions = self.residual.conditions(batch)
         return self.objective(self.denoiser, self.noise_schedule, clean, conditions, generator)
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision that the reverse chain cannot run in, before any work starts."""
+        autocast(str(self.trainer.precision), self.device)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a
@@ -102,30 +109,29 @@ class DiffusionModule(LightningModule):
         loss = self.loss(batch, generator)
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["target"]), sync_dist=True)
 
-    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> EnsembleSummary:
-        """Reconstruct one batch: mean, standard deviation and quantiles of its ensembles, in units of the field.
+    def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Ensemble:
+        """Reconstruct one batch: an ensemble in units of the field, on the CPU.
 
         Raises:
-            ValueError: no data module, which knows the units, was given to the trainer.
+            UserError: no data module, which knows the units, was given to the trainer.
         """
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
-            raise ValueError(
+            raise UserError(
                 "the units of the field are not known: call trainer.predict(module, datamodule=data)"
             )
-        members = data.standardization.restore(self.reconstruct(batch))
-        return summarise(members, batch["ocean_mask"], independent=self.sampler.independent(members))
+        return reconstruct(self, batch, data.standardization, str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
         """Optimiser with the learning rate set anew at every step of the planned training.
 
         Raises:
-            ValueError: when the number of planned steps is not known.
+            UserError: when the number of planned steps is not known.
         """
         planned = self.trainer.estimated_stepping_batches
         if planned == float("inf"):
-            raise ValueError(
-                "the number of training steps is not bounded: type trainer.max_steps=2000 or trainer.max_epochs=10"
+            raise UserError(
+                "the number of training steps is not bounded: set trainer.max_steps=2000 or trainer.max_epochs=10"
             )
         optimizer = self.optimizer(self.parameters())
         lr_scheduler = self.lr_scheduler(optimizer=optimizer, num_training_steps=int(planned))

@@ -1,4 +1,4 @@
-"""The objective: what the denoiser is asked to predict, and how its error is weighted over the ocean."""
+"""The training objective: what the denoiser predicts, and how its error is weighted over the ocean."""
 
 from __future__ import annotations
 

@@ -1,8 +1,13 @@
-"""The numeric precision in which a machine trains fastest without losing the range of float32."""
+"""Numeric precision: the fastest one of a machine, and the one that a reverse chain runs in."""
 
 from __future__ import annotations
 
 import torch
+
+from depthdif import UserError
+
+AUTOCAST_TYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+SHORT_NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def fastest_precision(accelerator: str = "auto") -> str:
@@ -18,3 +23,23 @@ def fastest_precision(accelerator: str = "auto") -> str:
         native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
         return "bf16-mixed" if native else "32-true"
     return "32-true"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Context in which a module with float32 weights computes as a Lightning trainer of this `precision` lets it.
+
+    Args:
+        precision: `32-true`, `bf16-mixed` or `16-mixed`, or Lightning's short names `32`, `bf16`, `16`.
+        device: of the module.
+
+    Raises:
+        UserError: another precision; the samplers and the noise of a chain are float32.
+    """
+    name = SHORT_NAMES.get(str(precision), str(precision))
+    if name not in AUTOCAST_TYPES:
+        raise UserError(
+            f"precision is {precision}: expected one of {', '.join(AUTOCAST_TYPES)}; "
+            "set precision=32-true, or in training trainer.precision=32-true"
+        )
+    dtype = AUTOCAST_TYPES[name]
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # An interpolation knows no error at an observed cell; the residual there is counted in this share of its standard deviation.
 LEAST_ERROR = 0.05
 
 
-class Residual:
+class Residual(nn.Module):
     """Field to residual and back: (field - first guess) / error of the first guess, cell by cell; 0 outside the ocean.
 
     Near unit variance in every cell: what a first guess knows of its own error (small near a profile, large in a sea without
     one) is not left for the network to learn, and noise schedules and networks work alike with any first guess. CorrDiff
     (Mardani et al. 2023, arXiv 2309.15214, section 3) diffuses the residual of a regression, on one scale.
+
+    The statistics are buffers, which follow the module to its device; they come with the data, and are not saved in a
+    `state_dict`.
 
     Args:
         std: (D,) standard deviation of field minus first guess over the training set, standardised units; None when
@@ -35,15 +38,26 @@ class Residual:
         surface_intercept: Sequence[float] = (),
         surface_std: Sequence[float] = (),
     ) -> None:
+        super().__init__()
         if not all(value > 0 for value in (*(std or ()), *surface_std)):
             raise ValueError(
                 f"standard deviations of the residual are {list(std or ())} and of the surface {list(surface_std)}: "
                 "expected positive numbers, one a depth and one a surface field"
             )
-        self.std = None if std is None else _channels(std)
-        self.surface_slope = _channels(surface_slope)
-        self.surface_intercept = _channels(surface_intercept)
-        self.surface_std = _channels(surface_std)
+        self.std: Tensor | None
+        self.surface_slope: Tensor
+        self.surface_intercept: Tensor
+        self.surface_std: Tensor
+        for name, values in (
+            ("std", std),
+            ("surface_slope", surface_slope),
+            ("surface_intercept", surface_intercept),
+            ("surface_std", surface_std),
+        ):
+            buffer = (
+                None if values is None else torch.tensor(list(values), dtype=torch.float32)[:, None, None]
+            )
+            self.register_buffer(name, buffer, persistent=False)
 
     def conditions(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The batch with what the network sees of the first guess.
@@ -55,39 +69,31 @@ class Residual:
         """
         if self.std is None:
             return dict(batch)
-        std = self.std.to(batch["first_guess"].device)
-        scaled = {name: batch[name] / std for name in ("first_guess_error", "first_guess_misfit")}
+        scaled = {name: batch[name] / self.std for name in ("first_guess_error", "first_guess_misfit")}
         return {**batch, **scaled, "surface_innovation": self.surface_innovation(batch)}
 
     def surface_innovation(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(B, S, H, W), see `conditions`."""
         surface, guess = batch["surface"], batch["first_guess"][:, :1]
-        slope, intercept, std = (
-            row.to(surface.device) for row in (self.surface_slope, self.surface_intercept, self.surface_std)
-        )
         both = batch["surface_mask"] & batch["ocean_mask"][:, :1]
-        return torch.where(both, (surface - intercept - slope * guess) / std, 0)
+        innovation = surface - self.surface_intercept - self.surface_slope * guess
+        return torch.where(both, innovation / self.surface_std, 0)
 
     def scale(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(B, D, H, W) error of the first guess, standardised units, at least a share of its standard deviation."""
         assert self.std is not None
         error = batch["first_guess_error"]
-        return torch.sqrt(error.square() + (LEAST_ERROR * self.std.to(error.device)).square())
+        return torch.sqrt(error.square() + (LEAST_ERROR * self.std).square())
 
-    def of(self, field: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+    def from_field(self, field: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> Tensor:
         """Residual of a standardised `field` (B, D, H, W) where `mask` holds, 0 elsewhere."""
         if self.std is None:
             return field
         return torch.where(mask, (field - batch["first_guess"]) / self.scale(batch), 0)
 
-    def field(self, residual: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def to_field(self, residual: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Standardised field of a `residual` (B, E, D, H, W) of E ensemble members, 0 outside the ocean."""
         if self.std is None:
             return residual
         restored = batch["first_guess"][:, None] + self.scale(batch)[:, None] * residual
         return torch.where(batch["ocean_mask"][:, None], restored, 0)
-
-
-def _channels(values: Sequence[float]) -> Tensor:
-    """(C, 1, 1) float32."""
-    return torch.tensor(list(values), dtype=torch.float32)[:, None, None]

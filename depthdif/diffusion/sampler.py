@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+from depthdif import UserError
+
+# Schedulers of diffusers that draw fresh noise at every step; so does any with an `algorithm_type` of "sde-...".
+STOCHASTIC = (
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DPMSolverSDEScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "LCMScheduler",
+)
 
 
 def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
     """The random stream of one ensemble member of one sample; on the CPU, so that every device sees the same noise."""
     state = np.random.SeedSequence([seed, index, member]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def is_stochastic(scheduler: Any) -> bool:
+    """Whether a `diffusers` scheduler draws fresh noise at every step of a chain."""
+    algorithm = str(scheduler.config.get("algorithm_type", ""))
+    return type(scheduler).__name__ in STOCHASTIC or algorithm.startswith("sde-")
 
 
 class ReverseSampler:
@@ -28,20 +44,19 @@ class ReverseSampler:
             `DDIMScheduler.from_config`.
         steps: reverse steps; at most the time steps of the noise schedule.
         seed: of all noise of the chain.
-        ensemble_size: independent reconstructions E of each sample.
+        ensemble_size: reconstructions E of each sample.
         clamp_observations: hold observed cells on the noised observations along the chain, and on the observations at its end.
         members_at_once: members of each sample that the network sees in one call, which bounds the memory of a large
             ensemble; None is all of them. The members do not depend on it.
         antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
             doi 10.1017/S0305004100031455). Each is a sample as good as any, but errors of sampling cancel in the mean of a
-            pair, as far as the chain is linear in its noise. Only every other member is independent (`independent`).
-        inflation: factor on the deviations of members from their mean (Anderson & Anderson 1999,
-            doi 10.1175/1520-0493(1999)127<2741:AMCIOT>2.0.CO;2): trained on few basins, an ensemble is too sure of itself in
-            another. A single member has no mean to deviate from and stays as it is.
+            pair, as far as the chain is linear in its noise. Only every other member is independent. For schedulers that are
+            deterministic after their first noise alone: with fresh noise at every step a pair is not opposite.
+        inflation: of the spread of the ensemble (`Ensemble`); the samples that are returned are not inflated.
 
     Raises:
-        ValueError: for steps, ensemble_size or members_at_once below 1, a negative seed or inflation, or more steps than the
-            noise schedule has.
+        UserError: for steps, ensemble_size or members_at_once below 1, a negative seed or inflation, more steps than the
+            noise schedule has, or antithetic pairs with a stochastic scheduler.
     """
 
     def __init__(
@@ -63,7 +78,7 @@ class ReverseSampler:
             ("members_at_once", 1 if members_at_once is None else members_at_once, 1),
         ):
             if value < least:
-                raise ValueError(
+                raise UserError(
                     f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
                 )
         self.scheduler = scheduler
@@ -87,14 +102,7 @@ class ReverseSampler:
         at_once = self.members_at_once or self.ensemble_size
         parts = [members[first : first + at_once] for first in members[::at_once]]
         chains = [self.chain(denoiser, noise_schedule, known, batch, part) for part in parts]
-        return self.inflated(torch.cat(chains, dim=1))
-
-    def inflated(self, samples: Tensor) -> Tensor:
-        """(B, E, D, H, W) with the deviations from the mean over E inflated."""
-        if self.inflation == 1 or self.ensemble_size == 1:
-            return samples
-        mean = samples.mean(dim=1, keepdim=True)
-        return mean + self.inflation * (samples - mean)
+        return torch.cat(chains, dim=1)
 
     def chain(
         self,
@@ -114,7 +122,7 @@ class ReverseSampler:
         if self.antithetic:
             noise = self.in_pairs(noise.unflatten(0, (-1, len(members))), members, indices).flatten(0, 1)
         field = noise * scheduler.init_noise_sigma
-        # Heun's scheduler lists each inner time step twice: the network is asked once an entry.
+        # Heun's scheduler lists each inner time step twice: the network is evaluated once an entry.
         for position, timestep in enumerate(scheduler.timesteps):
             field = self.step(scheduler, denoiser, field, timestep, batch, generators)
             if self.clamp_observations:
@@ -123,14 +131,23 @@ class ReverseSampler:
         return samples.unflatten(0, (-1, len(members)))
 
     def prepared_scheduler(self, noise_schedule: Any, device: torch.device) -> Any:
-        """A fresh scheduler at the start of its chain; a chain never sees the state that another one left."""
+        """A fresh scheduler at the start of its chain; a chain never sees the state that another one left.
+
+        Raises:
+            UserError: more steps than the noise schedule has, or antithetic pairs with a stochastic scheduler.
+        """
         available = noise_schedule.config.num_train_timesteps
         if self.steps > available:
-            raise ValueError(
-                f"steps is {self.steps}, but the noise schedule has {available}: type model.sampler.steps={available} or less"
+            raise UserError(
+                f"steps is {self.steps}, but the noise schedule has {available}: set model.sampler.steps={available} or less"
             )
         # Its betas themselves: not every scheduler of diffusers knows every name of a noise schedule.
         scheduler = self.scheduler(noise_schedule.config, trained_betas=noise_schedule.betas.numpy())
+        if self.antithetic and is_stochastic(scheduler):
+            raise UserError(
+                f"antithetic=true with the stochastic {type(scheduler).__name__}: pairs from opposite noise halve the "
+                "independent members and gain nothing; set model.sampler.antithetic=false"
+            )
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
 
@@ -147,10 +164,6 @@ class ReverseSampler:
             partners = [sample_generator(self.seed, index, members[place] - 1) for index in indices]
             noise[:, place] = -self.initial_noise(noise[:, place], partners)
         return noise
-
-    def independent(self, samples: Array) -> Array:
-        """The members of (B, E, ...) that are independent of each other: all, or with `antithetic` the first of each pair."""
-        return samples[:, ::2] if self.antithetic else samples
 
     @staticmethod
     def step(

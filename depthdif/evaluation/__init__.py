@@ -1,1 +1,1 @@
-"""Judging reconstructions: metrics over the ocean, figures, panels of each weight state, the closing table."""
+"""The evaluation of a trained model beside the training mean, inverse distance weighting and optimal interpolation."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from depthdif.data.dataset import Sample
 from depthdif.data.normalization import Standardization
-from depthdif.evaluation.forecast import Forecast
+from depthdif.evaluation.forecast import GaussianForecast
 from depthdif.evaluation.result import IDW, OI, Method
 from depthdif.first_guess.fit import arguments
 from depthdif.first_guess.protocol import FirstGuess
@@ -60,14 +60,14 @@ def make_baselines(
     return made
 
 
-def training_mean(batch: Mapping[str, Tensor], standardization: Standardization) -> Forecast:
+def training_mean(batch: Mapping[str, Tensor], standardization: Standardization) -> GaussianForecast:
     """The mean profile of the training region: 0 in standardised units."""
-    return Forecast(standardization.restore(np.zeros_like(batch["target"].numpy()))[:, None])
+    return GaussianForecast(standardization.restore(np.zeros_like(batch["target"].numpy())))
 
 
 def first_guess_forecast(
     first_guess: FirstGuess, batch: Mapping[str, Tensor], standardization: Standardization
-) -> Forecast:
+) -> GaussianForecast:
     """A first guess and its error as a Gaussian forecast, physical units."""
     samples = [
         {name: tensor[patch].numpy() for name, tensor in batch.items()}
@@ -76,4 +76,4 @@ def first_guess_forecast(
     pairs = [first_guess(*arguments(sample)) for sample in samples]
     guess, variance = (np.stack(parts) for parts in zip(*pairs, strict=True))
     deviation = np.sqrt(variance) * standardization.std.astype(np.float32)[:, None, None]
-    return Forecast(standardization.restore(guess)[:, None], deviation)
+    return GaussianForecast(standardization.restore(guess), deviation)

@@ -1,4 +1,4 @@
-"""Evaluation of a trained run on its held-out region, from a checkpoint to table, files and figures: a table of contents."""
+"""Evaluation of a trained run on its held-out region, from a checkpoint to table, files and figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from depthdif.evaluation.evaluator import Evaluator, Run
+from depthdif.checkpoints.trained_run import TrainedRun
+from depthdif.evaluation.evaluator import Evaluator, chosen_variant
 from depthdif.evaluation.figures import draw_figures
 from depthdif.evaluation.files import write_files
 from depthdif.evaluation.plan import EvaluationPlan
@@ -17,37 +18,42 @@ from depthdif.evaluation.provenance import provenance, seen_in_training
 from depthdif.evaluation.result import Evaluation
 from depthdif.evaluation.table import print_evaluation
 from depthdif.figures.panel import display_units, nearest_levels
+from depthdif.terminal import print_lines
 
 
-def evaluate(plan: EvaluationPlan, run: Run, device: torch.device, config: Mapping[str, Any]) -> Evaluation:
+def evaluate(
+    plan: EvaluationPlan, run: TrainedRun, device: torch.device, config: Mapping[str, Any]
+) -> Evaluation:
     """Score a trained run beside its baselines, write and draw everything, print the table.
 
     Args:
-        plan: what to do.
+        plan: the settings.
         run: the checkpoint, opened.
         device: where to reconstruct.
         config: the whole config of the evaluation, for the record.
 
     Raises:
-        ValueError: bad input, before any work starts.
+        UserError: bad input, before any work starts.
     """
     started = time.monotonic()
     console = Console()
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_lines(console, line)
 
-    if seen_in_training(run, config):
+    seen = seen_in_training(run, config)
+    if seen:
         say("caution: the model was trained on a part of this region; these are not scores of held-out data")
     evaluator = Evaluator(plan, run, device, say)
     with evaluator.progress_on(console):
         tallies, truth = evaluator.baselines()
-        for weights in evaluator.weights:
-            tallies |= evaluator.model(weights)
-        chosen = evaluator.chosen(tallies)
+        for variant in evaluator.variants:
+            tallies |= evaluator.model(variant)
+        chosen = chosen_variant(tallies)
         density = evaluator.density_curve(chosen)
         case = evaluator.case(tallies, chosen)
-    found = Evaluation(
+    seconds = time.monotonic() - started
+    evaluation = Evaluation(
         tallies=tallies,
         truth=truth,
         counts=evaluator.counts,
@@ -57,9 +63,9 @@ def evaluate(plan: EvaluationPlan, run: Run, device: torch.device, config: Mappi
         depths=run.data.depths,
         panel_levels=nearest_levels(run.data.depths, plan.panel_depths),
         units=display_units(run.data.field.units),
-        provenance=provenance(plan, run, device, config, time.monotonic() - started),
+        provenance=provenance(plan, run, device, config, seconds=seconds, seen=seen),
     )
-    write_files(found, plan.output_dir)
-    draw_figures(found, plan.output_dir / "figures")
-    print_evaluation(found, plan.output_dir, console)
-    return found
+    write_files(evaluation, plan.output_dir)
+    draw_figures(evaluation, plan.output_dir / "figures")
+    print_evaluation(evaluation, plan.output_dir, console)
+    return evaluation

@@ -1,4 +1,4 @@
-"""What the truth is and what a method says of it, in physical units, and how far apart they are."""
+"""The truth of a batch, and forecasts with a Gaussian error, in units of the field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from depthdif.data.normalization import Standardization
 from depthdif.scores.gaussian import gaussian_cdf, gaussian_crps
-from depthdif.scores.probabilistic import ensemble_ranks, fair_crps, predictive_variance
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -19,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """A batch of B patches in physical units.
+    """A batch of B patches in units of the field.
 
     Attributes:
         values: (B, D, H, W), of no meaning outside the ocean.
@@ -36,8 +35,8 @@ class Truth:
     longitude: Array
 
     @classmethod
-    def of_batch(cls, batch: Mapping[str, Tensor], standardization: Standardization) -> Truth:
-        """Out of a batch of the data contract."""
+    def from_batch(cls, batch: Mapping[str, Tensor], standardization: Standardization) -> Truth:
+        """The truth of a batch of the data contract."""
         ocean = batch["ocean_mask"].numpy()
         return cls(
             values=standardization.restore(batch["target"].numpy()),
@@ -49,65 +48,37 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class Forecast:
-    """What a method says of a batch, in physical units.
+class GaussianForecast:
+    """A best estimate with a Gaussian error; scored as an `Ensemble` is.
 
     Attributes:
-        members: (B, E, D, H, W), E equally likely fields; one for a method that gives a best estimate.
-        deviation: (B, D, H, W) standard deviation of a Gaussian about a single member; None for an ensemble, and for
-            a method that says nothing of its error.
-        antithetic: whether members come in pairs from opposite noise, so that one of each pair alone is independent.
+        mean: (B, D, H, W) best estimate.
+        deviation: (B, D, H, W) standard deviation of its error; None where it is not known.
     """
 
-    members: Array
+    mean: Array
     deviation: Array | None = None
-    antithetic: bool = False
-
-    @property
-    def mean(self) -> Array:
-        """(B, D, H, W) best estimate: the mean of the members."""
-        return self.members.mean(axis=1)
-
-    @property
-    def independent(self) -> Array:
-        """(B, N, D, H, W), the members that are independent of each other."""
-        return self.members[:, ::2] if self.antithetic else self.members
-
-    @property
-    def is_ensemble(self) -> bool:
-        """Whether several members give the spread."""
-        return self.independent.shape[1] > 1
 
     @property
     def has_spread(self) -> bool:
-        """Whether the method says how far to trust it."""
-        return self.is_ensemble or self.deviation is not None
+        """Whether the error is known."""
+        return self.deviation is not None
 
     def variance(self) -> Array:
-        """(B, D, H, W) squared error that is expected of the best estimate.
+        """(B, D, H, W) squared error that is expected; NaN where it is not known."""
+        return np.full_like(self.mean, np.nan) if self.deviation is None else np.square(self.deviation)
 
-        In the mean of antithetic pairs the error of sampling cancels; that of independent members counts.
-        """
-        if self.deviation is not None:
-            return np.square(self.deviation)
-        if self.antithetic:
-            return self.independent.var(axis=1, ddof=1, dtype=np.float64)
-        return predictive_variance(self.members)
-
-    def crps(self, truth: Truth) -> Array:
-        """(B, D, H, W): fair estimate of an ensemble, closed form of a Gaussian, absolute error of a best estimate alone."""
-        if self.is_ensemble:
-            return fair_crps(self.independent, truth.values)
-        error = self.mean - truth.values
+    def crps(self, truth: Array) -> Array:
+        """(B, D, H, W) CRPS against the `truth`: the closed form, or the absolute error where none is expected."""
+        error = self.mean - truth
         return np.abs(error) if self.deviation is None else gaussian_crps(error, self.deviation)
 
-    def ranks(self, truth: Truth, bins: int, generator: np.random.Generator) -> NDArray[np.integer]:
-        """(B, D, H, W), 0 to bins - 1: rank of the truth in an ensemble of bins - 1, or where in a Gaussian it falls.
+    def ranks(self, truth: Array, bins: int, generator: np.random.Generator) -> NDArray[np.integer]:
+        """(B, D, H, W) bin, 0 to `bins` - 1, of the distribution function at the `truth`.
 
-        The distribution function of a reliable Gaussian forecast is uniform at the truth (PIT, Dawid 1984), as ranks are.
+        It is uniform for a reliable forecast (PIT, Dawid 1984, doi 10.2307/2981683), as the ranks in an ensemble are.
         """
-        if self.deviation is None:
-            return ensemble_ranks(self.independent, truth.values, generator)
+        assert self.deviation is not None
         safe = np.where(self.deviation > 0, self.deviation, 1.0)
-        probability = gaussian_cdf((truth.values - self.mean) / safe)
+        probability = gaussian_cdf((truth - self.mean) / safe)
         return np.minimum((probability * bins).astype(int), bins - 1)

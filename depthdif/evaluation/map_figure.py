@@ -1,4 +1,4 @@
-"""Where a method errs: maps of its RMSE."""
+"""Maps of the RMSE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from depthdif.evaluation.figure_style import titled
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.panel import LAND
@@ -20,16 +19,16 @@ from depthdif.figures.panel import LAND
 Array = NDArray[np.floating]
 
 
-def rmse_maps(found: Evaluation) -> Figure | None:
+def rmse_maps(evaluation: Evaluation) -> Figure | None:
     """RMSE over depths and patches of OI and of the model, and their difference, where patches lie."""
-    if found.best is None:
+    if evaluation.best is None:
         return None
-    mine = found.tallies[found.best]
-    pictures = {found.best.label: mine.rmse_map}
-    if OI in found.tallies:
-        pictures = {OI.label: found.tallies[OI].rmse_map, **pictures}
-        pictures["difference"] = pictures[found.best.label] - pictures[OI.label]
-    columns, rows = covered(mine)
+    best = evaluation.tallies[evaluation.best]
+    pictures = {evaluation.best.label: best.rmse_map}
+    if OI in evaluation.tallies:
+        pictures = {OI.label: evaluation.tallies[OI].rmse_map, **pictures}
+        pictures["difference"] = pictures[evaluation.best.label] - pictures[OI.label]
+    columns, rows = covered(best)
     figure = Figure(figsize=(2.9 * len(pictures) + 0.4, 4.2), layout="constrained")
     axes = figure.subplots(1, len(pictures), sharey=True, squeeze=False)[0]
     errors = [field for name, field in pictures.items() if name != "difference"]
@@ -37,12 +36,13 @@ def rmse_maps(found: Evaluation) -> Figure | None:
     for axis, (name, field) in zip(axes, pictures.items(), strict=True):
         if name == "difference":
             limit = float(np.nanpercentile(np.abs(field), 98)) or 1.0
-            draw_grid(figure, axis, mine, field, columns, rows, cmocean.cm.balance, (-limit, limit))
-            axis.set_title(f"{found.best.label}\nminus OI ({found.units})", fontsize=9)
+            draw_grid(figure, axis, best, field, columns, rows, cmocean.cm.balance, (-limit, limit))
+            axis.set_title(f"{evaluation.best.label}\nminus OI ({evaluation.units})", fontsize=9)
         else:
-            draw_grid(figure, axis, mine, field, columns, rows, cmocean.cm.amp, (0.0, high))
-            axis.set_title(f"{name}\nRMSE ({found.units})", fontsize=9)
-    return titled(figure, "RMSE over all depths and patches; grey: land; white: scored in no patch")
+            draw_grid(figure, axis, best, field, columns, rows, cmocean.cm.amp, (0.0, high))
+            axis.set_title(f"{name}\nRMSE ({evaluation.units})", fontsize=9)
+    figure.suptitle("RMSE over all depths and patches; grey: land; white: scored in no patch", fontsize=9)
+    return figure
 
 
 def covered(tally: Tally) -> tuple[NDArray[np.integer], slice]:
@@ -103,5 +103,5 @@ def draw_grid(
 
 
 def degrees(value: float, positive: str, negative: str) -> str:
-    """Such as `40°S`."""
+    """Degrees with the letter of their side, such as `40°S`."""
     return f"{abs(value):g}°{positive if value > 0 else negative if value < 0 else ''}"

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do."""
+"""The settings of an evaluation, checked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from depthdif import UserError
 
 LEAST = {
     "ensemble_size": 1,
@@ -20,10 +22,10 @@ LEAST = {
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationPlan:
-    """The keys of `conf/evaluate.yaml` that are no part of the run; there they are explained.
+    """The keys of `conf/evaluate.yaml`, explained there, that are not part of the run.
 
     Raises:
-        ValueError: a value out of range.
+        UserError: a value out of range.
     """
 
     weights: Sequence[str]
@@ -40,32 +42,30 @@ class EvaluationPlan:
 
     def __post_init__(self) -> None:
         if not self.weights:
-            raise ValueError("weights=[]; expected weights of the checkpoint, such as weights=[standard,ema]")
+            raise UserError("weights=[]; expected weights of the checkpoint, such as weights=[standard,ema]")
         for name, least in LEAST.items():
             check_integer(name, getattr(self, name), least)
         if self.patches is not None:
             check_integer("patches", self.patches, 1)
         if any(not 0 < density <= 1 for density in self.densities):
-            raise ValueError(
+            raise UserError(
                 f"densities={list(self.densities)}; expected shares of the ocean columns above 0 and at most 1, such as "
                 "densities=[0.01,0.05]"
             )
         if not self.panel_depths or min(self.panel_depths) < 0:
-            raise ValueError(
+            raise UserError(
                 f"panel_depths={list(self.panel_depths)}; expected metres below the surface, such as panel_depths=[0,100,500]"
             )
 
     @classmethod
-    def of_config(cls, cfg: DictConfig) -> EvaluationPlan:
-        """The part of the config that is named here."""
+    def from_config(cls, cfg: DictConfig) -> EvaluationPlan:
+        """The plan of a composed config."""
         names = [field.name for field in dataclasses.fields(cls)]
-        chosen = OmegaConf.to_container(OmegaConf.masked_copy(cfg, names), resolve=True)
-        assert isinstance(chosen, dict)
-        given: dict[str, Any] = {str(name): value for name, value in chosen.items()}
-        return cls(**{**given, "output_dir": Path(given["output_dir"])})
+        values: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, names), resolve=True)
+        return cls(**{**values, "output_dir": Path(cfg.output_dir)})
 
 
 def check_integer(name: str, value: Any, least: int) -> None:
-    """Raise ValueError for anything but an integer of at least `least`."""
+    """Raise UserError for anything but an integer of at least `least`."""
     if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}={value}; expected an integer of at least {least}, such as {name}={least}")
+        raise UserError(f"{name}={value}; expected an integer of at least {least}, such as {name}={least}")

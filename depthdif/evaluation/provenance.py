@@ -1,4 +1,4 @@
-"""What it takes to do an evaluation again, and whether its region was held out."""
+"""The record of an evaluation: checkpoint, versions, device, seeds, and whether its region was held out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.checkpoints.trusted_targets import check_targets
 from depthdif.data.patches import Selection
-from depthdif.diffusion.precision import fastest_precision
-from depthdif.evaluation.evaluator import Run
 from depthdif.evaluation.plan import EvaluationPlan
 
 PACKAGES = ("depthdif", "torch", "pytorch-lightning", "diffusers", "numpy", "xarray")
 
 
 def provenance(
-    plan: EvaluationPlan, run: Run, device: torch.device, config: Mapping[str, Any], seconds: float
+    plan: EvaluationPlan,
+    run: TrainedRun,
+    device: torch.device,
+    config: Mapping[str, Any],
+    *,
+    seconds: float,
+    seen: bool,
 ) -> dict[str, Any]:
-    """Plain values for the JSON: checkpoint, versions, device, seeds and both configs."""
+    """Plain values for the JSON: checkpoint, versions, device, seeds and both configs.
+
+    `seconds` is the duration, `seen` whether the model was trained on a part of the region.
+    """
     return {
         "checkpoint": str(run.path),
         "checkpoint_sha256": sha256(run.path),
@@ -36,30 +44,30 @@ def provenance(
         "seed": plan.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
-        "precision": fastest_precision(device.type),
+        "precision": run.precision,
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
         "variable": run.data.field.variable,
         "units": run.data.field.units,
-        "seen_in_training": seen_in_training(run, config),
+        "seen_in_training": seen,
         "run": OmegaConf.to_container(run.cfg, resolve=True),
         "evaluation": {key: value for key, value in config.items() if key not in ("data", "model")},
     }
 
 
 def sha256(path: Path) -> str:
-    """Checksum of a file, so that a checkpoint that was overwritten is told from this one."""
+    """SHA-256 of a file, which distinguishes this checkpoint from one that overwrites it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seen_in_training(run: Run, config: Mapping[str, Any]) -> bool:
-    """Whether the model was trained on cells of the region that is evaluated: only where another one was typed.
+def seen_in_training(run: TrainedRun, config: Mapping[str, Any]) -> bool:
+    """Whether the model was trained on cells of the region that is evaluated: only where another region was set.
 
     Raises:
-        ValueError: the checkpoint names code for its regions that neither we nor the user named.
+        UserError: the checkpoint names code for its regions that neither depthdif nor the user did.
     """
     data = run.checkpoint["hyper_parameters"]["data"]
     recorded = OmegaConf.create({name: data.get(name) for name in ("validation", "training")})

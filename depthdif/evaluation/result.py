@@ -1,4 +1,4 @@
-"""What an evaluation found: the methods compared and their scores."""
+"""The result of an evaluation: the methods that are compared, and their scores."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Method:
 
     @property
     def estimate(self) -> str:
-        """Of the model, what stands for the field: "one sample" or "mean of 8"."""
+        """Of the model, which estimate this is: "one sample" or "mean of 8"."""
         if self.name != MODEL:
             return ""
         return ONE_SAMPLE if self.members == 1 else f"mean of {self.members}"
 
     @property
     def label(self) -> str:
-        """As a reader calls it: "OI", "EMA, mean of 8"."""
+        """Label in tables and figures: "OI", "EMA, mean of 8"."""
         return f"{variant_label(self.weights)}, {self.estimate}" if self.name == MODEL else self.name
 
 
@@ -53,19 +53,19 @@ TRAINING_MEAN, IDW, OI = (Method(name) for name in ("training mean", "IDW", "OI"
 
 @dataclass(eq=False)
 class Evaluation:
-    """All that is written and drawn.
+    """The result, from which table, files and figures are made.
 
     Attributes:
         tallies: of each method, in the order of the table.
         truth: the spectra of the truth.
         counts: (S, P) of `resample_counts`.
         density: scores of each method by the share of observed columns.
-        chosen: the weights that the density curve and the case were made with.
-        case: one patch, by the name of what stands for the field.
+        chosen: the variant of the density curve and of the case.
+        case: one patch, by the name of the estimate.
         depths: (D,) metres.
-        panel_levels: levels that are drawn where not all fit.
+        panel_levels: levels of the case and of the spectra.
         units: of the field, as displayed.
-        provenance: what it takes to do the same again.
+        provenance: everything that a repetition needs.
     """
 
     tallies: Mapping[Method, Tally]
@@ -86,9 +86,9 @@ class Evaluation:
 
     @property
     def best(self) -> Method | None:
-        """The model at its best: the mean of most samples with the chosen weights; None where no model was scored."""
-        mine = [method for method in self.tallies if method.weights == self.chosen]
-        return max(mine, key=lambda method: method.members, default=None)
+        """The mean of most samples with the chosen variant; None where no variant was scored."""
+        candidates = [method for method in self.tallies if method.weights == self.chosen]
+        return max(candidates, key=lambda method: method.members, default=None)
 
     @cached_property
     def overall(self) -> dict[Method, Scores]:
@@ -105,5 +105,6 @@ class Evaluation:
 def compared(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Scores]]:
     """Scores of each method, with ratios to OI where there is one."""
     return {
-        method: scores_with_intervals(of_method, sums.get(OI), counts) for method, of_method in sums.items()
+        method: scores_with_intervals(method_sums, sums.get(OI), counts)
+        for method, method_sums in sums.items()
     }

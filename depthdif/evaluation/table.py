@@ -1,4 +1,4 @@
-"""The table of an evaluation, what it means in words, and where everything lies."""
+"""The table of an evaluation, a summary in sentences, and where the files are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from depthdif.evaluation.result import Evaluation
-from depthdif.files import near
+from depthdif.files import atomic_path, near
 from depthdif.scores.score import RATIOS, Score, Scores, verdict
+from depthdif.terminal import print_lines
 
 # With fewer the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
@@ -30,37 +31,37 @@ COLUMNS = (
 )
 
 
-def print_evaluation(found: Evaluation, folder: Path, console: Console) -> None:
-    """Print the table, its meaning and the places; keep all of it in `evaluation.txt`."""
-    lines = [*meaning(found), *places(found, folder)]
-    path = folder / "evaluation.txt"
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> None:
+    """Print the table, a summary and where the files are; write the same to `evaluation.txt`."""
+    lines = [*summary(evaluation), *next_steps(evaluation, folder)]
+    with (
+        atomic_path(folder / "evaluation.txt") as path,
+        path.open("w", encoding="utf-8") as file,
+    ):
         for target in (console, Console(file=file, width=160)):
-            target.print(score_table(found, narrow=target.width < WIDE))
-            for line in lines:
-                # Paths and commands are never broken: they are there to be copied.
-                target.print(line, soft_wrap=True, highlight=False, markup=False)
-    unfinished.replace(path)
+            target.print(score_table(evaluation, narrow=target.width < WIDE))
+            print_lines(target, *lines)
 
 
-def score_table(found: Evaluation, narrow: bool = False) -> Table:
+def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
     """A row for each method; a column is left out where no method has it, a cell where it is undefined.
 
     On a `narrow` terminal only the ratios to OI show their intervals; the files hold all.
     """
-    share = found.provenance["run"]["data"]["validation_density"]
+    share = evaluation.provenance["run"]["data"]["validation_density"]
     table = Table(
-        title=f"{found.provenance['variable']} in {found.units} over unobserved ocean cells, all depths; {found.patches} "
-        f"patches, {100 * share:g} % of columns observed; in brackets 95 % intervals over patches",
+        title=f"{evaluation.provenance['variable']} in {evaluation.units} over unobserved ocean cells, all depths; "
+        f"{evaluation.patches} patches, {100 * share:g} % of columns observed; in brackets 95 % intervals over patches",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
-    columns = [column for column in COLUMNS if any(column[0] in scores for scores in found.overall.values())]
+    columns = [
+        column for column in COLUMNS if any(column[0] in scores for scores in evaluation.overall.values())
+    ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
         table.add_column(heading, justify="right")
-    for method, scores in found.overall.items():
+    for method, scores in evaluation.overall.items():
         table.add_row(
             method.label,
             *(
@@ -88,26 +89,26 @@ def brackets(score: Score) -> str:
 
 
 def digits(value: float) -> str:
-    """Three decimals, fewer for large numbers."""
+    """Three decimals, or four significant digits for large numbers."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def meaning(found: Evaluation) -> Iterator[str]:
-    """What the table says, in a line or two."""
-    scores = found.overall[found.best] if found.best else {}
-    if found.best is None:
+def summary(evaluation: Evaluation) -> Iterator[str]:
+    """The result in sentences, and how far to trust it."""
+    scores = evaluation.overall[evaluation.best] if evaluation.best else {}
+    if evaluation.best is None:
         yield "No weights of the model could be scored."
     elif "rmse_ratio" in scores:
-        yield f"{found.best.label} against OI: {' '.join(against_oi(scores))}"
+        yield f"{evaluation.best.label} against OI: {' '.join(against_oi(scores))}"
     else:
-        yield f"{found.best.label}: RMSE {cell(scores, 'rmse', True)} {found.units}; there is no OI to compare with."
+        yield f"{evaluation.best.label}: RMSE {cell(scores, 'rmse', True)} {evaluation.units}; there is no OI to compare with."
     if "spread_skill" in scores:
         yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below, it is too sure of itself)."
-    if found.truth.spectrum() is None:
+    if evaluation.truth.spectrum() is None:
         yield "There are no spectra: no window of half a patch is free of land."
-    if found.patches < ENOUGH_PATCHES:
+    if evaluation.patches < ENOUGH_PATCHES:
         yield (
-            f"{found.patches} patches are few: the intervals are wide and themselves uncertain; type "
+            f"{evaluation.patches} patches are few: the intervals are wide and themselves uncertain; set "
             f"data.validation_patches={ENOUGH_PATCHES} or more."
         )
     yield (
@@ -117,7 +118,7 @@ def meaning(found: Evaluation) -> Iterator[str]:
 
 
 def against_oi(scores: Scores) -> Iterator[str]:
-    """RMSE and CRPS as ratios with their verdicts."""
+    """RMSE and CRPS as ratios to OI, and whether the difference is significant."""
     for name, heading in (("rmse_ratio", "RMSE"), ("crps_ratio", "CRPS")):
         if name in scores:
             score = scores[name]
@@ -125,9 +126,9 @@ def against_oi(scores: Scores) -> Iterator[str]:
             yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score)}."
 
 
-def places(found: Evaluation, folder: Path) -> Iterator[str]:
-    """What lies where, and what to type next."""
+def next_steps(evaluation: Evaluation, folder: Path) -> Iterator[str]:
+    """Where the files are, and the next command."""
     yield f"numbers:   {near(folder / 'scores.csv')}, {near(folder / 'evaluation.json')}"
     yield f"figures:   {near(folder / 'figures')}"
-    checkpoint = shlex.quote(found.provenance["checkpoint"])
+    checkpoint = shlex.quote(evaluation.provenance["checkpoint"])
     yield f"more:      python scripts/evaluate.py checkpoint={checkpoint} ensemble_size=32 data.validation_patches=128"

@@ -1,4 +1,4 @@
-"""What is kept of each method while the patches go by: sums for each patch, never the fields."""
+"""Sums over the cells of each patch, from which every score, figure and interval of a method is computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from depthdif.evaluation.forecast import Forecast, Truth
+from depthdif.diffusion.ensemble import Ensemble
+from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.scores.bootstrap import percentile_interval
 from depthdif.scores.probabilistic import spread_and_error, sums_by_spread
 from depthdif.scores.score import Sums, concatenate
@@ -18,13 +19,13 @@ Mask = NDArray[np.bool_]
 
 # Bins of spread, in units of the largest standard deviation of the field.
 SPREAD_EDGES = np.geomspace(1e-4, 10, 201)
-# What they are merged into, of about as many cells each.
+# Bins that they are merged into, of about as many cells each.
 SPREAD_GROUPS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The grid of the field, which the patches are cuts of.
+    """The grid of the field, from which the patches are cut.
 
     Attributes:
         latitude, longitude: (H,), (W,) degrees.
@@ -48,11 +49,11 @@ class Grid:
 
 @dataclass(eq=False)
 class Tally:
-    """One row of the table in the making: sums over the unobserved ocean cells of each patch.
+    """Running sums of one method over the unobserved ocean cells of each patch.
 
     Args:
         grid: the grid of the field.
-        rank_bins: bins of the histogram of ranks; 0 for a method that says nothing of its error.
+        rank_bins: bins of the histogram of ranks; 0 for a method without spread.
 
     Attributes:
         parts: sums (B, D) of each batch so far; see `scores_of`.
@@ -81,7 +82,7 @@ class Tally:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the method says how far to trust it."""
+        """Whether the method has a spread."""
         return bool(self.ranks)
 
     @property
@@ -97,25 +98,27 @@ class Tally:
         return ranks.sum(axis=0) / max(ranks.sum(), 1), low, high
 
     def spread_and_error(self) -> tuple[Array, Array]:
-        """Expected and found RMSE in bins of spread, see there."""
+        """Expected and actual RMSE in bins of spread."""
         return spread_and_error(np.sum(self.spread, axis=0), SPREAD_GROUPS)
 
-    def spectrum(self, of_error: bool = False) -> Array | None:
+    def spectrum(self, error: bool = False) -> Array | None:
         """(D, K) isotropic spectrum of the method or its error, NaN where no window is free of land; None without any window."""
         if self.grid.spectra is None or not np.sum(self.modes):
             return None
-        power = np.sum(self.error_power if of_error else self.power, axis=0)
+        power = np.sum(self.error_power if error else self.power, axis=0)
         return isotropic(power, np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers)
 
-    def add(self, forecast: Forecast, truth: Truth, generator: np.random.Generator) -> None:
+    def add(
+        self, forecast: Ensemble | GaussianForecast, truth: Truth, generator: np.random.Generator
+    ) -> None:
         """Score the best estimate of a batch, and its spread where it has one."""
         error = forecast.mean - truth.values
         sums = error_sums(error[:, None], truth.scored)
-        sums["crps"] = summed(forecast.crps(truth), truth.scored)
+        sums["crps"] = summed(forecast.crps(truth.values), truth.scored)
         if forecast.has_spread:
             variance = forecast.variance()
             sums["variance"] = summed(variance, truth.scored)
-            ranks = forecast.ranks(truth, self.rank_bins, generator)
+            ranks = forecast.ranks(truth.values, self.rank_bins, generator)
             for patch, scored in enumerate(truth.scored):
                 self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
                 values = variance[patch][scored], np.square(error[patch][scored])
@@ -124,14 +127,14 @@ class Tally:
         self.add_map(np.square(error), truth)
         self.add_spectra(forecast.mean[:, None], truth)
 
-    def add_members(self, forecast: Forecast, truth: Truth) -> None:
-        """Score each member of an ensemble as the only estimate; counted are the means over the members."""
-        errors = forecast.members - truth.values[:, None]
+    def add_members(self, ensemble: Ensemble, truth: Truth) -> None:
+        """Score each member of an ensemble as the only estimate; the sums are means over the members."""
+        errors = ensemble.members - truth.values[:, None]
         sums = error_sums(errors, truth.scored)
-        # A single field says nothing of its error: its CRPS is the absolute error.
+        # The CRPS of a single field is its absolute error.
         self.parts.append({**sums, "crps": sums["absolute"]})
         self.add_map(np.square(errors).mean(axis=1), truth)
-        self.add_spectra(forecast.members, truth)
+        self.add_spectra(ensemble.members, truth)
 
     def add_truth(self, truth: Truth) -> None:
         """The spectra of the truth itself."""
@@ -152,9 +155,9 @@ class Tally:
         for fields, values, ocean, latitude in zip(
             members, truth.values, truth.ocean, truth.latitude, strict=True
         ):
-            chosen = self.grid.spectra.free_of_land(ocean)
-            power, modes = self.grid.spectra.sums(fields, chosen, latitude)
-            error_power, _ = self.grid.spectra.sums(fields - values, chosen, latitude)
+            windows = self.grid.spectra.free_of_land(ocean)
+            power, modes = self.grid.spectra.sums(fields, windows, latitude)
+            error_power, _ = self.grid.spectra.sums(fields - values, windows, latitude)
             self.power.append(power)
             self.error_power.append(error_power)
             self.modes.append(modes)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from depthdif.checkpoints.resume import check_architecture
 from depthdif.data.dataset import collate
+from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.export.model_description import DESCRIPTION, TrainedModel
 
@@ -141,8 +142,9 @@ class OceanPipeline(DiffusionPipeline):
         batch = collate([{**patch, "index": np.int64(index)}])
         samples = self.reconstruct(batch, **sampling)[0].cpu().numpy()
         samples = np.where(patch["ocean_mask"], samples, np.float32(np.nan))
-        independent = self.module.sampler.independent(samples[None])[0]
-        spread = independent.std(axis=0, ddof=1) if len(independent) > 1 else None
+        sampler = self.module.sampler
+        std = Ensemble(samples[None], sampler.antithetic, sampler.inflation).std
+        spread = None if std is None else std[0]
         return OceanReconstruction(mean=samples.mean(axis=0), std=spread, samples=samples)
 
     def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Tensor:

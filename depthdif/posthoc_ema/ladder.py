@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.diffusion.precision import fastest_precision
-from depthdif.scores.metrics import reconstruction_metrics
+from depthdif.diffusion.precision import autocast
+from depthdif.diffusion.reconstruction import physical_truth, reconstruct, score_estimate
 
 # Kinds of weight states that stand on the ladder.
 LADDER = ("tracked", "rebuilt")
@@ -52,39 +53,40 @@ def validation_scores(
     module: DiffusionModule,
     data: OceanDataModule,
     batches: Sequence[Mapping[str, Tensor]],
-    device: torch.device,
+    precision: str,
     advance: Callable[[], None],
 ) -> dict[str, float]:
-    """`mse`, `psnr` and `ssim` of the reconstructions and `loss`, as a validation of the training computes them.
+    """Scores of the reconstructions and `loss`, as a validation of the training computes them.
 
     Draws are those of the training: same noise for the same sample, same time steps for the same batch.
 
     Args:
-        module: with the weights to score, on `device`.
+        module: with the weights to score.
         data: where the batches come from.
         batches: the validation mini-batches, in their order from the first.
-        device: where to compute.
+        precision: of the run.
         advance: called after each batch.
+
+    Returns:
+        `mse`, `psnr`, `ssim`, `crps` where there are two independent members, and `loss`.
     """
-    mixed = fastest_precision(device.type) == "bf16-mixed"
-    reconstructions, losses = [], 0.0
+    statistics = data.standardization
+    means, losses, crps = [], 0.0, 0.0
     for number, batch in enumerate(batches):
-        on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            samples = module.reconstruct(on_device)
+        ensemble = reconstruct(module, batch, statistics, precision)
+        means.append(ensemble.mean)
+        ocean = batch["ocean_mask"].numpy()
+        crps += float(ensemble.crps(physical_truth(batch, statistics))[ocean].sum())
+        on_device = {name: tensor.to(module.device) for name, tensor in batch.items()}
+        with torch.no_grad(), autocast(precision, module.device):
             loss = module.loss(on_device, torch.Generator().manual_seed(module.seed + number))
-        reconstructions.append(data.standardization.restore(samples.mean(dim=1).float().cpu()))
         losses += float(loss) * len(batch["target"])
         advance()
-    statistics = data.standardization
-    scores = reconstruction_metrics(
-        torch.cat(reconstructions),
-        torch.cat([statistics.restore(batch["target"].float()) for batch in batches]),
-        torch.cat([batch["ocean_mask"] for batch in batches]),
-        torch.as_tensor(statistics.minimum),
-        torch.as_tensor(statistics.maximum),
-    )
-    return {**scores, "loss": losses / sum(len(batch["target"]) for batch in batches)}
+    together = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "ocean_mask")}
+    scores = score_estimate(np.concatenate(means), together, statistics)
+    if ensemble.has_spread:
+        scores["crps"] = crps / int(together["ocean_mask"].sum())
+    return {**scores, "loss": losses / len(together["target"])}
 
 
 def best_of(rungs: Sequence[Rung], score: str = "mse") -> Rung | None:

@@ -194,7 +194,7 @@ def score(
         def scores(name: str, weights: Mapping[str, Tensor]) -> dict[str, float]:
             progress.update(task, description=name)
             module.load_state_dict({**standard, **weights})
-            return validation_scores(module, run.data, shown, device, lambda: progress.advance(task))
+            return validation_scores(module, run.data, shown, run.precision, lambda: progress.advance(task))
 
         rungs.append(Rung("standard", "standard", None, None, scores("standard", {})))
         for law, combination in combinations.items():

@@ -1,72 +1,112 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from depthdif.build import build_data, build_module
-from depthdif.diffusion.ensemble import PROBABILITIES, ensemble_quantiles, summarise
+from depthdif.diffusion.ensemble import PROBABILITIES, Ensemble, independent_members
+from depthdif.diffusion.reconstruction import reconstruct
 
 
-def counted(members: int) -> torch.Tensor:
+def counted(members: int) -> np.ndarray:
     """Members 0, 1, 2, ... of 2 patches, 3 depths, 4 x 5 cells, each cell with its own offset, in any order."""
-    offsets = torch.arange(2 * 3 * 4 * 5).reshape(2, 1, 3, 4, 5).float()
-    order = torch.randperm(members, generator=torch.Generator().manual_seed(0))
+    offsets = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 1, 3, 4, 5)
+    order = np.random.default_rng(0).permutation(members).astype(np.float32)
     return offsets + order.reshape(1, members, 1, 1, 1)
 
 
+def random_members(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(2, size, 3, 4, 5)).astype(np.float32)
+
+
 def test_mean_deviation_and_quantiles_of_known_members() -> None:
-    ocean = torch.ones(2, 3, 4, 5, dtype=torch.bool)
-    offsets = counted(1)[:, 0]
-    summary = summarise(counted(5), ocean, [0.0, 0.25, 0.5, 0.6, 1.0])
-    assert summary.std is not None
-    assert summary.quantiles is not None
-    torch.testing.assert_close(summary.mean, offsets + 2)
-    torch.testing.assert_close(
-        summary.std, torch.full_like(offsets, 2.5**0.5)
-    )  # (4 + 1 + 0 + 1 + 4) / (5 - 1)
+    ensemble, offsets = Ensemble(counted(5)), counted(1)[:, 0]
+    np.testing.assert_allclose(ensemble.mean, offsets + 2, rtol=1e-6)
+    assert ensemble.std is not None
+    # (4 + 1 + 0 + 1 + 4) / (5 - 1)
+    np.testing.assert_allclose(ensemble.std, np.full_like(offsets, 2.5**0.5), rtol=1e-4)
+    quantiles = ensemble.quantiles([0.0, 0.25, 0.5, 0.6, 1.0])
+    assert quantiles is not None
     for place, expected in enumerate([0.0, 1.0, 2.0, 2.4, 4.0]):
-        torch.testing.assert_close(summary.quantiles[:, place], offsets + expected)
+        np.testing.assert_allclose(quantiles[:, place], offsets + expected, rtol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 12), st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 2**31))
-def test_quantiles_are_those_of_numpy(members: int, probabilities: list[float], seed: int) -> None:
-    values = np.random.default_rng(seed).normal(size=(2, members, 3)).astype(np.float32)
-    ours = ensemble_quantiles(torch.from_numpy(values), probabilities)
-    theirs = np.moveaxis(np.quantile(values, probabilities, axis=1), 0, 1)
-    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+def test_only_the_first_of_each_antithetic_pair_is_independent() -> None:
+    members = random_members(4)
+    assert np.array_equal(Ensemble(members).independent, members)
+    assert np.array_equal(Ensemble(members, antithetic=True).independent, members[:, ::2])
+    assert [independent_members(size, antithetic=True) for size in (1, 2, 3, 4)] == [1, 1, 2, 2]
+    assert [independent_members(size, antithetic=False) for size in (1, 2)] == [1, 2]
 
 
-def test_a_single_member_has_a_mean_and_no_spread() -> None:
-    ocean = torch.ones(2, 3, 4, 5, dtype=torch.bool)
-    summary = summarise(counted(1), ocean)
-    assert torch.equal(summary.mean, counted(1)[:, 0])
-    assert summary.std is None
-    assert summary.quantiles is None
+@pytest.mark.parametrize(("size", "antithetic"), [(1, False), (2, True)])
+def test_without_two_independent_members_there_is_a_mean_and_no_spread(size: int, antithetic: bool) -> None:
+    ensemble = Ensemble(counted(size), antithetic)
+    np.testing.assert_allclose(ensemble.mean, counted(size).mean(axis=1))
+    assert ensemble.std is None
+    assert ensemble.quantiles() is None
+    assert not ensemble.has_spread
+    assert np.isnan(ensemble.crps(counted(1)[:, 0])).all()
+    assert np.isnan(ensemble.variance()).all()
 
 
-def test_only_what_lies_outside_the_ocean_is_nan() -> None:
-    members = counted(4)
-    ocean = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(1)) > 0.5
-    members = members.where(ocean[:, None], 1e30)
-    summary = summarise(members, ocean)
-    assert summary.std is not None
-    assert summary.quantiles is not None
-    for field in (summary.mean, summary.std, *summary.quantiles.unbind(dim=1)):
-        assert torch.equal(field.isfinite(), ocean)
-    assert summary.quantiles.shape == (2, len(PROBABILITIES), 3, 4, 5)
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_inflation_scales_the_spread_and_leaves_mean_and_members(antithetic: bool) -> None:
+    plain = Ensemble(random_members(6), antithetic)
+    inflated = dataclasses.replace(plain, inflation=1.5)
+    assert np.array_equal(inflated.members, plain.members)
+    assert np.array_equal(inflated.mean, plain.mean)
+    assert plain.std is not None
+    assert inflated.std is not None
+    np.testing.assert_allclose(inflated.std, 1.5 * plain.std, rtol=1e-4)
+    np.testing.assert_allclose(inflated.variance(), 2.25 * plain.variance(), rtol=1e-4)
+    lowest, _, middle, _, highest = np.moveaxis(inflated.quantiles(), 1, 0)  # type: ignore[arg-type]
+    low, _, centre, _, high = np.moveaxis(plain.quantiles(), 1, 0)  # type: ignore[arg-type]
+    np.testing.assert_allclose(highest - lowest, 1.5 * (high - low), rtol=1e-4)
+    np.testing.assert_allclose(middle - plain.mean, 1.5 * (centre - plain.mean), atol=1e-5)
+
+
+def test_the_crps_is_that_of_the_inflated_independent_members() -> None:
+    ensemble = Ensemble(random_members(6), antithetic=True, inflation=1.3)
+    truth = random_members(1, seed=1)[:, 0]
+    members = ensemble.mean[:, None] + 1.3 * (ensemble.members - ensemble.mean[:, None])
+    drawn = members[:, ::2]
+    distance = np.abs(drawn - truth[:, None]).mean(axis=1)
+    pairs = np.abs(drawn[:, :, None] - drawn[:, None]).sum(axis=(1, 2))
+    np.testing.assert_allclose(ensemble.crps(truth), distance - pairs / (2 * 3 * 2), atol=1e-5)
+    ranks = ensemble.ranks(truth, 4, np.random.default_rng(0))
+    assert np.array_equal(ranks, (drawn < truth[:, None]).sum(axis=1))
+
+
+def test_in_the_mean_of_antithetic_pairs_the_error_of_sampling_cancels() -> None:
+    draws = 2.0 * np.random.default_rng(0).standard_normal((1, 4, 1, 60, 60))
+    pairs = np.stack([draws, -draws], axis=2).reshape(1, 8, 1, 60, 60)
+    ensemble = Ensemble(pairs, antithetic=True)
+    np.testing.assert_allclose(ensemble.mean, 0.0, atol=1e-12)
+    assert ensemble.variance().mean() == pytest.approx(4.0, rel=0.05)
+    assert Ensemble(draws).variance().mean() == pytest.approx(5 / 4 * 4.0, rel=0.05)
+
+
+def test_what_is_outside_the_ocean_stays_nan() -> None:
+    ocean = np.random.default_rng(1).random((2, 3, 4, 5)) > 0.5
+    ensemble = Ensemble(np.where(ocean[:, None], counted(4), np.float32(np.nan)), inflation=1.2)
+    quantiles = ensemble.quantiles()
+    assert quantiles is not None
+    assert quantiles.shape == (2, len(PROBABILITIES), 3, 4, 5)
+    for field in (ensemble.mean, ensemble.std, *np.moveaxis(quantiles, 1, 0)):
+        assert np.array_equal(np.isfinite(field), ocean)  # type: ignore[arg-type]
+    assert ensemble.is_finite(ocean)
+    assert not ensemble.is_finite(np.ones_like(ocean))
 
 
 def test_a_probability_in_percent_is_refused() -> None:
     with pytest.raises(ValueError, match=r"probabilities are \[95\]: expected numbers from 0 to 1"):
-        summarise(counted(4), torch.ones(2, 3, 4, 5, dtype=torch.bool), [95])
+        Ensemble(counted(4)).quantiles([95])
 
 
 def test_predict_gives_the_ensemble_in_physical_units(small_run: Callable[..., DictConfig]) -> None:
@@ -77,11 +117,10 @@ def test_predict_gives_the_ensemble_in_physical_units(small_run: Callable[..., D
     outputs = trainer.predict(module, datamodule=data)
     assert outputs is not None
     (batch,) = data.val_dataloader()
-    members = data.standardization.restore(module.reconstruct(batch))
-    expected = summarise(members, batch["ocean_mask"])
-    torch.testing.assert_close(outputs[0].mean, expected.mean, equal_nan=True)
-    torch.testing.assert_close(outputs[0].std, expected.std, equal_nan=True)
-    surface = expected.mean[:, 0][batch["ocean_mask"][:, 0]]
+    expected = reconstruct(module, batch, data.standardization)
+    assert isinstance(outputs[0], Ensemble)
+    np.testing.assert_allclose(outputs[0].members, expected.members, rtol=1e-5)
+    surface = expected.mean[:, 0][batch["ocean_mask"][:, 0].numpy()]
     assert surface.mean() == pytest.approx(data.standardization.mean[0], abs=data.standardization.std[0])
 
 

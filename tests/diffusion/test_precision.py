@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from depthdif.diffusion.precision import fastest_precision
+from depthdif import UserError
+from depthdif.diffusion.precision import autocast, fastest_precision
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,29 @@ def test_a_gpu_trains_in_bfloat16_only_where_it_does_not_emulate_it(
 
 def test_other_accelerators_keep_float32() -> None:
     assert fastest_precision("mps") == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("32-true", torch.float32),
+        ("32", torch.float32),
+        ("bf16-mixed", torch.bfloat16),
+        ("bf16", torch.bfloat16),
+        ("16-mixed", torch.float16),
+    ],
+)
+def test_autocast_computes_as_a_lightning_trainer_of_that_precision(
+    precision: str, dtype: torch.dtype
+) -> None:
+    matrix = torch.ones(2, 2)
+    with autocast(precision, torch.device("cpu")):
+        assert (matrix @ matrix).dtype == dtype
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "fast"])
+def test_a_precision_that_a_chain_cannot_run_in_is_refused_in_one_line(precision: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"precision is {precision}: expected one of .*set precision=32-true"
+    ):
+        autocast(precision, torch.device("cpu"))

@@ -19,15 +19,15 @@ def with_first_guess(batch: dict[str, Tensor], error: float = 0.0) -> dict[str, 
 
 def test_without_a_first_guess_the_field_itself_is_diffused(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    assert Residual().of(batch["target"], batch, batch["ocean_mask"]) is batch["target"]
+    assert Residual().from_field(batch["target"], batch, batch["ocean_mask"]) is batch["target"]
     samples = batch["target"][:, None]
-    assert Residual().field(samples, batch) is samples
+    assert Residual().to_field(samples, batch) is samples
 
 
 def test_the_residual_is_what_the_first_guess_leaves_in_units_of_its_own_error(make_batch: MakeBatch) -> None:
     batch = with_first_guess(make_batch(), error=4.0)
     ocean = batch["ocean_mask"]
-    residual = Residual([1e-3, 1e-3, 1e-3]).of(batch["target"], batch, ocean)
+    residual = Residual([1e-3, 1e-3, 1e-3]).from_field(batch["target"], batch, ocean)
     torch.testing.assert_close(residual[ocean], torch.full((int(ocean.sum()),), -0.125))
     assert not residual[~ocean].any()
 
@@ -36,20 +36,20 @@ def test_where_a_first_guess_knows_no_error_a_share_of_the_standard_deviation_co
     make_batch: MakeBatch,
 ) -> None:
     batch = with_first_guess(make_batch(), error=0.0)
-    residual = Residual([0.5, 1.0, 2.0]).of(batch["target"], batch, batch["ocean_mask"])
+    residual = Residual([0.5, 1.0, 2.0]).from_field(batch["target"], batch, batch["ocean_mask"])
     for depth, std in enumerate((0.5, 1.0, 2.0)):
         ocean = batch["ocean_mask"][:, depth]
         expected = torch.full((int(ocean.sum()),), -0.5 / (LEAST_ERROR * std))
         torch.testing.assert_close(residual[:, depth][ocean], expected)
 
 
-def test_field_is_the_inverse_for_every_ensemble_member(make_batch: MakeBatch) -> None:
+def test_to_field_is_the_inverse_for_every_ensemble_member(make_batch: MakeBatch) -> None:
     batch = with_first_guess(make_batch(), error=0.7)
     residual = Residual([0.5, 1.0, 2.0])
-    once = residual.of(batch["target"], batch, batch["ocean_mask"])
+    once = residual.from_field(batch["target"], batch, batch["ocean_mask"])
     members = torch.stack([once, once, once], dim=1)
     expected = batch["target"][:, None].expand(-1, 3, -1, -1, -1)
-    torch.testing.assert_close(residual.field(members, batch), expected)
+    torch.testing.assert_close(residual.to_field(members, batch), expected)
 
 
 def test_error_and_misfit_of_the_first_guess_are_conditions_in_units_of_the_residual(
@@ -77,3 +77,10 @@ def test_the_surface_innovation_is_what_the_first_guess_does_not_say_of_the_surf
 def test_a_standard_deviation_that_is_not_positive_is_an_error(std: list[float]) -> None:
     with pytest.raises(ValueError, match="expected positive numbers"):
         Residual(std)
+
+
+def test_the_statistics_follow_the_module_and_are_not_saved() -> None:
+    residual = Residual([0.5, 1.0], [1.0], [0.0], [1.0]).to("meta")
+    assert residual.std is not None
+    assert residual.std.device.type == residual.surface_slope.device.type == "meta"
+    assert residual.state_dict() == {}

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from depthdif import UserError
 from depthdif.diffusion.sampler import ReverseSampler
 
 MakeBatch = Callable[..., dict[str, Tensor]]
@@ -170,7 +171,7 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     assert not torch.allclose(free[observed], batch["observations"][observed], atol=0.1)
 
 
-def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_type(
+def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_set(
     make_batch: MakeBatch,
 ) -> None:
     sampler = ReverseSampler(DDIMScheduler.from_config, steps=1001)
@@ -203,21 +204,27 @@ def test_antithetic_members_start_from_opposite_noise_and_the_first_of_each_pair
     assert torch.equal(members(antithetic=True, members_at_once=1), pairs)
 
 
-def test_only_the_first_of_each_antithetic_pair_is_independent() -> None:
-    samples = torch.arange(4.0)[None, :, None, None, None]
-    assert ReverseSampler(DDIMScheduler.from_config).independent(samples) is samples
-    pairs = ReverseSampler(DDIMScheduler.from_config, antithetic=True)
-    assert pairs.independent(samples).flatten().tolist() == [0.0, 2.0]
-
-
-def test_inflation_scales_the_spread_and_leaves_the_mean(make_batch: MakeBatch) -> None:
+def test_the_samples_are_not_inflated(make_batch: MakeBatch) -> None:
     batch = make_batch()
+    plain, inflated = (
+        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, inflation=inflation)(
+            Echo(), cosine(), batch["observations"], batch
+        )
+        for inflation in (1.0, 1.5)
+    )
+    assert torch.equal(plain, inflated)
 
-    def members(inflation: float, size: int = 4) -> Tensor:
-        sampler = ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size, inflation=inflation)
-        return sampler(Echo(), cosine(), batch["observations"], batch)
 
-    plain, inflated = members(1.0), members(1.5)
-    torch.testing.assert_close(inflated.mean(dim=1), plain.mean(dim=1))
-    torch.testing.assert_close(inflated.std(dim=1), 1.5 * plain.std(dim=1))
-    assert torch.equal(members(1.5, size=1), members(1.0, size=1))
+@pytest.mark.parametrize("option", OPTIONS)
+def test_antithetic_pairs_are_off_in_every_stochastic_option_and_refused_where_they_are_set(
+    compose_train: Callable[..., DictConfig], option: str
+) -> None:
+    cfg = compose_train(f"model/sampler={option}").model.sampler
+    is_stochastic = option in ("ddpm", "dpm_solver_sde")
+    assert cfg.antithetic is not is_stochastic
+    pairs = instantiate(cfg, antithetic=True)
+    if is_stochastic:
+        with pytest.raises(UserError, match=r"stochastic .*set model\.sampler\.antithetic=false"):
+            pairs.prepared_scheduler(cosine(), torch.device("cpu"))
+    else:
+        pairs.prepared_scheduler(cosine(), torch.device("cpu"))

@@ -74,7 +74,7 @@ def test_baselines_are_physical(data: OceanDataModule, sample: Sample) -> None:
     batch = collate([sample])
     mean = training_mean(batch, data.standardization)
     assert not mean.has_spread
-    assert mean.members[0, 0, 1, 2, 3] == pytest.approx(data.standardization.mean[1])
+    assert mean.mean[0, 1, 2, 3] == pytest.approx(data.standardization.mean[1])
     oi = OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01)
     forecast = first_guess_forecast(oi, batch, data.standardization)
     guess, variance = oi(*arguments(sample))

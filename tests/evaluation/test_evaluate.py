@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 
 from depthdif.build import resolved
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
-from depthdif.diffusion.precision import fastest_precision
+from depthdif.diffusion.precision import autocast
 from depthdif.evaluation.evaluate import evaluate
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
@@ -55,7 +55,7 @@ def evaluated(checkpoint: Path, folder: Path, *overrides: str) -> tuple[Evaluati
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("evaluate", [f"checkpoint={checkpoint}", f"output_dir={folder}", *overrides])
     run = open_trained(cfg)
-    return evaluate(EvaluationPlan.of_config(cfg), run, CPU, resolved(cfg)), run
+    return evaluate(EvaluationPlan.from_config(cfg), run, CPU, resolved(cfg)), run
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,10 @@ def test_the_model_scores_what_a_direct_computation_finds(
     found, run, _ = whole
     run.load("standard")
     run.module.sampler.ensemble_size, run.module.sampler.seed = 3, 4
-    mixed = fastest_precision("cpu") == "bf16-mixed"
     estimates: list[np.ndarray] = []
     assert run.data.batch_size == 4
     for batch in run.data.val_dataloader():
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        with torch.no_grad(), autocast(run.precision, CPU):
             estimates += list(run.module.reconstruct(batch).mean(dim=1).numpy())
     expected = rmse_of(estimates, run)
     assert found.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)

@@ -13,7 +13,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 def plan(*overrides: str) -> EvaluationPlan:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return EvaluationPlan.of_config(
+        return EvaluationPlan.from_config(
             compose("evaluate", ["checkpoint=some.ckpt", "output_dir=somewhere", *overrides])
         )
 

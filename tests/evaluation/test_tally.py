@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from depthdif.evaluation.forecast import Forecast, Truth
+from depthdif.diffusion.ensemble import Ensemble
+from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.tally import Grid, Tally
 from depthdif.scores.bootstrap import resample_counts
+from depthdif.scores.score import over_depths, scores_with_intervals
 from depthdif.scores.spectra import WindowSpectra
 
 LATITUDE, LONGITUDE = np.arange(-40.0, 40, 2), np.arange(-180.0, 180, 2)
@@ -42,7 +44,7 @@ def test_sums_are_those_of_the_scored_cells_of_each_patch() -> None:
     truth = make_truth()
     members = members_of(truth)
     tally = Tally(GRID, rank_bins=5)
-    tally.add(Forecast(members), truth, np.random.default_rng(0))
+    tally.add(Ensemble(members), truth, np.random.default_rng(0))
     error = members[2, :, 1].mean(axis=0) - truth.values[2, 1]
     here = truth.scored[2, 1]
     expected = {"count": here.sum(), "square": (error[here] ** 2).sum(), "error": error[here].sum()}
@@ -57,11 +59,11 @@ def test_single_members_count_as_the_mean_of_their_scores() -> None:
     truth = make_truth()
     members = members_of(truth)
     together = Tally(GRID)
-    together.add_members(Forecast(members), truth)
+    together.add_members(Ensemble(members), truth)
     apart = []
     for member in range(4):
         tally = Tally(GRID)
-        tally.add(Forecast(members[:, [member]]), truth, np.random.default_rng(0))
+        tally.add(GaussianForecast(members[:, member]), truth, np.random.default_rng(0))
         assert not tally.has_spread
         apart.append(tally)
     for name, values in together.sums.items():
@@ -76,7 +78,7 @@ def test_what_lies_outside_the_ocean_changes_nothing() -> None:
     wild = np.where(truth.ocean[:, None], members, 1e6)
     tallies = [Tally(GRID, rank_bins=5) for _ in range(2)]
     for tally, fields in zip(tallies, (members, wild), strict=True):
-        tally.add(Forecast(fields), truth, np.random.default_rng(0))
+        tally.add(Ensemble(fields), truth, np.random.default_rng(0))
     for name, values in tallies[0].sums.items():
         assert np.array_equal(values, tallies[1].sums[name])
     assert np.array_equal(tallies[0].rmse_map, tallies[1].rmse_map, equal_nan=True)
@@ -86,7 +88,7 @@ def test_what_lies_outside_the_ocean_changes_nothing() -> None:
 def test_maps_lie_where_the_patches_do_across_the_date_line_too() -> None:
     truth = make_truth(patches=1, west=170.0)
     tally = Tally(GRID)
-    tally.add(Forecast(truth.values[:, None] + 2), truth, np.random.default_rng(0))
+    tally.add(GaussianForecast(truth.values + 2), truth, np.random.default_rng(0))
     rows, columns = np.nonzero(np.isfinite(tally.rmse_map))
     assert (LATITUDE[rows].min(), LATITUDE[rows].max()) == (-20, 10)
     # The first three columns, 170 to 174 E, are land.
@@ -97,13 +99,13 @@ def test_maps_lie_where_the_patches_do_across_the_date_line_too() -> None:
 def test_the_error_spectrum_is_that_of_the_error() -> None:
     truth = make_truth()
     perfect, noisy = Tally(GRID), Tally(GRID)
-    perfect.add(Forecast(truth.values[:, None]), truth, np.random.default_rng(0))
-    noisy.add_members(Forecast(members_of(truth)), truth)
+    perfect.add(GaussianForecast(truth.values), truth, np.random.default_rng(0))
+    noisy.add_members(Ensemble(members_of(truth)), truth)
     for_truth = Tally(GRID)
     for_truth.add_truth(truth)
     assert np.array_equal(perfect.spectrum(), for_truth.spectrum())  # type: ignore[arg-type]
-    assert np.all(perfect.spectrum(of_error=True) == 0)
-    assert np.all(noisy.spectrum(of_error=True) > 0)  # type: ignore[operator]
+    assert np.all(perfect.spectrum(error=True) == 0)
+    assert np.all(noisy.spectrum(error=True) > 0)  # type: ignore[operator]
 
 
 def test_patches_too_small_for_spectra_have_none() -> None:
@@ -115,7 +117,16 @@ def test_patches_too_small_for_spectra_have_none() -> None:
 def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:
     truth = make_truth(patches=6)
     tally = Tally(GRID, rank_bins=5)
-    tally.add(Forecast(members_of(truth)), truth, np.random.default_rng(0))
+    tally.add(Ensemble(members_of(truth)), truth, np.random.default_rng(0))
     share, low, high = tally.rank_shares(resample_counts(6, 300, seed=0))
     assert share.sum() == pytest.approx(1)
     assert np.all((low <= share) & (share <= high))
+
+
+def test_without_two_independent_members_there_is_no_crps_and_no_spread() -> None:
+    truth = make_truth()
+    tally = Tally(GRID, rank_bins=2)
+    tally.add(Ensemble(members_of(truth, size=2), antithetic=True), truth, np.random.default_rng(0))
+    (scores,) = scores_with_intervals(over_depths(tally.sums), None, resample_counts(3, 100, seed=0))
+    assert set(scores) == {"rmse", "bias", "mae"}
+    assert not tally.has_spread

@@ -116,7 +116,7 @@ def test_a_patch_in_physical_units_gives_what_its_batch_gives(built: Callable[..
     assert np.isnan(found.samples[:, ~ocean]).all()
     np.testing.assert_array_equal(found.mean, found.samples.mean(axis=0))
     # Of each pair of antithetic members one is independent.
-    spread = np.abs(found.samples[0] - found.samples[2]) / np.sqrt(2)
+    spread = module.sampler.inflation * np.abs(found.samples[0] - found.samples[2]) / np.sqrt(2)
     np.testing.assert_allclose(found.std, spread, rtol=1e-4, atol=1e-5)
 
 
