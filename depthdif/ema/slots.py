@@ -121,9 +121,13 @@ def is_averaged(slot: Slot) -> bool:
 
 
 def count_writes(module: nn.Module) -> list[int]:
-    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them."""
+    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them.
+
+    -1 for tensors without a count: those of inference mode, and parameters that have no shape yet.
+    """
     tensors = [*module.parameters(), *module.buffers()]
-    return [-1 if tensor.is_inference() else tensor._version for tensor in tensors]
+    has_count = [not nn.parameter.is_lazy(tensor) and not tensor.is_inference() for tensor in tensors]
+    return [tensor._version if counted else -1 for tensor, counted in zip(tensors, has_count, strict=True)]
 
 
 def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
