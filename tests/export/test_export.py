@@ -58,7 +58,7 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def exported(run: Path) -> Path:
-    """The folder that an export makes when nothing but the checkpoint is named."""
+    """The folder that an export makes with no option but the checkpoint."""
     return export(composed(f"checkpoint='{run / 'checkpoints' / 'last.ckpt'}'"))
 
 
@@ -85,8 +85,8 @@ def test_auto_takes_the_average_and_the_folder_lies_in_that_of_the_run(run: Path
     assert exported == run / "export" / "ema"
     assert sorted(path.name for path in exported.parent.iterdir()) == ["ema"]
     expected = load_weights(run / "checkpoints" / "last.ckpt", "ema").state_dict
-    found = OceanPipeline.from_pretrained(exported).module.state_dict()
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in found.items())
+    state = OceanPipeline.from_pretrained(exported).module.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in state.items())
 
 
 def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
@@ -95,8 +95,8 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
     card = ModelCard.load(exported / "README.md")
     logged = list(csv.DictReader((run / "metrics" / "metrics.csv").open()))
     (mse,) = [float(row["val_ema/recon_mse_full_recon"]) for row in logged if row["val/loss"]]
-    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert of_card["mse"] == mse
+    metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert metrics["mse"] == mse
     assert card.data.to_dict()["library_name"] == "diffusers"
     digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
     for words in (
@@ -116,7 +116,7 @@ def test_an_evaluation_of_the_checkpoint_goes_into_the_card(
     run: Path, compose_export: Compose, tmp_path: Path
 ) -> None:
     digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
-    found = {
+    record = {
         "provenance": {
             "checkpoint_sha256": digest,
             "patches": 24,
@@ -127,11 +127,11 @@ def test_an_evaluation_of_the_checkpoint_goes_into_the_card(
         "units": "°C",
         "overall": {"EMA, mean of 8": {"rmse": {"value": 0.6, "low": 0.5, "high": 0.7}}},
     }
-    (tmp_path / "evaluation.json").write_text(json.dumps(found))
+    (tmp_path / "evaluation.json").write_text(json.dumps(record))
     card = ModelCard.load(export(compose_export(f"evaluation='{tmp_path}'")) / "README.md")
     assert "| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
-    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert of_card["rmse"] == 0.6
+    metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert metrics["rmse"] == 0.6
 
 
 def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("data", "named"),
+    ("data", "start"),
     [
         ({"path": "/data/glorys/*.nc"}, "*.nc"),
         ({"path": ["/data/a.nc", "s3://ocean/b.zarr"]}, "a.nc, b.zarr"),
@@ -152,8 +152,8 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
         ),
     ],
 )
-def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], named: str) -> None:
-    assert source(data).startswith(named)
+def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], start: str) -> None:
+    assert source(data).startswith(start)
 
 
 def test_a_folder_that_is_no_repository_has_no_commit(tmp_path: Path) -> None:

@@ -113,15 +113,17 @@ def test_a_patch_in_physical_units_gives_what_its_batch_gives(built: Callable[..
     expected = data.standardization.restore(module.reconstruct(batch))[2].numpy()
     patch = physical(data, 2)
     ocean = patch["ocean_mask"]
-    found = pipeline(**patch, index=2)
-    assert found.samples.dtype == np.float32
+    reconstruction = pipeline(**patch, index=2)
+    assert reconstruction.samples.dtype == np.float32
     # The way to physical units and back costs the last bits of the observations.
-    np.testing.assert_allclose(found.samples[:, ocean], expected[:, ocean], rtol=0, atol=1e-4)
-    assert np.isnan(found.samples[:, ~ocean]).all()
-    np.testing.assert_array_equal(found.mean, found.samples.mean(axis=0))
+    np.testing.assert_allclose(reconstruction.samples[:, ocean], expected[:, ocean], rtol=0, atol=1e-4)
+    assert np.isnan(reconstruction.samples[:, ~ocean]).all()
+    np.testing.assert_array_equal(reconstruction.mean, reconstruction.samples.mean(axis=0))
     # Of each pair of antithetic members one is independent.
-    spread = module.sampler.inflation * np.abs(found.samples[0] - found.samples[2]) / np.sqrt(2)
-    np.testing.assert_allclose(found.std, spread, rtol=1e-4, atol=1e-5)
+    spread = (
+        module.sampler.inflation * np.abs(reconstruction.samples[0] - reconstruction.samples[2]) / np.sqrt(2)
+    )
+    np.testing.assert_allclose(reconstruction.std, spread, rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_member_has_no_spread(built: Callable[..., Built]) -> None:
