@@ -4,13 +4,26 @@ BIN := .venv/bin
 # Overrides of the training run, such as: make train ARGS="trainer.max_steps=2000 model.ema.decay=0.999"
 ARGS ?=
 
-.PHONY: train test browser-test lint clean
+.PHONY: train test test-kernels browser-test lint clean
 
 train: .venv/installed
 	$(BIN)/python scripts/train.py model/ema=quick $(ARGS)
 
+# One process a core, each with whole files of tests, so that a run that several tests look at is trained once.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# The numeric tests with the kernels of other CPUs and with other numbers of threads: a result may depend on both.
+NUMERIC := tests/ema tests/diffusion tests/first_guess tests/scores tests/evaluation
+
+test-kernels: .venv/installed
+	for kernels in default avx2; do for threads in 1 2; do \
+		echo "kernels: $$kernels, threads: $$threads"; \
+		ATEN_CPU_CAPABILITY=$$kernels DEPTHDIF_TEST_THREADS=$$threads \
+			$(BIN)/python -m pytest $(PARALLEL) -m 'not browser and not end_to_end' $(NUMERIC) || exit 1; \
+	done; done
 
 # The page of scripts/compare.py in a real browser: needs Chromium or Chrome, and fails without.
 browser-test: .venv/installed
@@ -24,7 +37,7 @@ lint: .venv/installed
 
 # The environment is made once, and again when what it holds has changed.
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0] + " is not Python 3.11 to 3.13: type make PYTHON=python3.11"'
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0] + " is not Python 3.11 to 3.13: run make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

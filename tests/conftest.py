@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,14 +17,19 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Tensor
 
-# Tensors are tiny here: with more threads they wait for each other, most of all on a busy machine.
-torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"
+# Tensors are tiny here: with more threads they wait for each other, most of all on a busy machine. `make test-kernels` sets
+# the variable, because a result may depend on the number of threads.
+THREADS = os.environ.get("DEPTHDIF_TEST_THREADS", "1")
+torch.set_num_threads(int(THREADS))
+os.environ["OMP_NUM_THREADS"] = THREADS
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
 
 # A run of seconds: synthetic ocean, the tiny U-Net, a short chain.
 SMALL_RUN = (
@@ -68,6 +77,43 @@ def small_run(compose_train: Callable[..., DictConfig], tmp_path: Path) -> Calla
         return compose_train(*SMALL_RUN, f"output_dir={tmp_path / name}", *overrides)
 
     return composed
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of `scripts/` by its name with arguments, from a folder, in this process.
+
+    A process of its own would import for ten seconds; what only such a process shows starts one with `subprocess`.
+    """
+
+    def run(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        from depthdif.sweep.callback import SweepCallback
+
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
+        printed, errors, code = io.StringIO(), io.StringIO(), 0
+        with monkeypatch.context() as process:
+            process.chdir(folder)
+            process.setattr(sys, "argv", [str(ROOT / "scripts" / f"{name}.py"), *arguments])
+            process.setattr(SweepCallback, "begun", [])
+            # Also set back at the end where the script sets it.
+            process.setenv("HYDRA_FULL_ERROR", "0")
+            try:
+                with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+                    runpy.run_path(sys.argv[0], run_name="__main__")
+            except SystemExit as left:
+                if isinstance(left.code, str):
+                    errors.write(f"{left.code}\n")
+                code = left.code if isinstance(left.code, int) else int(left.code is not None)
+            finally:
+                # Hydra keeps what it was started with, and takes over the log.
+                GlobalHydra.instance().clear()
+                HydraConfig.instance().cfg = None
+                root.handlers[:] = handlers
+                root.setLevel(level)
+        return subprocess.CompletedProcess([name, *arguments], code, printed.getvalue(), errors.getvalue())
+
+    return run
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from depthdif.command_line import readable_errors
 from depthdif.terminal import lines_about, suggestions
 from depthdif.training import train
 
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
+
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = (
     "experiment=smoke",
@@ -122,8 +124,8 @@ def test_bad_input_is_one_line_that_says_what_to_type_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_input_at_the_prompt_fails_without_a_traceback(tmp_path: Path) -> None:
-    finished = run_train(*SMOKE, "model.ema.decay=1.5", folder=tmp_path)
+def test_bad_input_at_the_prompt_fails_without_a_traceback(run_script: RunScript, tmp_path: Path) -> None:
+    finished = run_script("train", *SMOKE, "model.ema.decay=1.5", folder=tmp_path)
     assert finished.returncode == 1
     (line,) = error_lines(finished)
     assert "1.5" in line
@@ -135,9 +137,9 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
         _ = 1 / 0
 
 
-def test_an_output_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_written_is_an_error(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
-    finished = run_train(*SMOKE, "hydra.run.dir=taken/run", folder=tmp_path)
+    finished = run_script("train", *SMOKE, "hydra.run.dir=taken/run", folder=tmp_path)
     assert finished.returncode == 1
     (line,) = error_lines(finished)
     assert "taken/run" in line
@@ -145,11 +147,10 @@ def test_an_output_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> 
 
 
 def test_a_sweep_trains_each_job_in_its_folder_groups_them_in_wandb_and_ends_with_a_table(
-    tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
+    run_script: RunScript, tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
-    finished = run_train(
-        "-m", *SMOKE, "logger=wandb", "model.ema.decay=0.5,1.5,0.9", "trainer.max_steps=2", folder=tmp_path
-    )
+    swept = ("model.ema.decay=0.5,1.5,0.9", "trainer.max_steps=2")
+    finished = run_script("train", "-m", *SMOKE, "logger=wandb", *swept, folder=tmp_path)
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr + finished.stdout
     (sweep,) = (tmp_path / "multirun").iterdir()
@@ -169,10 +170,13 @@ def test_a_sweep_trains_each_job_in_its_folder_groups_them_in_wandb_and_ends_wit
         assert job["val_ema/recon_mse_full_recon"] == job["val/recon_mse_full_recon"]
 
 
-def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
-    cut_off = run_train(*SMOKE, "trainer.max_steps=2", "hydra.run.dir=sweep/0", folder=tmp_path)
+def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    cut_off = run_script("train", *SMOKE, "trainer.max_steps=2", "hydra.run.dir=sweep/0", folder=tmp_path)
     assert cut_off.returncode == 0, cut_off.stderr
-    again = run_train(
+    again = run_script(
+        "train",
         "-m",
         *SMOKE,
         "trainer.max_steps=4",
@@ -196,12 +200,14 @@ def test_a_longer_run_goes_on_with_the_decays_that_the_run_resumed_had_worked_ou
     assert resumed == {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 0}}}
 
 
-def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(tmp_path: Path) -> None:
+def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    # The one training here in a process of its own.
     first = run_train(*SMOKE, "trainer.max_steps=2", "hydra.run.dir=first", folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    second = run_train(
-        "resume=first/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=second", folder=tmp_path
-    )
+    longer = ("resume=first/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=second")
+    second = run_script("train", *longer, folder=tmp_path)
     assert second.returncode == 0, second.stderr
     saved = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from depthdif.ema.average import EMA
     from depthdif.ema.callback import EMACallback
-    from depthdif.ema.checkpoint import LoadedWeights, load_weights, read_checkpoint
+    from depthdif.ema.checkpoint import LoadedWeights, load_weights, read_checkpoint, select_weights
     from depthdif.ema.weights import ModuleAverages, averaged
 
 __all__ = [
@@ -19,9 +19,10 @@ __all__ = [
     "averaged",
     "load_weights",
     "read_checkpoint",
+    "select_weights",
 ]
 
-HOME = {
+MODULES = {
     "EMA": "average",
     "EMACallback": "callback",
     "LoadedWeights": "checkpoint",
@@ -29,11 +30,12 @@ HOME = {
     "averaged": "weights",
     "load_weights": "checkpoint",
     "read_checkpoint": "checkpoint",
+    "select_weights": "checkpoint",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # Torch and Lightning take seconds to import: who asks for the laws of the decay alone does not pay for them.
-    if name in HOME:
-        return getattr(import_module(f"depthdif.ema.{HOME[name]}"), name)
+    # Torch and Lightning take seconds to import: what needs decays alone does not pay for them.
+    if name in MODULES:
+        return getattr(import_module(f"depthdif.ema.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

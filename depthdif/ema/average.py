@@ -37,9 +37,7 @@ class EMA:
 
     def __init__(self, decay: float = 0.999) -> None:
         if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0 <= decay <= 1:
-            raise ValueError(
-                f"EMA decay: expected a number from 0 to 1, got {decay!r}; type EMA(decay=0.999)"
-            )
+            raise ValueError(f"EMA decay: expected a number from 0 to 1, got {decay!r}; set EMA(decay=0.999)")
         self.decay = float(decay)
         self.shadow_params: dict[str, Any] = {}
         self.skipped_updates = 0

@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from depthdif.ema.arguments import check_arguments
-from depthdif.ema.capture import captured
-from depthdif.ema.checkpoint import canonical, find_averages
-from depthdif.ema.decay import too_long_for
-from depthdif.ema.law import Decay, decay_named
-from depthdif.ema.slots import count_writes
+from depthdif.ema.checkpoint import canonical, find_averages, migrate_averages, migration
+from depthdif.ema.decay import Decay, is_decay, parse_decay, too_long_for
+from depthdif.ema.power_function import WIDEST
+from depthdif.ema.slots import captured, count_writes
 from depthdif.ema.tracker import Tracker
+
+
+class EMAConfigurationError(MisconfigurationException, ValueError):
+    """The module or the checkpoint of a run cannot be averaged as it is, which shows only when the run starts."""
 
 
 class EMACallback(Callback):
@@ -41,8 +44,12 @@ class EMACallback(Callback):
         warmup: use the decay min(decay, (1 + n) / (10 + n)) after n updates.
         extra_decays: further averages to track in the same run, named "ema_0.99", "ema_width_0.1" and so on.
 
+    Attributes:
+        decays: the decay of each average by its variant, "ema" for the main one first.
+
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range; `EMAConfigurationError`, which is one, when a run starts whose module cannot be
+            averaged or whose checkpoint holds averages of another shape.
     """
 
     def __init__(
@@ -55,23 +62,27 @@ class EMACallback(Callback):
         warmup: bool = False,
         extra_decays: Sequence[Decay | str] = (),
     ) -> None:
-        check_arguments(
-            decay=decay,
-            apply_every_n_steps=apply_every_n_steps,
-            start_step=start_step,
-            save_ema_weights_in_callback_state=save_ema_weights_in_callback_state,
-            evaluate_ema_weights_instead=evaluate_ema_weights_instead,
-            warmup=warmup,
-            extra_decays=extra_decays,
-        )
-        self.decay: Decay = decay_named(decay)
+        counts = {"apply_every_n_steps": (apply_every_n_steps, 1), "start_step": (start_step, 0)}
+        flags = {
+            "save_ema_weights_in_callback_state": save_ema_weights_in_callback_state,
+            "evaluate_ema_weights_instead": evaluate_ema_weights_instead,
+            "warmup": warmup,
+        }
+        _check_decays(decay, extra_decays)
+        for name, (count, least) in counts.items():
+            is_count = isinstance(count, int) and not isinstance(count, bool) and count >= least
+            _expect(is_count, name, count, f"an integer >= {least}", str(least))
+        for name, flag in flags.items():
+            _expect(isinstance(flag, bool), name, flag, "true or false", "true")
+        self.decays: dict[str, Decay] = {
+            "ema": parse_decay(decay),
+            **{f"ema_{extra}": extra for extra in map(parse_decay, extra_decays)},
+        }
         self.apply_every_n_steps = apply_every_n_steps
         self.start_step = start_step
         self.save_ema_weights_in_callback_state = save_ema_weights_in_callback_state
         self.evaluate_ema_weights_instead = evaluate_ema_weights_instead
         self.warmup = warmup
-        self.extra_decays = tuple(map(decay_named, extra_decays))
-        self._decays = {"ema": self.decay, **{f"ema_{extra}": extra for extra in self.extra_decays}}
         self._tracker: Tracker | None = None
         self._loaded: dict[str, Any] | None = None
         self._is_attached = False
@@ -86,7 +97,17 @@ class EMACallback(Callback):
     @property
     def variants(self) -> tuple[str, ...]:
         """Names of all sets of weights: "standard", "ema", and "ema_0.99" for each extra decay."""
-        return ("standard", *self._decays)
+        return ("standard", *self.decays)
+
+    @property
+    def decay(self) -> Decay:
+        """The main decay."""
+        return self.decays["ema"]
+
+    @property
+    def extra_decays(self) -> tuple[Decay, ...]:
+        """The further decays."""
+        return tuple(self.decays.values())[1:]
 
     @property
     def evaluates(self) -> str:
@@ -131,8 +152,9 @@ class EMACallback(Callback):
         self._loaded = None
         self._is_attached = False
         self._has_stepped = False
-        # What Lightning saves passes through these two methods, whenever and for whatever reason it saves.
+        # What Lightning saves and restores passes through these methods, whenever and for whatever reason.
         strategy: Any = trainer.strategy
+        strategy.load_checkpoint = partial(self._load_checkpoint, strategy)
         strategy.lightning_module_state_dict = partial(self._raw_state_dict, strategy)
         strategy.save_checkpoint = partial(self._save_checkpoint, strategy)
 
@@ -144,8 +166,12 @@ class EMACallback(Callback):
         self._skips_before = self.skipped_updates
         self._watch(trainer)
         planned = (trainer.estimated_stepping_batches - self.start_step) / self.apply_every_n_steps
-        if isinstance(self.decay, float) and not self.warmup and (said := too_long_for(self.decay, planned)):
-            rank_zero_warn(f"EMA: {said}")
+        if (
+            isinstance(self.decay, float)
+            and not self.warmup
+            and (advice := too_long_for(self.decay, planned))
+        ):
+            rank_zero_warn(f"EMA: {advice}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -171,7 +197,7 @@ class EMACallback(Callback):
             return
         scalars = {
             f"{name}/{scalar}": value
-            for name in self._decays
+            for name in self.decays
             for scalar, value in self._tracker.scalars(name).items()
         }
         scalars["ema/skipped_updates"] = float(self.skipped_updates)
@@ -234,6 +260,12 @@ class EMACallback(Callback):
             self._loaded = {"ema_weights": canonical(checkpoint["state_dict"])}
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
+    def _load_checkpoint(self, strategy: Strategy, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = type(strategy).load_checkpoint(strategy, *args, **kwargs)
+        if (hook := migration(strategy.lightning_module)) is not None:
+            migrate_averages(checkpoint, hook)
+        return checkpoint
+
     def _raw_state_dict(self, strategy: Strategy) -> dict[str, Any]:
         plain = type(strategy).lightning_module_state_dict
         if self._tracker is None:
@@ -290,14 +322,17 @@ class EMACallback(Callback):
         return stage != "fit" or (self._trainer is not None and self._trainer() is trainer)
 
     def _new_tracker(self, trainer: Trainer, pl_module: LightningModule) -> Tracker:
-        return Tracker(
-            pl_module,
-            self._decays,
-            apply_every_n_steps=self.apply_every_n_steps,
-            start_step=self.start_step,
-            warmup=self.warmup,
-            steps=trainer.global_step,
-        )
+        try:
+            return Tracker(
+                pl_module,
+                self.decays,
+                apply_every_n_steps=self.apply_every_n_steps,
+                start_step=self.start_step,
+                warmup=self.warmup,
+                steps=trainer.global_step,
+            )
+        except ValueError as error:
+            raise EMAConfigurationError(str(error)) from error
 
     def _attach(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move loaded averages in, once a run, when the module is whole and on its device."""
@@ -307,7 +342,11 @@ class EMACallback(Callback):
         loaded, self._loaded = self._loaded, None
         if loaded is not None and loaded.get("ema_weights") is not None:
             self._tracker = self._new_tracker(trainer, pl_module)
-            for remark in self._tracker.load_state_dict(loaded):
+            try:
+                remarks = self._tracker.load_state_dict(loaded)
+            except ValueError as error:
+                raise EMAConfigurationError(str(error)) from error
+            for remark in remarks:
                 rank_zero_warn(f"EMA: {trainer.ckpt_path}: {remark}")
         elif trainer.ckpt_path is not None:
             self._tracker = None
@@ -335,3 +374,21 @@ class EMACallback(Callback):
         for hook in self._optimizer_hooks:
             hook.remove()
         self._optimizer_hooks = []
+
+
+def _check_decays(decay: Any, extra_decays: Any) -> None:
+    expected = (
+        f"a number with 0 <= decay <= 1, or a relative width such as width_0.05, up to width_{WIDEST:.4f}"
+    )
+    _expect(is_decay(decay), "decay", decay, expected, "0.999")
+    is_list = isinstance(extra_decays, Sequence) and not isinstance(extra_decays, str)
+    are_decays = is_list and all(map(is_decay, extra_decays))
+    all_differ = are_decays and len({*map(parse_decay, (decay, *extra_decays))}) == 1 + len(extra_decays)
+    expected = f"all different and none of them model.ema.decay, each {expected}"
+    _expect(all_differ, "extra_decays", extra_decays, expected, "[0.99,0.999]")
+
+
+def _expect(holds: bool, field: str, value: Any, expected: str, example: str) -> None:
+    if not holds:
+        hint = f"set model.ema.{field}={example}"
+        raise ValueError(f"EMACallback: {field}: expected {expected}, got {value!r}; {hint}")

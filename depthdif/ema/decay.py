@@ -1,23 +1,107 @@
-"""Laws of the decay of an exponential moving average (EMA): pure functions of numbers."""
+"""Decays of an exponential moving average (EMA): constant or power function, their names, and which suit a run.
+
+Pure functions of numbers: torch is not imported.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from depthdif.ema.power_function import WIDEST, gamma_of, update_decay
 
 # An average over about a tenth of the run follows training closely and still removes most of its noise:
 # exponential kernels of 5 to 15 % of the run gave the best samples in Karras et al. 2024
 # (arXiv:2312.02696), section 3.
 HORIZON_SHARE_OF_RUN = 0.1
 
-# Half-lives of a sweep, over that of its main decay: each rung remembers twice as long as the one below it.
-LADDER_FACTORS = (0.25, 0.5, 2, 4)
+# Half-lives of the further decays of a sweep, over that of its main decay: each is twice the one before.
+HALF_LIFE_FACTORS = (0.25, 0.5, 2, 4)
+
+
+@dataclass(frozen=True)
+class PowerDecay:
+    """The decay of a power-function average, which reaches back over the same share of the run however long that gets.
+
+    Karras et al. 2024 (arXiv:2312.02696), section 3: update t keeps (1 - 1/t)^(gamma + 1) of the old average. The first update
+    forgets the initial weights, so that no warm-up is needed and none is applied. `str` gives its name, "width_0.05".
+
+    Args:
+        width: standard deviation of the weights of all updates over the length of the run, 0 < width <= 0.2887 (a plain mean).
+
+    Raises:
+        ValueError: a width out of range.
+    """
+
+    width: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= WIDEST:
+            raise ValueError(
+                f"expected a relative width above 0 and at most {WIDEST:.4f}, got {self.width}; set width_0.05"
+            )
+
+    @cached_property
+    def gamma(self) -> float:
+        """Exponent of the power function."""
+        return gamma_of(self.width)
+
+    def __str__(self) -> str:
+        return f"width_{self.width}"
+
+
+Decay = float | PowerDecay
+
+
+def parse_decay(name: Any) -> Decay:
+    """The decay that a number or a name stands for: 0.99 and "ema_0.99", "width_0.05" and "ema_width_0.05".
+
+    Raises:
+        ValueError: neither, or a width out of range.
+    """
+    if isinstance(name, PowerDecay):
+        return name
+    text = str(name).removeprefix("ema_")
+    width = text.removeprefix("width_")
+    return float(text) if width == text else PowerDecay(float(width))
+
+
+def format_decay(decay: Decay) -> float | str:
+    """The plain value that `parse_decay` reads: the number itself, or the name of a width."""
+    return str(decay) if isinstance(decay, PowerDecay) else decay
+
+
+def decay_label(decay: Decay) -> str:
+    """For messages and tables: "decay 0.99" or "width 0.05"."""
+    return f"width {decay.width}" if isinstance(decay, PowerDecay) else f"decay {decay}"
+
+
+def is_decay(value: Any) -> bool:
+    """Whether a value is a decay from 0 to 1, a `PowerDecay`, or the name of a width."""
+    if isinstance(value, str) and value.startswith("width_"):
+        try:
+            parse_decay(value)
+        except ValueError:
+            return False
+        return True
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, PowerDecay) or (is_number and 0 <= value <= 1)
+
+
+def effective_decay(decay: Decay, updates: int, warmup: bool = False) -> float:
+    """Share of the old average that the next update keeps, after `updates` updates."""
+    if isinstance(decay, PowerDecay):
+        return update_decay(decay.gamma, updates + 1)
+    return warmup_decay(decay, updates) if warmup else decay
 
 
 def warmup_decay(decay: float, updates: int) -> float:
     """Effective decay of the next update, after `updates` updates, while the average warms up.
 
-    min(decay, (1 + n) / (10 + n)): the law of TensorFlow's ExponentialMovingAverage(num_updates=n).
+    min(decay, (1 + n) / (10 + n)): as in TensorFlow's ExponentialMovingAverage(num_updates=n).
     """
     return min(decay, (1 + updates) / (10 + updates))
 
@@ -59,7 +143,7 @@ def planned_updates(max_steps: int, start_step: int = 0, apply_every_n_steps: in
     if max_steps is None or max_steps <= start_step:
         raise ValueError(
             f"trainer.max_steps={max_steps} with model.ema.start_step={start_step} leaves no number of updates to suit the "
-            "decay to; type trainer.max_steps=600, or how many are expected: model.ema.decay.planned_updates=600"
+            "decay to; set trainer.max_steps=600, or how many are expected: model.ema.decay.planned_updates=600"
         )
     return (max_steps - start_step) / apply_every_n_steps
 
@@ -75,43 +159,42 @@ def suited_decay(planned_updates: float, share: float = HORIZON_SHARE_OF_RUN) ->
     if not planned_updates > 0:
         raise ValueError(
             f"suited_decay: expected a positive number of steps, got {planned_updates}; "
-            "type model.ema.decay.planned_updates=600"
+            "set model.ema.decay.planned_updates=600"
         )
     if not 0 < share <= 1:
-        raise ValueError(
-            f"suited_decay: expected 0 < share <= 1, got {share}; type model.ema.decay.share=0.1"
-        )
+        raise ValueError(f"suited_decay: expected 0 < share <= 1, got {share}; set model.ema.decay.share=0.1")
     return rounded_decay(1 - min(0.5, 1 / (share * planned_updates)))
 
 
-def ladder(decay: float, factors: Sequence[float] = LADDER_FACTORS) -> list[float]:
+def decays_around(decay: float, factors: Sequence[float] = HALF_LIFE_FACTORS) -> list[float]:
     """Decays around `decay`, without it: their half-lives are `factors` times its own.
 
-    Ascending, to two significant digits of 1 - decay, without duplicates: `ladder(0.99)` is [0.961, 0.98, 0.995, 0.9975]. Around
-    `suited_decay`, whose half-life is 7 % of the run, the default factors give half-lives of 1.7, 3.5, 14 and 28 % of it.
+    Ascending, to two significant digits of 1 - decay, without duplicates: `decays_around(0.99)` is [0.961, 0.98, 0.995, 0.9975].
+    Around `suited_decay`, whose half-life is 7 % of the run, the default factors give half-lives of 1.7, 3.5, 14 and 28 % of it.
 
     Raises:
         ValueError: `decay` has no half-life to multiply, or a factor is not positive.
     """
     if not isinstance(decay, int | float) or not 0 < decay < 1:
         raise ValueError(
-            f"ladder: expected a number with 0 < decay < 1, got {decay!r}; type model.ema.decay=0.99"
+            f"decays_around: expected a number with 0 < decay < 1, got {decay!r}; set model.ema.decay=0.99"
         )
     if not all(factor > 0 for factor in factors):
         expected = "expected positive multiples of the half-life of model.ema.decay"
         raise ValueError(
-            f"ladder: {expected}, got {list(factors)}; type model.ema.extra_decays.factors=[0.5,2]"
+            f"decays_around: {expected}, got {list(factors)}; set model.ema.extra_decays.factors=[0.5,2]"
         )
-    rungs = {rounded_decay(decay_of_half_life(factor * half_life(decay))) for factor in factors}
-    return sorted(rungs - {decay})
+    decays = {rounded_decay(decay_of_half_life(factor * half_life(decay))) for factor in factors}
+    return sorted(decays - {decay})
 
 
 def too_long_for(decay: float, planned_updates: float) -> str:
-    """What to say of a decay whose horizon is longer than the run: one line with what to type, or ""."""
+    """Warning about a decay whose horizon is longer than the run, in one line that says what to set; "" for any other."""
     reach = horizon(decay)
     if not 0 < planned_updates < reach:
         return ""
     return (
-        f"decay {decay} averages over {reach:.0f} updates, more than the {planned_updates:.0f} planned, so that "
-        f"initial weights stay in it; type model.ema.decay={suited_decay(planned_updates)} or model.ema.warmup=true"
+        f"decay {decay} averages over {reach:.0f} updates, more than the {planned_updates:.0f} planned: "
+        f"{100 * decay**planned_updates:.0f} % of the average will be initial weights; set model/ema=suited "
+        f"(for this run decay {suited_decay(planned_updates)}, with warm-up)"
     )

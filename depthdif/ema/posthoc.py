@@ -1,20 +1,30 @@
-"""Any average out of snapshots of power-function averages: the combination whose profile is closest to the one wanted.
+"""Averages that a run did not track, out of its snapshots: the combination whose profile is closest to the one wanted.
 
-After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew. Pure float64 NumPy; numbers (P6) to (P9) are those
-of `docs/ema.md`, time and profiles those of `power.py`.
+After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew. Numbers (P6) to (P9) are those of `docs/ema.md`, time
+and profiles those of `power_function.py`; both work in float64.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from safetensors import safe_open
+from torch import Tensor
 
-from depthdif.ema.law import Decay, PowerDecay
-from depthdif.ema.power import Array, inner_product
+from depthdif.ema.decay import Decay, PowerDecay, decay_label, parse_decay
+from depthdif.ema.power_function import Array, inner_product
+from depthdif.ema.snapshots import Snapshot, read_manifest, shapes_in
+
+# Relative distance between the profile wanted and the closest one, beyond which it is another average. Measured on a run
+# of 600 steps: at 5 % the error is up to a third of the distance between the average and the weights, docs/ema.md.
+WORST_FIT = 0.05
 
 # Beyond this the solution of the normal equations keeps fewer than four digits of float64.
 WORST_CONDITION = 1e12
@@ -33,7 +43,7 @@ class Combination(NamedTuple):
 
 
 def closest_combination(
-    decay: Decay, t: float, held: Sequence[PowerDecay], times: Sequence[float]
+    decay: Decay, t: float, tracked: Sequence[PowerDecay], times: Sequence[float]
 ) -> Combination:
     """The combination of snapshots that is closest to the average of `decay` at time `t`.
 
@@ -42,17 +52,17 @@ def closest_combination(
     little, and that little scales all weights, which matters more than the shape of the profile.
 
     Args:
-        decay: law of the average wanted; a constant decay stands for its profile without the initial weights (P8).
+        decay: that of the average wanted; a constant decay stands for its profile without the initial weights (P8).
         t: its time, in updates.
-        held: law of each snapshot.
+        tracked: decay of the average in each snapshot.
         times: time of each snapshot, in updates.
 
     Raises:
         ValueError: there are no snapshots, or they are too much alike to be told apart.
     """
-    if not len(held):
+    if not len(tracked):
         raise ValueError("expected snapshots of power-function averages, got none")
-    gammas, at = np.array([law.gamma for law in held]), np.array(times, np.float64)
+    gammas, at = np.array([power.gamma for power in tracked]), np.array(times, np.float64)
     gram = inner_product(gammas[:, None], at[:, None], gammas, at)
     scale = 1 / np.sqrt(np.diag(gram))
     correlations = scale[:, None] * gram * scale
@@ -62,14 +72,17 @@ def closest_combination(
             f"{len(times)} profiles at {len(set(times))} times are too much alike to be combined (condition number "
             f"{condition:.0e}, at most {WORST_CONDITION:.0e}); track widths that differ more, such as 0.05 and 0.10"
         )
+    if (decay, t) in (snapshots := list(zip(tracked, times, strict=True))):
+        # The solution is this snapshot alone; solving for it would round, differently with every LAPACK.
+        return Combination(np.eye(len(snapshots))[snapshots.index((decay, t))], 0.0)
     wanted = inner_products(decay, t, gammas, at)
-    # Two solutions of the normal equations: for the profile wanted, and for the multiplier of the condition.
+    # Right-hand sides: the profile wanted, and the Lagrange multiplier of sum(x) = 1.
     solved = scale * np.linalg.solve(correlations, np.stack([scale * wanted, scale], axis=1)).T
-    free, of_condition = solved
-    coefficients = free + of_condition * (1 - free.sum()) / of_condition.sum()
-    squared_norm = squared_norm_of(decay, t)
-    squared_error = squared_norm - 2 * coefficients @ wanted + coefficients @ gram @ coefficients
-    return Combination(coefficients, math.sqrt(max(squared_error / squared_norm, 0.0)))
+    free, constraint = solved
+    coefficients = free + constraint * (1 - free.sum()) / constraint.sum()
+    norm = squared_norm(decay, t)
+    squared_error = norm - 2 * coefficients @ wanted + coefficients @ gram @ coefficients
+    return Combination(coefficients, math.sqrt(max(squared_error / norm, 0.0)))
 
 
 def inner_products(decay: Decay, t: float, gammas: Array, times: Array) -> Array:
@@ -86,7 +99,7 @@ def inner_products(decay: Decay, t: float, gammas: Array, times: Array) -> Array
     return rate * np.exp(-rate * (t - times)) / -math.expm1(-rate * t) * np.array(means)
 
 
-def squared_norm_of(decay: Decay, t: float) -> float:
+def squared_norm(decay: Decay, t: float) -> float:
     """Integral of the squared profile of `decay` at time `t`: (P5), or (P9) r / 2 * coth(r t / 2)."""
     if isinstance(decay, PowerDecay):
         return float(inner_product(decay.gamma, t, decay.gamma, t))
@@ -123,3 +136,126 @@ def poisson_mean(gamma: float, mean: float) -> float:
     logarithm = np.concatenate([[0.0], np.cumsum(math.log(mean) - np.log(k[1:]))])
     probability = np.exp(logarithm - logarithm.max())
     return float((gamma + 1) * np.sum(probability / (gamma + 1 + k)) / probability.sum())
+
+
+class SnapshotAverages:
+    """The snapshots of a run up to a step, and any average at the time of the last of them.
+
+    Args:
+        folder: `ema_snapshots` in the folder of a run.
+        until: optimizer step after which snapshots are left out; null takes all.
+
+    Attributes:
+        snapshots: those that count, in the order of time.
+        shapes: of the tensors of an average, by canonical key.
+
+    Raises:
+        FileNotFoundError, ValueError: no snapshots, a truncated file, or files of different architectures.
+    """
+
+    def __init__(self, folder: str | Path, until: int | None = None) -> None:
+        self.folder = Path(folder)
+        listed = read_manifest(self.folder).snapshots
+        self.snapshots = [s for s in listed if until is None or s.step <= until]
+        if not self.snapshots:
+            raise ValueError(
+                f"{self.folder}: the first snapshot was taken at step {listed[0].step}, and the checkpoint at step {until}; "
+                "set a later checkpoint, such as checkpoint=runs/DATE_TIME/checkpoints/last.ckpt"
+            )
+        shapes_by_file = [self._shapes(snapshot) for snapshot in self.snapshots]
+        self.shapes = shapes_by_file[-1]
+        for snapshot, shapes in zip(self.snapshots, shapes_by_file, strict=True):
+            if shapes != self.shapes:
+                odd = sorted(key for key, _ in shapes.items() ^ self.shapes.items())[0]
+                raise ValueError(
+                    f"{self.folder}: {snapshot.file} and {self.snapshots[-1].file} are of two architectures, they differ in "
+                    f"{odd}; set the folder of one run"
+                )
+
+    @property
+    def updates(self) -> int:
+        """Time of the averages: updates until the last snapshot."""
+        return self.snapshots[-1].updates
+
+    @property
+    def step(self) -> int:
+        """Optimizer step of the last snapshot."""
+        return self.snapshots[-1].step
+
+    @property
+    def tracked(self) -> tuple[PowerDecay, ...]:
+        """Decays of the averages in the last snapshot."""
+        return powers(self.snapshots[-1])
+
+    def closest(self, decay: Decay) -> Combination:
+        """Coefficients of all averages in all snapshots, in the order of time and within a file, for the average of `decay`.
+
+        Raises:
+            ValueError: the snapshots are too much alike to be told apart.
+        """
+        tracked = [power for snapshot in self.snapshots for power in powers(snapshot)]
+        times = [snapshot.updates for snapshot in self.snapshots for _ in snapshot.widths]
+        return closest_combination(decay, self.updates, tracked, times)
+
+    def close(self, decay: Decay) -> Combination:
+        """The same, where it is close enough to be called the average of `decay`.
+
+        Raises:
+            ValueError: the snapshots are too few for it, see `WORST_FIT`.
+        """
+        combination = self.closest(decay)
+        if combination.fit_error > WORST_FIT:
+            raise ValueError(
+                f"{decay_label(decay)}: {len(self.snapshots)} snapshots are too few to rebuild it, the closest profile is "
+                f"{100 * combination.fit_error:.1f} % away (at most {100 * WORST_FIT:.0f} %); set one nearer to the tracked "
+                f"{', '.join(map(decay_label, self.tracked))}, or train with callbacks.ema_snapshots.keep=64"
+            )
+        return combination
+
+    def rebuild(self, combination: Combination) -> dict[str, Tensor]:
+        """The average of a combination, by canonical key: sums in float64, tensors in float32 (or wider, as the model's).
+
+        It holds what the snapshots hold, and that is every tensor that is averaged.
+        """
+        weights: dict[str, Tensor] = {}
+        with ExitStack() as stack, torch.no_grad():
+            opened = [
+                (stack.enter_context(safe_open(self.folder / s.file, framework="pt")), width)
+                for s in self.snapshots
+                for width in s.widths
+            ]
+            for key in self.shapes:
+                total = torch.zeros((), dtype=torch.float64)
+                for (file, width), coefficient in zip(opened, combination.coefficients, strict=True):
+                    tensor = file.get_tensor(f"{width}/{key}")
+                    total = total + float(coefficient) * tensor.to(wide(tensor.dtype))
+                weights[key] = total.to(torch.promote_types(tensor.dtype, torch.float32))
+        return weights
+
+    def _shapes(self, snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
+        """Shapes of one average; every average of a file must have the same."""
+        shapes = shapes_in(self.folder, snapshot)
+        averages = [
+            {
+                name.removeprefix(f"{width}/"): shape
+                for name, shape in shapes.items()
+                if name.startswith(f"{width}/")
+            }
+            for width in snapshot.widths
+        ]
+        if any(average != averages[0] for average in averages):
+            raise ValueError(
+                f"{self.folder / snapshot.file}: its averages are of two architectures; set the folder of one run"
+            )
+        return averages[0]
+
+
+def powers(snapshot: Snapshot) -> tuple[PowerDecay, ...]:
+    """Decays of the averages in a snapshot."""
+    decays = map(parse_decay, snapshot.widths)
+    return tuple(decay for decay in decays if isinstance(decay, PowerDecay))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The double-precision type of a dtype, complex or not."""
+    return torch.complex128 if dtype.is_complex else torch.float64

@@ -1,10 +1,10 @@
-"""Where a module keeps the tensors of its `state_dict`, and under which canonical key."""
+"""Where a module keeps the tensors of its `state_dict`, under which canonical key, and copies of them for checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,17 +49,18 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
     Raises:
         ValueError: a parameter has no shape yet, or is kept in pieces by FSDP1 or DeepSpeed ZeRO-3.
     """
-    found = {id(slot.tensor()): (key, actual, slot) for key, actual, slot in _walk(unwrapped(module), "", "")}
-    by_actual = {actual: (key, slot) for key, actual, slot in _walk(unwrapped(module), "", "")}
+    walked = list(_walk(unwrapped(module), "", ""))
+    by_tensor = {id(slot.tensor()): slot for _, _, slot in walked}
+    by_actual = {actual: (key, slot) for key, actual, slot in walked}
     slots = {}
     for actual, tensor in unwrapped(module).state_dict(keep_vars=True).items():
-        if not isinstance(tensor, Tensor) or id(tensor) not in found:
+        if not isinstance(tensor, Tensor) or id(tensor) not in by_tensor:
             continue
         if nn.parameter.is_lazy(tensor):
             raise ValueError(
                 f"EMA: {actual!r} has no shape yet; run one forward pass before the training starts"
             )
-        key, slot = by_actual.get(actual, (actual, found[id(tensor)][2]))
+        key, slot = by_actual.get(actual, (actual, by_tensor[id(tensor)]))
         slots[key] = slot
     return slots
 
@@ -90,7 +91,7 @@ def _walk(module: nn.Module, key: str, actual: str) -> Iterator[tuple[str, str, 
     if kind == "FullyShardedDataParallel" or any(hasattr(p, "ds_id") for p in module._parameters.values()):
         raise ValueError(
             f"EMA: {key or 'the model'!r} is sharded by FSDP1 or DeepSpeed ZeRO-3, which hide its tensors; "
-            "use FSDP2 (pytorch_lightning.strategies.ModelParallelStrategy) or type model.ema.enabled=false"
+            "use FSDP2 (pytorch_lightning.strategies.ModelParallelStrategy) or set model.ema.enabled=false"
         )
     for owner, is_parameter in ((module._parameters, True), (module._buffers, False)):
         for name, tensor in owner.items():
@@ -120,6 +121,33 @@ def is_averaged(slot: Slot) -> bool:
 
 
 def count_writes(module: nn.Module) -> list[int]:
-    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them."""
+    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them.
+
+    -1 for tensors without a count: those of inference mode, and parameters that have no shape yet.
+    """
     tensors = [*module.parameters(), *module.buffers()]
-    return [-1 if tensor.is_inference() else tensor._version for tensor in tensors]
+    has_count = [not nn.parameter.is_lazy(tensor) and not tensor.is_inference() for tensor in tensors]
+    return [tensor._version if counted else -1 for tensor, counted in zip(tensors, has_count, strict=True)]
+
+
+def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
+    """Copies of the tensors of a state dict on the CPU, tied as they were: what is captured never changes.
+
+    Args:
+        state: tensors, and other values that are passed on, by key.
+        whole: put the shards of DTensors together, for which every process must take part; else copy shards.
+    """
+    copies: dict[tuple[Any, ...], Tensor] = {}
+    with torch.inference_mode(False), torch.no_grad():
+        return {key: _captured(value, whole, copies) for key, value in state.items()}
+
+
+def _captured(value: Any, whole: bool, copies: dict[tuple[Any, ...], Tensor]) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if is_sharded(value):
+        return value.full_tensor().cpu() if whole else value.detach().clone()  # type: ignore[attr-defined]
+    identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+    if value.numel() == 0 or identity not in copies:
+        copies[identity] = value.detach().to("cpu", copy=True)
+    return copies[identity]

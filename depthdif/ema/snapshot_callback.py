@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from depthdif.ema.callback import EMACallback
-from depthdif.ema.law import PowerDecay
+from depthdif.ema.decay import PowerDecay
 from depthdif.ema.snapshots import Manifest, inherit, write_snapshot
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -39,11 +39,11 @@ class EMASnapshots(Callback):
             if not isinstance(given, int) or isinstance(given, bool) or given < least:
                 raise ValueError(
                     f"EMASnapshots: {name}: expected an integer >= {least}, got {given!r}; "
-                    f"type callbacks.ema_snapshots.{name}={max(least, 10)}"
+                    f"set callbacks.ema_snapshots.{name}={max(least, 10)}"
                 )
         if dtype not in DTYPES:
             raise ValueError(
-                f"EMASnapshots: dtype: expected float32 or float16, got {dtype!r}; type callbacks.ema_snapshots.dtype=float32"
+                f"EMASnapshots: dtype: expected float32 or float16, got {dtype!r}; set callbacks.ema_snapshots.dtype=float32"
             )
         self.folder = Path(folder)
         self.keep = keep
@@ -58,15 +58,15 @@ class EMASnapshots(Callback):
         if stage != "fit":
             return
         ema = ema_of(trainer)
-        if ema is None or not powers(ema):
+        if ema is None or not power_decays(ema):
             raise ValueError(
-                "EMASnapshots: no power-function average is tracked; type model/ema=power, or model.ema.enabled=true "
+                "EMASnapshots: no power-function average is tracked; set model/ema=power, or model.ema.enabled=true "
                 "model.ema.decay=width_0.05, or callbacks.ema_snapshots=null"
             )
         if not ema.save_ema_weights_in_callback_state:
             raise ValueError(
                 "EMASnapshots: with model.ema.save_ema_weights_in_callback_state=false a resumed run would begin other averages; "
-                "type model.ema.save_ema_weights_in_callback_state=true or callbacks.ema_snapshots=null"
+                "set model.ema.save_ema_weights_in_callback_state=true or callbacks.ema_snapshots=null"
             )
         self._manifest = self._begin
 
@@ -117,8 +117,8 @@ class EMASnapshots(Callback):
         updates = state["updates"] + state["skipped_updates"]
         if state["updates"] == 0 or updates in [taken.updates for taken in self._manifest.snapshots]:
             return
-        named = {"ema": state["ema_weights"], **state["extra_ema_weights"]}
-        averages = {str(law): named[name] for name, law in powers(ema).items()}
+        weights = {"ema": state["ema_weights"], **state["extra_ema_weights"]}
+        averages = {str(decay): weights[name] for name, decay in power_decays(ema).items()}
         if trainer.is_global_zero:
             self._manifest = write_snapshot(
                 self.folder, self._manifest, averages, trainer.global_step, updates, self.dtype, self.keep
@@ -133,7 +133,6 @@ def ema_of(trainer: Trainer) -> EMACallback | None:
     return next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
 
 
-def powers(ema: EMACallback) -> dict[str, PowerDecay]:
-    """Its power-function averages by name."""
-    laws = zip(ema.variants[1:], (ema.decay, *ema.extra_decays), strict=True)
-    return {name: law for name, law in laws if isinstance(law, PowerDecay)}
+def power_decays(ema: EMACallback) -> dict[str, PowerDecay]:
+    """Its power-function averages by variant."""
+    return {name: decay for name, decay in ema.decays.items() if isinstance(decay, PowerDecay)}

@@ -115,9 +115,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         encoding="utf-8",
     )
     unfinished.replace(folder / MANIFEST)
-    named = {snapshot.file for snapshot in manifest.snapshots}
+    listed = {snapshot.file for snapshot in manifest.snapshots}
     for path in folder.glob("step-*"):
-        if path.name not in named:
+        if path.name not in listed:
             path.unlink()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from depthdif.ema.capture import captured
-from depthdif.ema.law import Decay, decay_named, decay_of_update, described, plain
+from depthdif.ema.decay import Decay, PowerDecay, decay_label, effective_decay, format_decay, parse_decay
+from depthdif.ema.slots import captured
 from depthdif.ema.weights import ModuleAverages
 
 
@@ -49,7 +49,7 @@ class Tracker:
     @property
     def updates(self) -> int:
         """Number of updates made, the skipped ones not counted."""
-        return self.averages.offered - self.averages.skipped_updates
+        return self.averages.attempted_updates - self.averages.skipped_updates
 
     def step(self) -> None:
         """Account for one optimizer step, after it was made."""
@@ -76,19 +76,21 @@ class Tracker:
             return self.averages.current_state()
 
     def scalars(self, name: str) -> dict[str, float]:
-        """Decay of the last update, and the distance between average and raw weights: the numbers to log."""
+        """What to log of an average: its decay, and the `Distance.metrics` between it and the raw weights.
+
+        `decay` is the one configured (`relative_width` for a power function), `effective_decay` that of the last update.
+        """
         if not self._is_seeded:
             self.averages.seed()
         decay = self.decays[name]
-        return {
-            "decay": decay_of_update(decay, max(self.averages.offered - 1, 0), self._warmup),
-            **self.averages.distance(decay).metrics(),
-        }
+        configured = {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
+        last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
+        return {**configured, "effective_decay": last, **self.averages.distance(decay).metrics()}
 
     def state_dict(self, with_weights: bool) -> dict[str, Any]:
         """Everything that a resumed run needs, in plain types and copies: nothing in it changes afterwards."""
         state: dict[str, Any] = {
-            "decay": plain(self.decays["ema"]),
+            "decay": format_decay(self.decays["ema"]),
             "steps": self.steps,
             "updates": self.updates,
             "skipped_updates": self.averages.skipped_updates,
@@ -109,19 +111,19 @@ class Tracker:
         self.steps = int(state.get("steps", self.steps))
         self._is_seeded = bool(state.get("is_seeded", True))
         self.averages.skipped_updates = int(state.get("skipped_updates", 0))
-        self.averages.offered = int(state.get("updates", 1)) + self.averages.skipped_updates
+        self.averages.attempted_updates = int(state.get("updates", 1)) + self.averages.skipped_updates
         if not self._is_seeded:
             self._seed_in_time()
             return []
-        saved_decay = decay_named(state.get("decay", self.decays["ema"]))
+        saved_decay = parse_decay(state.get("decay", self.decays["ema"]))
         extra = state.get("extra_ema_weights", {})
-        saved = {decay_named(name): weights for name, weights in extra.items()}
+        saved = {parse_decay(name): weights for name, weights in extra.items()}
         saved[saved_decay] = state["ema_weights"]
         remarks = []
         for name, decay in self.decays.items():
             if decay not in saved:
                 remarks.append(
-                    f"{name}: {described(decay)} from here on; it goes on from the saved average of {saved_decay}"
+                    f"{name}: {decay_label(decay)} from here on; it goes on from the saved average of {saved_decay}"
                 )
             missing = self.averages.load(decay, saved.get(decay, saved[saved_decay]))
             if missing:

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+# Devices that decide themselves whether an update is skipped, so that no step waits for them.
+DECIDING_DEVICES = ("cuda",)
+
 # Several averages are updated block by block, so that the weights are read from memory once: 4 MB of float32.
 BLOCK = 1_048_576
 
@@ -21,7 +24,7 @@ SMALL = 16_384
 
 
 def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor | None = None) -> None:
-    """Move tensors by `weight` of their way to the current values, in place: `torch.lerp`, bit for bit on the CPU.
+    """Move tensors by `weight` of their way to the current values, in place: `torch.lerp` up to rounding.
 
     Args:
         average: float32 or float64 tensors.
@@ -38,6 +41,21 @@ def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Ten
         average, current, [], weight_decay=1.0, momentum=0.0, lr=weight, dampening=0.0, nesterov=False,
         maximize=True, is_first_step=True, grad_scale=None, found_inf=skip,
     )  # fmt: skip
+
+
+def copy_(copies: list[Tensor], current: list[Tensor], skip: Tensor | None = None) -> None:
+    """Copy tensors of any dtype and device in place.
+
+    Args:
+        copies: where to.
+        current: tensors of the same shapes and devices, and of the dtypes of `copies`.
+        skip: tensor of shape (1,); not 0 leaves all as they are, without waiting for the device.
+    """
+    for copy, tensor in zip(copies, current, strict=True):
+        if skip is not None:
+            is_skipped = skip.to(tensor.device, non_blocking=True).bool().squeeze()
+            tensor = torch.where(is_skipped, copy, tensor)
+        copy.copy_(tensor)
 
 
 def not_finite(tensors: list[Tensor]) -> Tensor:
@@ -66,8 +84,8 @@ def _not_finite_on_cpu(tensors: list[Tensor]) -> Tensor:
         together = torch.cat(small)
         squares.append(torch.dot(together, together))
     suspect = bool(squares) and not bool(torch.isfinite(torch.stack(squares)).all())
-    found = suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-    return torch.tensor([float(found)])
+    is_bad = suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    return torch.tensor([float(is_bad)])
 
 
 def flat(tensor: Tensor) -> Tensor:

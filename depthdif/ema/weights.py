@@ -9,11 +9,19 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from depthdif.ema.decay import Decay, effective_decay
 from depthdif.ema.distance import Distance, distance
 from depthdif.ema.exchange import Exchange
-from depthdif.ema.law import Decay, decay_of_update
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
-from depthdif.ema.update import BLOCK, by_device_and_dtype, in_blocks, lerp_, not_finite
+from depthdif.ema.update import (
+    BLOCK,
+    DECIDING_DEVICES,
+    by_device_and_dtype,
+    copy_,
+    in_blocks,
+    lerp_,
+    not_finite,
+)
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 
@@ -50,6 +58,9 @@ class ModuleAverages:
         decays: one average is kept for each, a constant or a `PowerDecay`; the first is the main one.
         guard: leave out updates in which a weight is NaN or infinite.
 
+    Attributes:
+        attempted_updates: number of calls of `update` so far, those that were skipped too.
+
     Raises:
         ValueError: the module has parameters without a shape yet, or is sharded by FSDP1 or DeepSpeed ZeRO-3.
     """
@@ -57,7 +68,7 @@ class ModuleAverages:
     def __init__(self, module: nn.Module, decays: Sequence[Decay], guard: bool = True) -> None:
         self.decays = tuple(decays)
         self.guard = guard
-        self.offered = 0  # updates so far, the skipped ones too
+        self.attempted_updates = 0
         self._module = weakref.ref(unwrapped(module))
         self._skipped = 0
         self._skipped_on_device: Tensor | None = None
@@ -108,12 +119,12 @@ class ModuleAverages:
         Args:
             warmup: begin with a shorter memory, see `warmup_decay`; a `PowerDecay` does so by itself.
         """
-        rates = [1 - decay_of_update(decay, self.offered, warmup) for decay in self.decays]
-        self.offered += 1
+        rates = [1 - effective_decay(decay, self.attempted_updates, warmup) for decay in self.decays]
+        self.attempted_updates += 1
         with torch.inference_mode(False), torch.no_grad():
             current = self._current()
             skip = self._not_finite(current) if self.guard and current else None
-            if skip is not None and (skip.device.type != "cuda" or max(rates) >= 0.5):
+            if skip is not None and (skip.device.type not in DECIDING_DEVICES or max(rates) >= 0.5):
                 if bool(skip):
                     self._skipped += 1
                     return
@@ -126,7 +137,7 @@ class ModuleAverages:
                 skip_here = None if skip is None else skip.to(weights[0].device, non_blocking=True)
                 for decay, rate in zip(self.decays, rates, strict=True):
                     lerp_(_select(self._work[decay], block), weights, rate, skip_here)
-            self._copy_the_others()
+            self._copy_the_others(skip)
 
     def state(self, decay: Decay) -> dict[str, Tensor]:
         """The averages by canonical `state_dict` key: the tracked tensors themselves, not copies."""
@@ -245,16 +256,15 @@ class ModuleAverages:
         ]
         self._lay_out()
 
-    def _copy_the_others(self) -> None:
-        for copy, slot in zip(self._copies, self._copied, strict=True):
-            copy.copy_(slot.tensor())
+    def _copy_the_others(self, skip: Tensor | None = None) -> None:
+        copy_([local(copy) for copy in self._copies], [local(slot.tensor()) for slot in self._copied], skip)
 
     def _not_finite(self, current: list[Tensor]) -> Tensor:
         flag = torch.zeros(1)
         for number, group in enumerate(self._groups):
-            of_group = not_finite(_select(current, group))
+            in_group = not_finite(_select(current, group))
             flag = (
-                of_group if number == 0 else torch.maximum(flag, of_group.to(flag.device, non_blocking=True))
+                in_group if number == 0 else torch.maximum(flag, in_group.to(flag.device, non_blocking=True))
             )
         if self._is_sharded:
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)

@@ -1,4 +1,4 @@
-"""A checkpoint as a folder that `diffusers` loads: the weights chosen, all that goes with them, and a model card."""
+"""A checkpoint as a folder that `diffusers` loads: one variant of its weights, its settings, and a model card."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from diffusers.utils.logging import disable_progress_bar
 from omegaconf import DictConfig, OmegaConf
 
+from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.checkpoints.trusted_targets import foreign_targets
+from depthdif.data.dataset import collate
+from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
-from depthdif.export.evaluation_record import evaluation_of
+from depthdif.export.evaluation_record import evaluation_record
 from depthdif.export.model_card import model_card
 from depthdif.export.model_description import TrainedModel
 from depthdif.export.pipeline import OceanPipeline
@@ -24,48 +27,49 @@ log = logging.getLogger(__name__)
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write weights of `cfg.checkpoint` as a `diffusers` folder, load it back, and return it.
+    """Write one variant of the weights of `cfg.checkpoint` as a `diffusers` folder, load it back, and return its path.
 
     The folder appears only when it is complete and gives the numbers of the checkpoint. `cfg` is `conf/export.yaml`.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or weights, a model that is not ours alone, or a folder that is
-            there already; in one line and before anything is written.
+        FileNotFoundError, FileExistsError, UserError: no such checkpoint or variant, a model with classes of another package,
+            or a folder that exists already; before anything is written.
     """
     disable_progress_bar()
     run = open_trained(cfg)
     check_exportable(run)
     try:
-        weights = run.load(cfg.which)
+        variant = run.load(cfg.which)
     except ValueError as error:
-        raise ValueError(f"which={cfg.which}: {error}; type which=standard") from error
-    folder = Path(cfg.output) if cfg.output else run.path.parent.parent / "export" / weights
+        raise UserError(f"which={cfg.which}: {error}; set which=standard") from error
+    folder = Path(cfg.output) if cfg.output else run.path.parent.parent / "export" / variant
     if folder.exists() and not cfg.overwrite:
-        raise FileExistsError(f"output={folder}: is there already; type overwrite=true to replace it")
-    evaluation = evaluation_of(run.path, sha256(run.path), cfg.evaluation)
+        raise FileExistsError(f"output={folder}: exists already; set overwrite=true to replace it")
+    evaluation = evaluation_record(run.path, sha256(run.path), cfg.evaluation)
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    write(run, weights, unfinished, evaluation)
+    write(run, variant, unfinished, evaluation)
     check_same_numbers(run, unfinished)
     put_in_place(unfinished, folder)
-    log.info("exported the %s weights of %s to %s", weights, run.path, folder)
+    log.info("exported the %s weights of %s to %s", variant, run.path, folder)
     return folder
 
 
 def check_exportable(run: TrainedRun) -> None:
-    """Raise ValueError where the model has parts that are not ours: a folder cannot carry their code."""
+    """Raise UserError where the model has classes of another package: a folder cannot carry their code."""
     for name, part in run.cfg.model.items():
         if foreign := foreign_targets(part):
-            raise ValueError(
+            raise UserError(
                 f"checkpoint={run.path}: model.{name!s} is {foreign[0]}, which is not a part of depthdif, so that an export "
                 "could not be loaded; use the checkpoint itself"
             )
 
 
-def write(run: TrainedRun, weights: str, folder: Path, evaluation: Mapping[str, Any] | None) -> None:
-    """The whole export of a run that holds its weights already."""
-    OceanPipeline.of(run.module, TrainedModel.of(run.cfg, run.data.state_dict())).save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(run, weights, evaluation), encoding="utf-8")
+def write(run: TrainedRun, variant: str, folder: Path, evaluation: Mapping[str, Any] | None) -> None:
+    """Write the whole export of a run that has loaded `variant`."""
+    trained = TrainedModel.of(run.cfg, run.data.state_dict(), run.precision)
+    OceanPipeline.of(run.module, trained).save_pretrained(folder)
+    model_card(run, variant, evaluation).save(folder / "README.md")
     OmegaConf.save(
         OmegaConf.create(dict(run.checkpoint["hyper_parameters"])), folder / "training_config.yaml"
     )
@@ -73,17 +77,16 @@ def write(run: TrainedRun, weights: str, folder: Path, evaluation: Mapping[str, 
 
 def check_same_numbers(run: TrainedRun, folder: Path) -> None:
     """Load the folder back and reconstruct the first validation patch with it; RuntimeError where one bit differs."""
-    patch = run.data.val_dataloader().dataset[0]
-    batch = {name: torch.as_tensor(value)[None] for name, value in patch.items()}
-    expected = run.data.standardization.restore(run.module.reconstruct(batch).float())
-    found = OceanPipeline.from_pretrained(folder).reconstruct(batch)
-    if not torch.equal(expected, found):
-        difference = float((expected - found).abs().max())
+    batch = collate([run.data.val_dataloader().dataset[0]])
+    expected = reconstruct(run.module, batch, run.data.standardization, run.precision).members
+    exported = OceanPipeline.from_pretrained(folder).reconstruct(batch).members
+    if not np.array_equal(expected, exported, equal_nan=True):
+        difference = float(np.nanmax(np.abs(expected - exported)))
         raise RuntimeError(f"{folder}: reconstructs other numbers than {run.path} (up to {difference:g})")
 
 
 def put_in_place(unfinished: Path, folder: Path) -> None:
-    """Rename a complete folder to its name; one that is there makes room first."""
+    """Rename a complete folder to its name, in place of one that exists."""
     if folder.exists():
         replaced = folder.with_name(f"{folder.name}.replaced")
         shutil.rmtree(replaced, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""What a trained model is besides its weights, as a JSON file: the model, and the statistics of its data."""
+"""The settings of a trained model and the statistics of its data, as a JSON file beside its weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.build import build_module
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.conditions import Conditioner
@@ -24,24 +25,26 @@ DESCRIPTION = "ocean.json"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a trained model is besides its weights; `ocean.json` of an export.
+    """A trained model without its weights; `ocean.json` of an export.
 
     Attributes:
         config: `model` and `seed` of the training config, resolved; without `ema`.
-        data: what the data module keeps in a checkpoint (variable, units, depths, statistics), as plain values.
+        data: state of the data module in a checkpoint (variable, units, depths, statistics), as plain values.
+        precision: that the network computes in, such as "bf16-mixed".
     """
 
     config: dict[str, Any]
     data: dict[str, Any]
+    precision: str = "32-true"
 
     @classmethod
-    def of(cls, cfg: DictConfig, data: Mapping[str, Any]) -> TrainedModel:
-        """Of a config of training and the `state_dict` of its data module."""
+    def of(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> TrainedModel:
+        """From a config of training, the `state_dict` of its data module, and the precision of the run."""
         model = OmegaConf.to_container(cfg.model, resolve=True)
         assert isinstance(model, dict)
         # The averages of a run belong to its training.
         config = {"model": {key: part for key, part in model.items() if key != "ema"}, "seed": cfg.seed}
-        return cls(config, plain(data))
+        return cls(config, plain(data), precision)
 
     @property
     def depths(self) -> np.ndarray:
@@ -55,7 +58,7 @@ class TrainedModel:
 
     @property
     def residual_statistics(self) -> ResidualStatistics | None:
-        """What the first guess leaves of the training fields; None without a first guess."""
+        """Statistics of the residual of the first guess; None without a first guess."""
         residual = self.data["residual"]
         return residual and ResidualStatistics(**residual)
 
@@ -75,25 +78,24 @@ class TrainedModel:
         return build_module(OmegaConf.create(self.config), self).eval()
 
     def write(self, folder: Path) -> None:
-        """Into `ocean.json` of an export."""
-        content = {"config": self.config, "data": self.data}
-        (folder / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        """Write `ocean.json` of an export."""
+        (folder / DESCRIPTION).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str | Path) -> TrainedModel:
-        """From `ocean.json` of an export.
+        """Read `ocean.json` of an export.
 
         Raises:
-            FileNotFoundError: the folder holds none.
-            ValueError: it names code that does not belong to depthdif.
+            FileNotFoundError: the folder has no such file.
+            UserError: it names code that does not belong to depthdif.
         """
         path = Path(folder) / DESCRIPTION
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; expected a folder that scripts/export.py wrote")
         content = json.loads(path.read_text(encoding="utf-8"))
         if foreign := foreign_targets(content["config"]):
-            raise ValueError(f"{path}: names {foreign[0]}, which is not a part of depthdif and is not run")
-        return cls(content["config"], content["data"])
+            raise UserError(f"{path}: names {foreign[0]}, which is not a part of depthdif and is not run")
+        return cls(**content)
 
 
 def plain(value: Any) -> Any:

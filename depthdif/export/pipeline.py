@@ -18,10 +18,12 @@ from hydra.utils import instantiate
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.checkpoints.resume import check_architecture
 from depthdif.data.dataset import collate
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.export.model_description import DESCRIPTION, TrainedModel
 
 CONDITIONING = "conditioning.safetensors"
@@ -30,11 +32,11 @@ UNET = "denoiser.unet."
 
 @dataclass
 class OceanReconstruction(BaseOutput):
-    """A reconstructed patch in units of the field, float32, NaN outside the ocean.
+    """The `Ensemble` of one patch as arrays in units of the field, float32, NaN outside the ocean.
 
     Attributes:
         mean: (D, H, W) of the ensemble.
-        std: (D, H, W) of the independent members of the ensemble; None where there is but one.
+        std: (D, H, W) of the ensemble; None with fewer than two independent members.
         samples: (E, D, H, W) members.
     """
 
@@ -47,17 +49,17 @@ class OceanPipeline(DiffusionPipeline):
     """Reconstructs a dense ocean field from profiles and surface fields.
 
         pipeline = OceanPipeline.from_pretrained("folder")
-        found = pipeline(observations, surface, latitude, longitude, "2018-06-15", ensemble_size=8)
+        reconstruction = pipeline(observations, surface, latitude, longitude, "2018-06-15", ensemble_size=8)
 
     `unet` and `scheduler` are plain components of `diffusers`: another reverse chain is
-    `pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)`. What else the denoiser holds is in
-    `conditioning.safetensors`, all else that makes the model in `ocean.json`.
+    `pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)`. The other weights of the denoiser are in
+    `conditioning.safetensors`, settings and statistics in `ocean.json`.
 
     Args:
         unet: of the denoiser.
         scheduler: of the reverse chain.
-        module: the denoiser, what is diffused and how it is sampled; takes `unet` and `scheduler` in.
-        trained: what `module` was trained on.
+        module: denoiser, residual and sampler; uses `unet` and `scheduler`.
+        trained: settings and statistics of `module`.
     """
 
     _optional_components: ClassVar[list[str]] = ["module", "trained"]
@@ -85,7 +87,7 @@ class OceanPipeline(DiffusionPipeline):
 
         Raises:
             FileNotFoundError: no such folder.
-            ValueError: the folder names code that does not belong to depthdif, or its weights do not fit.
+            UserError: the folder names code that does not belong to depthdif, or its weights do not fit.
         """
         trained = TrainedModel.read(folder)
         module = trained.module()
@@ -135,22 +137,21 @@ class OceanPipeline(DiffusionPipeline):
                 when left out.
 
         Raises:
-            ValueError: shapes that do not fit, infinite values, observations outside the ocean, coordinates that do
-                not ascend, or a date that is none.
+            UserError: shapes that do not fit, infinite values, observations outside the ocean, or coordinates that do not
+                ascend.
+            ValueError: a date that NumPy cannot read.
         """
         patch = self.conditions(observations, surface, latitude, longitude, date, ocean_mask)
         batch = collate([{**patch, "index": np.int64(index)}])
-        samples = self.reconstruct(batch, **sampling)[0].cpu().numpy()
-        samples = np.where(patch["ocean_mask"], samples, np.float32(np.nan))
-        sampler = self.module.sampler
-        std = Ensemble(samples[None], sampler.antithetic, sampler.inflation).std
-        spread = None if std is None else std[0]
-        return OceanReconstruction(mean=samples.mean(axis=0), std=spread, samples=samples)
+        ensemble = self.reconstruct(batch, **sampling)
+        std = ensemble.std
+        return OceanReconstruction(
+            mean=ensemble.mean[0], std=None if std is None else std[0], samples=ensemble.members[0]
+        )
 
-    def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Tensor:
-        """Reconstruct a batch of the data contract (docs/data.md).
+    def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Ensemble:
+        """Reconstruct a batch of the data contract (docs/data.md) in the precision of the run.
 
-        Returns (B, E, D, H, W) float32 in units of the field; outside the ocean without meaning.
         `sampling` is as in a call. The numbers are those of the trained module, bit for bit on the same CPU.
         """
         module = self.module.to(self.unet.device)
@@ -158,9 +159,7 @@ class OceanPipeline(DiffusionPipeline):
         module.sampler = instantiate(self.trained.config["model"]["sampler"], _partial_=True)(**sampling)
         # A copy for each chain: schedulers keep state.
         module.sampler.scheduler = lambda *_, **__: copy.deepcopy(self.scheduler)
-        with torch.no_grad():
-            samples = module.reconstruct({name: tensor.to(module.device) for name, tensor in batch.items()})
-        return self.conditioner.standardization.restore(samples.float())
+        return reconstruct(module, batch, self.conditioner.standardization, self.trained.precision)
 
     def conditions(
         self,
@@ -171,7 +170,7 @@ class OceanPipeline(DiffusionPipeline):
         date: str | Date | np.datetime64,
         ocean_mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """What is known of one patch, standardised, of the data contract; arguments and errors are those of a call."""
+        """The standardised conditions of one patch in the keys of the data contract; arguments and errors are those of a call."""
         observations = np.asarray(observations, np.float32)
         depths, shape = len(self.trained.depths), observations.shape
         check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")
@@ -187,24 +186,24 @@ class OceanPipeline(DiffusionPipeline):
         check_shape("ocean_mask", ocean.shape, shape, "that of observations")
         for name, values in (("observations", observations), ("surface", surface)):
             if np.isinf(values).any():
-                raise ValueError(f"{name} holds infinite values; expected NaN where a value is missing")
+                raise UserError(f"{name} holds infinite values; expected NaN where a value is missing")
         if outside := int((np.isfinite(observations) & ~ocean).sum()):
-            raise ValueError(f"{outside} observations lie outside ocean_mask; expected NaN there")
+            raise UserError(f"{outside} observations lie outside ocean_mask; expected NaN there")
         day = np.datetime64(date).astype("datetime64[D]")
         day_of_year = int((day - day.astype("datetime64[Y]")).astype(int)) + 1
         return self.conditioner(observations, surface, ocean, latitude, longitude, day_of_year)
 
 
 def check_shape(name: str, given: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:
-    """Raise ValueError for another shape."""
+    """Raise UserError for another shape."""
     if given != expected:
-        raise ValueError(f"{name} has the shape {given}; expected {expected} ({meaning})")
+        raise UserError(f"{name} has the shape {given}; expected {expected} ({meaning})")
 
 
 def check_axis(name: str, values: np.ndarray, length: int) -> None:
-    """Raise ValueError for an axis of another length, or one that does not ascend."""
+    """Raise UserError for an axis of another length, or one that does not ascend."""
     check_shape(name, values.shape, (length,), "one value a cell")
     if not np.all(values[1:] > values[:-1]):
-        raise ValueError(f"{name} does not ascend; turn the patch round, or unwrap it at 360 degrees")
+        raise UserError(f"{name} does not ascend; reverse the patch along it, or unwrap it at 360 degrees")
     if name == "latitude" and not np.all(np.abs(values) <= 90):
-        raise ValueError("latitude leaves -90 to 90; expected degrees north")
+        raise UserError("latitude leaves -90 to 90; expected degrees north")

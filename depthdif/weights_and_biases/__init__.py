@@ -1,1 +1,4 @@
-"""Weights & Biases: logger, summaries, sync commands, workspace."""
+"""Runs in Weights & Biases: logger, summaries, upload commands, workspace."""
+
+STEP = "trainer/global_step"
+"""Log key of the optimizer step, the x axis of every chart."""

@@ -1,4 +1,4 @@
-"""What tells the jobs of a sweep apart: the overrides that it varies, in short."""
+"""Short labels of the jobs of a sweep: the overrides that the sweep varies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ MULTIRUN = "multirun.yaml"
 
 
 def swept_keys(multirun: DictConfig) -> set[str]:
-    """The keys that a sweep varies, typed or from its sweeper's parameters; `multirun` is the config that it started with."""
+    """The keys that a sweep varies, from the command line or its sweeper's parameters; `multirun` is its config at the start."""
     params = OmegaConf.select(multirun, "hydra.sweeper.params") or {}
-    typed = [*(f"{key}={value}" for key, value in params.items()), *multirun.hydra.overrides.task]
+    overrides = [*(f"{key}={value}" for key, value in params.items()), *multirun.hydra.overrides.task]
     parsed = {
-        override.get_key_element(): override for override in OverridesParser.create().parse_overrides(typed)
+        override.get_key_element(): override
+        for override in OverridesParser.create().parse_overrides(overrides)
     }
     return {key for key, override in parsed.items() if override.is_sweep_override()}
 
 
 def job_label(sweep: Path, overrides: Sequence[str]) -> str:
-    """The overrides of a job that its sweep varies, such as "decay=0.99 lr=0.001"; all of them where that is not known."""
+    """The overrides of a job that its sweep varies, such as "decay=0.99 lr=0.001"; all of them where the sweep is not known."""
     pairs = dict(override.partition("=")[::2] for override in overrides)
     if (sweep / MULTIRUN).is_file():
         swept = swept_keys(OmegaConf.load(sweep / MULTIRUN))  # type: ignore[arg-type]
@@ -34,14 +35,14 @@ def job_label(sweep: Path, overrides: Sequence[str]) -> str:
 
 
 def short_names(keys: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
-    """The last word of each dotted key, or the whole key where two would be called the same."""
+    """The last part of each dotted key, or the whole key where two would have the same name."""
     last = {key: re.split(r"[./@]", key)[-1] for key in keys}
     count = Counter(last.values())
     return {key: name if count[name] == 1 else key for key, name in last.items()}
 
 
 def short(value: str) -> str:
-    """A long number to six significant digits, as an optimiser draws them; all else as it is."""
+    """A number of more than 8 characters to six significant digits; any other value unchanged."""
     return (
         f"{float(value):.6g}"
         if re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", value) and len(value) > 8

@@ -1,21 +1,22 @@
-"""Weights & Biases that never waits: online when the machine is logged in, else offline, and says which in one line."""
+"""The W&B logger of a run: online when the machine is logged in, else offline; never prompts."""
 
 from __future__ import annotations
 
 import logging
-import netrc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from depthdif.terminal import in_one_line
+from depthdif.weights_and_biases import STEP
 from depthdif.weights_and_biases.job_name import job_label
-from depthdif.weights_and_biases.summary import STEP, BestValueLogger
+from depthdif.weights_and_biases.login import has_api_key
+from depthdif.weights_and_biases.summary import BestValueLogger
 from depthdif.weights_and_biases.sync import run_sync_command
 
 if TYPE_CHECKING:
@@ -24,23 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ONLINE_TIMEOUT_SECONDS = 20
-
-
-def has_api_key(base_url: str) -> bool:
-    """Whether a W&B key is at hand for `base_url`, in the environment or in the netrc file; asks no network."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    named = os.environ.get("NETRC")
-    candidates = [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    for path in candidates:
-        if path.is_file():
-            try:
-                return netrc.netrc(path).authenticators(urlsplit(base_url).hostname or "") is not None
-            except netrc.NetrcParseError as error:
-                log.warning(
-                    "W&B: %s cannot be read as a netrc file (%s): going on without a key", path, error
-                )
-    return False
 
 
 def job_identity() -> tuple[str | None, str | None]:
@@ -59,13 +43,13 @@ def wandb_logger(
 ) -> WandbLogger:
     """Lightning's logger, online or offline as this machine allows; `WANDB_MODE` decides when it is set.
 
-    The run is opened here rather than at the first logged value, so that a server that does not answer is met before training.
+    The run is opened here rather than at the first logged value: a server that does not answer is known before training.
 
     Args:
         save_dir: folder of the run; W&B writes into its `wandb` folder.
         project: W&B project.
         name: of the run; None takes it from the Hydra job.
-        group: of the runs that belong together; None takes the sweep that the Hydra job is a part of.
+        group: of the runs that belong together; None takes the sweep of the Hydra job.
     """
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return WandbLogger()
@@ -84,26 +68,26 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
     """A W&B run, without its own banner; offline when the machine is not logged in or the server does not answer."""
     import wandb
 
-    of_job, sweep = job_identity()
+    job_name, sweep = job_identity()
     mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key(wandb.Settings().base_url) else "offline")
     save_dir.mkdir(parents=True, exist_ok=True)
 
-    def opened(mode: str) -> Run:
-        """The run in one mode; fails where W&B cannot open it."""
+    def open_in(mode: str) -> Run:
+        """The run in one mode."""
         return wandb.init(
             dir=save_dir,
             project=project,
-            name=name or of_job,
+            name=name or job_name,
             group=group or sweep,
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True, init_timeout=ONLINE_TIMEOUT_SECONDS),
         )
 
     try:
-        run = opened(mode)
+        run = open_in(mode)
     except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-        log.warning("W&B cannot be reached (%s): going on offline", " ".join(str(error).split()))
-        run = opened("offline")
+        log.warning("W&B cannot be reached (%s): going on offline", in_one_line(error))
+        run = open_in("offline")
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
     return run

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-STEP = "trainer/global_step"
-BEST = {"loss": "min", "mse": "min", "psnr": "max", "ssim": "max"}
-VALIDATED = re.compile(r"val(?:_[^/]+)?/(?:(loss)|recon_(mse|psnr|ssim)_full_recon)")
+from depthdif.scores.score_names import SCORES, parse_log_key
+from depthdif.weights_and_biases import STEP
 
 
-def best_of(key: str) -> str | None:
-    """Which value of a logged key is its best: "min" of losses and MSE, "max" of PSNR and SSIM; None of all other keys."""
-    found = VALIDATED.fullmatch(key)
-    return BEST[found[1] or found[2]] if found else None
+def best_value(key: str) -> str | None:
+    """Which value of a log key is its best: "min" or "max" for a validation score or loss, None for any other key."""
+    parsed = parse_log_key(key)
+    if parsed is None:
+        return None
+    return "max" if parsed[1] in SCORES and SCORES[parsed[1]].higher_is_better else "min"
 
 
 class BestValueLogger(WandbLogger):
     """Defines the summary of each score just before its first value: its best and its last (`KEY.min`, `KEY.last`).
 
-    Key by key, because the names of the averages are not known when the run is opened, and because W&B takes any one of
-    several globs that match a key (measured with 0.31: `val/*` beside `*` is heeded in some runs and not in others).
+    Each key is defined by its own name, because the averages are not known when the run is opened, and because W&B 0.31 uses
+    an arbitrary one of several globs that match a key, such as `val/*` and `*`.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -33,11 +33,11 @@ class BestValueLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log values, their summaries defined."""
+        """Log values; a key that is new is defined first."""
         for key in metrics.keys() - self.defined:
             self.defined.add(key)
-            if best := best_of(key):
-                # A bare dot, as in val_ema_0.99/..., would mean a nested value.
+            if best := best_value(key):
+                # A dot that is not escaped, as in val_ema_0.99/..., means a nested value.
                 name = key.replace(".", r"\.")
                 self.experiment.define_metric(name, summary=f"{best},last", step_metric=STEP, step_sync=True)
         super().log_metrics(metrics, step)

@@ -18,10 +18,10 @@ def run_sync_command(folder: Path) -> str:
 def sweep_sync_command(folder: Path) -> str | None:
     """The command that uploads every offline run of a sweep, by the sweep folder; None where there is no such run.
 
-    The shell fills in the runs: FOLDER/*/wandb/offline-run-*, with as many stars as the folders of the jobs lie deep. What is
-    uploaded already is left out by `wandb sync` itself, so that the command may be repeated.
+    The shell expands the runs: FOLDER/*/wandb/offline-run-*, with one star for each level of the job folders. `wandb sync`
+    skips runs that are uploaded already, so that the command may be repeated.
     """
-    found = [run.relative_to(folder).parts[:-2] for run in folder.rglob(OFFLINE_RUNS) if run.is_dir()]
-    stars = sorted({"*/" * len(job) for job in found})
+    jobs = [run.relative_to(folder).parts[:-2] for run in folder.rglob(OFFLINE_RUNS) if run.is_dir()]
+    stars = sorted({"*/" * len(job) for job in jobs})
     patterns = [f"{shlex.quote(near(folder))}/{job}{OFFLINE_RUNS}" for job in stars]
     return " ".join(["wandb sync", *patterns]) if patterns else None

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from depthdif.weights_and_biases.logger import has_api_key
-from depthdif.weights_and_biases.summary import STEP
+from depthdif import UserError
+from depthdif.files import write_text
+from depthdif.scores.score_names import SCORES, STANDARD, ScoreName, variant_label
+from depthdif.terminal import in_one_line
+from depthdif.weights_and_biases import STEP
+from depthdif.weights_and_biases.login import has_api_key
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -18,19 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10
-STANDARD = "standard"
-SCORES = {
-    "recon_mse_full_recon": "MSE",
-    "recon_psnr_full_recon": "PSNR, dB",
-    "recon_ssim_full_recon": "SSIM",
-}
 DISTANCES = {
     "weight_relative_rms_delta": "RMS distance / RMS of the weights",
     "weight_rms_delta": "RMS distance",
     "weight_mean_abs_delta": "mean absolute distance",
     "weight_max_abs_delta": "largest distance",
 }
-# Runs without EMA keep the default decay in their config: the first key parts them from those that have one.
+# The first key separates runs without EMA, which have a decay in their config as well.
 GROUPS = ("model.ema.enabled", "model.ema.decay")
 
 
@@ -40,7 +38,7 @@ def save_workspace(cfg: DictConfig) -> Path:
     `cfg` is `conf/wandb_workspace.yaml`. One line says where the workspace is, or that nobody is logged in.
 
     Raises:
-        ValueError: no weights named, or `wandb-workspaces` is not installed.
+        UserError: `weights` is empty, or `wandb-workspaces` is not installed.
         ConnectionError: logged in, but W&B does not answer or does not accept the workspace.
     """
     check(cfg)
@@ -48,57 +46,57 @@ def save_workspace(cfg: DictConfig) -> Path:
 
     workspace = build_workspace(cfg.entity or "", cfg.project, cfg.name, list(cfg.weights))
     path = Path(cfg.output_dir) / "workspace.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json(workspace), encoding="utf-8")
+    write_text(path, as_json(workspace))
     if not has_api_key(wandb.Settings().base_url):
-        log.warning("W&B: not logged in, so the workspace is in %s alone; type: wandb login", path)
+        log.warning("W&B: not logged in, so the workspace is in %s alone; run: wandb login", path)
         return path
     wandb.setup(settings=wandb.Settings(silent=True))
     try:
-        # Asked even where the entity is known: a server that does not answer is met here, and soon.
+        # Requested even where the entity is known: here a server that does not answer fails within seconds.
         default_entity = wandb.Api(timeout=TIMEOUT_SECONDS).default_entity
         workspace.entity = str(cfg.entity or default_entity)
         workspace.save()
     except (wandb.errors.Error, ValueError) as error:
-        what = " ".join(str(error).split())
-        raise ConnectionError(f"W&B: the workspace cannot be saved ({what}); it is in {path}") from error
+        raise ConnectionError(
+            f"W&B: the workspace cannot be saved ({in_one_line(error)}); it is in {path}"
+        ) from error
     log.info("W&B: workspace saved, %s", workspace.url)
     return path
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ValueError where the workspace cannot be built."""
+    """Raise UserError where the workspace cannot be built."""
     if not cfg.weights:
-        raise ValueError("weights=[]; expected the weights to show, such as weights=[standard,ema]")
+        raise UserError("weights=[]; expected the variants to show: set weights=[standard,ema]")
     try:
         import wandb_workspaces  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ValueError(
-            'wandb-workspaces is not installed; type: pip install "depthdif[workspace]"'
+        raise UserError(
+            'wandb-workspaces is not installed; run: pip install "depthdif[workspace]"'
         ) from error
 
 
-def build_workspace(entity: str, project: str, name: str, weights: Sequence[str]) -> Workspace:
-    """The workspace; asks no network.
+def build_workspace(entity: str, project: str, name: str, variants: Sequence[str]) -> Workspace:
+    """Build the workspace, without a network.
 
     Args:
         entity: user or team that owns the project; empty for a workspace that is not saved.
         project: W&B project.
         name: of the view.
-        weights: to show beside each other, as in the logged keys: "standard", "ema", "ema_0.99".
+        variants: to show beside each other: "standard", "ema", "ema_0.99".
     """
     from wandb_workspaces import expr
     from wandb_workspaces.workspaces import RunsetSettings, Workspace, WorkspaceSettings
 
-    averages = [name for name in weights if name != STANDARD]
-    best = f"val_{averages[0] if averages else STANDARD}/recon_mse_full_recon.min"
+    averages = [name for name in variants if name != STANDARD]
+    best = f"val_{averages[0] if averages else STANDARD}/{SCORES['mse'].key}.min"
     return Workspace(
         entity=entity,
         project=project,
         name=name,
         sections=[
-            reconstructions(weights),
-            skill(weights),
+            reconstructions(variants),
+            skill(variants),
             *([distances(averages)] if averages else []),
             training(),
         ],
@@ -111,29 +109,37 @@ def build_workspace(entity: str, project: str, name: str, weights: Sequence[str]
     )
 
 
-def reconstructions(weights: Sequence[str]) -> Section:
-    """The panels of each weight state side by side."""
+def reconstructions(variants: Sequence[str]) -> Section:
+    """The panels of each variant side by side."""
     from wandb_workspaces.reports.v2 import MediaBrowser
 
     panels = [
         MediaBrowser(
-            title=weights_title(name), media_keys=[f"val_imgs/x_y_full_reconstruction_{name}"], num_columns=1
+            title=f"{variant_label(name)} weights",
+            media_keys=[f"val_imgs/x_y_full_reconstruction_{name}"],
+            num_columns=1,
         )
-        for name in weights
+        for name in variants
     ]
-    return section("Reconstructions", panels, columns=len(weights))
+    return section("Reconstructions", panels, columns=len(variants))
 
 
-def skill(weights: Sequence[str]) -> Section:
-    """One chart for each score, a line for each weight state; the loss that validation follows."""
+def skill(variants: Sequence[str]) -> Section:
+    """One chart for each score, a line for each variant, and the validation loss."""
     charts = [
-        line_plot(title, [f"val_{name}/{score}" for name in weights]) for score, title in SCORES.items()
+        line_plot(chart_title(score), [f"val_{name}/{score.key}" for name in variants])
+        for score in SCORES.values()
     ]
     return section("Skill", [*charts, line_plot("validation loss", ["val/loss"])], columns=2)
 
 
+def chart_title(score: ScoreName) -> str:
+    """Such as "PSNR dB"; without units where they are those of the field, which differ from run to run."""
+    return score.label if "{}" in score.units else score.heading("")
+
+
 def distances(averages: Sequence[str]) -> Section:
-    """How far each average is from the standard weights, and its decay."""
+    """Distance of each average from the standard weights, and its decay."""
     charts = [
         line_plot(title, [f"{name}/{distance}" for name in averages], log_y=True)
         for distance, title in DISTANCES.items()
@@ -163,11 +169,6 @@ def line_plot(title: str, keys: list[Any], **options: Any) -> Any:
     return LinePlot(title=title, x=STEP, y=keys, title_x="optimizer steps", **options)
 
 
-def weights_title(name: str) -> str:
-    """Such as "EMA 0.99 weights" for "ema_0.99"."""
-    return f"{name.replace('ema', 'EMA', 1).replace('_', ' ')} weights"
-
-
 def as_json(workspace: Workspace) -> str:
-    """The view as W&B receives it."""
+    """The view as it is sent to W&B."""
     return workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"

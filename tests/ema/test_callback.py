@@ -14,13 +14,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from depthdif.ema import EMACallback
+from depthdif.ema.decay import PowerDecay
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 KEYS = {
     "ema/decay",
+    "ema/effective_decay",
     "ema/weight_mean_abs_delta",
     "ema/weight_rms_delta",
     "ema/weight_relative_rms_delta",
@@ -44,7 +47,7 @@ class Net(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fit(ema: EMACallback, **options: Any) -> pl.Trainer:
+def fit(ema: EMACallback, module: pl.LightningModule | None = None, **options: Any) -> pl.Trainer:
     data = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
     loader = torch.utils.data.DataLoader(data, batch_size=2)  # type: ignore[arg-type]
     quiet = {
@@ -56,7 +59,7 @@ def fit(ema: EMACallback, **options: Any) -> pl.Trainer:
     trainer = pl.Trainer(
         callbacks=[ema], **(quiet | {"max_epochs": 2, "enable_checkpointing": False} | options)
     )
-    trainer.fit(Net(), loader, loader)
+    trainer.fit(module or Net(), loader, loader)
     return trainer
 
 
@@ -102,7 +105,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_override(field: str, value: object) -> None:
     with pytest.raises(
-        ValueError, match=rf"EMACallback: {field}: expected .*; type model\.ema\.{field}="
+        ValueError, match=rf"EMACallback: {field}: expected .*; set model\.ema\.{field}="
     ) as error:
         EMACallback(**{field: value})  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
@@ -142,14 +145,32 @@ def test_distances_are_zero_before_the_start_and_positive_after() -> None:
     assert fit(EMACallback(0.9)).callback_metrics["ema/weight_rms_delta"] > 0
 
 
-def test_the_decay_that_is_logged_is_the_one_in_effect() -> None:
-    trainer = fit(EMACallback(0.9999, warmup=True))
-    assert trainer.callback_metrics["ema/decay"] == pytest.approx((1 + 19) / (10 + 19))
+def test_the_configured_decay_is_logged_and_beside_it_the_effective_one_of_the_last_update() -> None:
+    metrics = fit(EMACallback(0.9999, warmup=True)).callback_metrics
+    assert metrics["ema/decay"] == pytest.approx(0.9999)
+    assert metrics["ema/effective_decay"] == pytest.approx((1 + 19) / (10 + 19))
 
 
-def test_a_decay_too_long_for_the_run_is_said_once_with_one_that_suits() -> None:
-    with pytest.warns(UserWarning, match=r"10000 updates, more than the 20 planned.*model.ema.decay=0.5 or"):
+def test_a_power_function_average_logs_its_relative_width_in_the_place_of_a_decay() -> None:
+    metrics = fit(EMACallback("width_0.1", extra_decays=[0.9])).callback_metrics
+    assert "ema/decay" not in metrics
+    assert metrics["ema/relative_width"] == pytest.approx(0.1)
+    assert metrics["ema/effective_decay"] == pytest.approx((1 - 1 / 20) ** (PowerDecay(0.1).gamma + 1))
+    assert metrics["ema_0.9/decay"] == metrics["ema_0.9/effective_decay"] == pytest.approx(0.9)
+
+
+def test_the_decay_of_each_average_is_public_by_its_variant() -> None:
+    ema = EMACallback(0.99, extra_decays=["width_0.1", 0.9])
+    assert ema.decays == {"ema": 0.99, "ema_width_0.1": PowerDecay(0.1), "ema_0.9": 0.9}
+    assert tuple(ema.decays) == ema.variants[1:]
+
+
+def test_a_decay_too_long_for_the_run_is_said_once_and_leads_to_the_suited_one() -> None:
+    expected = r"10000 updates, more than the 20 planned: 100 % of .* initial weights; set model/ema=suited .*decay 0.5,"
+    with pytest.warns(UserWarning, match=expected) as warned:
         fit(EMACallback(0.9999))
+    (advice,) = [str(warning.message) for warning in warned if "planned" in str(warning.message)]
+    assert "\n" not in advice
     for ema, options in (
         (EMACallback(0.9), {}),
         (EMACallback(0.9999, warmup=True), {}),
@@ -178,6 +199,24 @@ def test_before_a_run_there_are_no_averages_and_contexts_change_nothing() -> Non
 def test_the_package_and_its_plain_parts_import_no_lightning() -> None:
     code = (
         "import sys, depthdif.ema as ema; ema.EMA, ema.load_weights, ema.ModuleAverages; "
-        "assert 'pytorch_lightning' not in sys.modules; ema.EMACallback; assert 'pytorch_lightning' in sys.modules"
+        "assert 'pytorch_lightning' not in sys.modules; sys.modules['pytorch_lightning'] = None; ema.EMACallback"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # The callback is the first to want Lightning, which cannot be imported here.
+    assert "import of pytorch_lightning halted" in finished.stderr.splitlines()[-1]
+
+
+class Lazy(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.LazyLinear(1)  # type: ignore[assignment]
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def test_a_module_that_cannot_be_averaged_is_refused_by_an_error_of_lightning_that_is_a_value_error() -> None:
+    with pytest.raises(MisconfigurationException, match=r"'layer\.weight' has no shape yet") as error:
+        fit(EMACallback(), module=Lazy(), num_sanity_val_steps=0)
+    assert isinstance(error.value, ValueError)
+    assert "\n" not in str(error.value)

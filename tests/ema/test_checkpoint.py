@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
-from depthdif.ema import load_weights, read_checkpoint
+from depthdif.ema import load_weights, read_checkpoint, select_weights
 
 RAW = {"net.weight": torch.ones(2), "net.bias": torch.zeros(1)}
 AVERAGE = {"net.weight": torch.full((2,), 0.5), "net.bias": torch.full((1,), 0.25)}
@@ -170,3 +171,61 @@ def test_no_code_from_a_checkpoint_is_ever_run(tmp_path: Path) -> None:
 def test_a_folder_of_shards_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dcp_to_torch"):
         load_weights(tmp_path)
+
+
+class Renamed(pl.LightningModule):
+    """Its hook renames `net.*` to `body.*` and doubles the weight in place: done twice, or on a part, it fails or shows."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["state_dict"]
+        for key in list(state):
+            if isinstance(state[key], torch.Tensor):
+                state[key.replace("net.", "body.")] = state.pop(key)
+        (weight,) = [tensor for key, tensor in state.items() if key.endswith("weight")]
+        weight.mul_(2)
+        checkpoint["hyper_parameters"].pop("old")
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+@pytest.mark.parametrize("which", ["standard", "ema", "ema_0.5"])
+def test_the_hook_of_a_module_migrates_the_weights_that_are_loaded(
+    tmp_path: Path, which: str, prefix: str
+) -> None:
+    further = {"net.weight": torch.full((2,), 9.0), "net.bias": torch.full((1,), 9.0)}
+    path = tmp_path / "a.ckpt"
+    # The hook meets the keys of the file, averages have those of the plain module.
+    state_dict = {f"net.{prefix}{key.removeprefix('net.')}": tensor for key, tensor in RAW.items()}
+    callbacks = ours(extra_ema_weights={"ema_0.5": further})
+    torch.save({"state_dict": state_dict, "hyper_parameters": {"old": 1}, "callbacks": callbacks}, path)
+    weight = {"standard": 2.0, "ema": 1.0, "ema_0.5": 18.0}[which]
+    checkpoint = read_checkpoint(path)
+    for _ in range(2):
+        state, name = select_weights(checkpoint, which, path, Renamed())
+        assert name == which
+        assert set(state) == {"body.weight", "body.bias"}
+        assert state["body.weight"].tolist() == [weight, weight]
+    assert checkpoint["hyper_parameters"] == {"old": 1}
+    assert values(load_weights(path, which).state_dict).keys() == RAW.keys()
+    assert load_weights(path, which, module=torch.nn.Linear(1, 1)).state_dict.keys() == RAW.keys()
+
+
+def test_tensors_that_an_average_does_not_hold_are_migrated_standard_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    average = {"net.weight": AVERAGE["net.weight"]}
+    path = write(tmp_path / "a.ckpt", callbacks=ours(ema_weights=average), hyper_parameters={"old": 1})
+    with caplog.at_level(logging.INFO):
+        state, _ = load_weights(path, "ema", Renamed())
+    assert values(state) == {"body.weight": [1.0, 1.0], "body.bias": [0.0]}
+    assert "1 tensors that it does not hold are standard" in caplog.text
+
+
+def test_the_standard_weights_beside_those_of_lightning_weight_averaging_are_migrated_too(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.ckpt"
+    content = {"current_model_state": RAW, "averaging_state": {}, "hyper_parameters": {"old": 1}}
+    torch.save({"state_dict": AVERAGE, **content}, path)
+    for which, weight in (("ema", 1.0), ("standard", 2.0)):
+        state = load_weights(path, which, Renamed()).state_dict
+        assert state["body.weight"].tolist() == [weight, weight]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from depthdif.ema.decay import (
     decay_of_half_life,
+    decays_around,
     half_life,
     horizon,
-    ladder,
     planned_updates,
     rounded_decay,
     suited_decay,
@@ -79,7 +79,7 @@ def test_rounded_decays_are_short() -> None:
 
 def test_the_suited_decay_takes_any_share_of_the_run() -> None:
     assert [suited_decay(1000, share) for share in (0.01, 0.1, 1)] == [0.9, 0.99, 0.999]
-    with pytest.raises(ValueError, match=r"0 < share <= 1, got 2; type model.ema.decay.share="):
+    with pytest.raises(ValueError, match=r"0 < share <= 1, got 2; set model.ema.decay.share="):
         suited_decay(1000, 2)
 
 
@@ -99,7 +99,7 @@ def test_a_run_without_a_planned_length_is_told_what_to_type(max_steps: int | No
 @given(updates=st.integers(200, 10**7))
 def test_each_rung_of_the_ladder_remembers_twice_as_long_as_the_one_below(updates: int) -> None:
     main = suited_decay(updates)
-    lives = [half_life(decay) for decay in sorted([main, *ladder(main)])]
+    lives = [half_life(decay) for decay in sorted([main, *decays_around(main)])]
     assert [life / updates for life in lives] == pytest.approx(
         [0.0173, 0.0347, 0.0693, 0.139, 0.277], rel=0.11
     )
@@ -108,13 +108,13 @@ def test_each_rung_of_the_ladder_remembers_twice_as_long_as_the_one_below(update
 
 
 def test_the_ladder_of_a_known_decay() -> None:
-    assert ladder(0.99) == [0.961, 0.98, 0.995, 0.9975]
-    assert ladder(0.5, factors=[0.5, 2]) == [0.25, 0.71]  # 1/4 and the root of 1/2.
+    assert decays_around(0.99) == [0.961, 0.98, 0.995, 0.9975]
+    assert decays_around(0.5, factors=[0.5, 2]) == [0.25, 0.71]  # 1/4 and the root of 1/2.
 
 
 @given(updates=st.integers(1, 10**8))
 def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None:
-    decays = [suited_decay(updates), *ladder(suited_decay(updates))]
+    decays = [suited_decay(updates), *decays_around(suited_decay(updates))]
     assert len(set(decays)) == len(decays) == 5
 
 
@@ -124,9 +124,9 @@ def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None
         (1.0, [2], "0 < decay < 1, got 1.0"),
         ("width_0.1", [2], "got 'width_0.1'"),
         (0.0, [2], "got 0.0"),
-        (0.9, [0], r"got \[0\]; type model.ema.extra"),
+        (0.9, [0], r"got \[0\]; set model.ema.extra"),
     ],
 )
 def test_a_ladder_that_has_no_rungs_is_refused(decay: float, factors: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        ladder(decay, factors)
+        decays_around(decay, factors)

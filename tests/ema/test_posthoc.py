@@ -10,15 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from depthdif.ema.law import PowerDecay
+from depthdif.ema.decay import PowerDecay
 from depthdif.ema.posthoc import (
     closest_combination,
     constant_profile,
     inner_products,
-    squared_norm_of,
+    squared_norm,
     width_of_constant,
 )
-from depthdif.ema.power import WIDEST, profile
+from depthdif.ema.power_function import WIDEST, profile
 
 TRACKED = (PowerDecay(0.05), PowerDecay(0.1))
 Quadrature = Callable[[float], tuple[np.ndarray, np.ndarray]]
@@ -56,7 +56,7 @@ def test_norm_and_width_of_an_exponential_equal_quadrature(
     weights = constant_profile(decay, t, tau)
     mean = weights * tau @ weight
     assert weights @ weight == pytest.approx(1, rel=1e-9)
-    assert weights**2 @ weight == pytest.approx(squared_norm_of(decay, t), rel=1e-9)
+    assert weights**2 @ weight == pytest.approx(squared_norm(decay, t), rel=1e-9)
     spread = math.sqrt(weights * (tau - mean) ** 2 @ weight)
     assert width_of_constant(decay, t) == pytest.approx(spread / t, rel=1e-4)
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from depthdif.ema import EMACallback, load_weights
-from depthdif.ema.law import PowerDecay
-from depthdif.ema.rebuild import SnapshotAverages
+from depthdif.ema.decay import PowerDecay
+from depthdif.ema.posthoc import SnapshotAverages
 from depthdif.ema.snapshot_callback import EMASnapshots
 from depthdif.ema.snapshots import read_manifest
 
@@ -194,7 +194,7 @@ def test_constant_decays_are_tracked_beside_and_not_taken(tmp_path: Path) -> Non
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_override(field: str, value: object) -> None:
     with pytest.raises(
-        ValueError, match=rf"EMASnapshots: {field}: expected .*; type callbacks\.ema_snapshots\."
+        ValueError, match=rf"EMASnapshots: {field}: expected .*; set callbacks\.ema_snapshots\."
     ):
         EMASnapshots("folder", **{field: value})  # type: ignore[arg-type]
 
@@ -204,7 +204,7 @@ def test_without_a_power_function_average_training_does_not_begin(
     tmp_path: Path, ema: EMACallback | None
 ) -> None:
     callbacks = [EMASnapshots(tmp_path), *([] if ema is None else [ema])]
-    with pytest.raises(ValueError, match="no power-function average is tracked; type model/ema=power"):
+    with pytest.raises(ValueError, match="no power-function average is tracked; set model/ema=power"):
         fit(*callbacks, enable_checkpointing=False)
 
 

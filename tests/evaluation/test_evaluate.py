@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +24,8 @@ from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation
 from depthdif.evaluation.table import score_table
 from depthdif.first_guess.protocol import PatchData
 from depthdif.training import train
+
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
@@ -271,16 +271,13 @@ def test_two_antithetic_members_have_no_crps_and_a_line_says_what_to_set(
     assert "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in said
 
 
-def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command: list[Any] = [sys.executable, ROOT / "scripts/evaluate.py", *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-
-
-def test_the_script_says_when_the_region_typed_was_trained_on(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_script_says_when_the_region_typed_was_trained_on(
+    run_script: RunScript, checkpoint: Path, tmp_path: Path
+) -> None:
     finished = run_script(
-        tmp_path, f"checkpoint={checkpoint}", "data.validation.longitude=[-60,20]", "data.validation_patches=2",
+        "evaluate", f"checkpoint={checkpoint}", "data.validation.longitude=[-60,20]", "data.validation_patches=2",
         "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]", "accelerator=cpu",
+        folder=tmp_path,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     assert "caution: the model was trained on a part of this region" in finished.stdout
@@ -290,10 +287,10 @@ def test_the_script_says_when_the_region_typed_was_trained_on(checkpoint: Path, 
     assert provenance["run"]["data"]["validation"]["longitude"] == [-60, 20]
 
 
-def test_the_script_helps_and_refuses_without_a_traceback(tmp_path: Path) -> None:
-    asked = run_script(tmp_path, "--help")
+def test_the_script_helps_and_refuses_without_a_traceback(run_script: RunScript, tmp_path: Path) -> None:
+    asked = run_script("evaluate", "--help", folder=tmp_path)
     assert "scripts/evaluate.py checkpoint=" in asked.stdout
-    refused = run_script(tmp_path, "checkpoint=none.ckpt", "ensemble_size=0")
+    refused = run_script("evaluate", "checkpoint=none.ckpt", "ensemble_size=0", folder=tmp_path)
     assert refused.returncode == 1
     assert "\nerror: ensemble_size=0; expected an integer of at least 1" in refused.stderr
     assert "Traceback" not in refused.stderr

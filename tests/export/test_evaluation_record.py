@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from depthdif.export.evaluation_record import evaluation_of, evaluation_section, scores_of_weights
+from depthdif.export.evaluation_record import evaluation_record, evaluation_section, variant_scores
 
 DIGEST = "a" * 64
 
@@ -47,37 +47,37 @@ def write(folder: Path, content: object) -> Path:
 
 def test_the_one_over_most_patches_then_the_newest_is_taken(tmp_path: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    assert evaluation_of(checkpoint, DIGEST) is None
+    assert evaluation_record(checkpoint, DIGEST) is None
     write(tmp_path / "few", evaluation(patches=4, created="2026-03-01"))
     write(tmp_path / "old", evaluation())
     write(tmp_path / "run" / "evaluation", evaluation(created="2026-02-01"))
     write(tmp_path / "other", evaluation(digest="b" * 64, patches=99))
     write(tmp_path / "seen", evaluation(patches=99, seen=True))
     write(tmp_path / "foreign", ["nothing of ours"])
-    found = evaluation_of(checkpoint, DIGEST)
-    assert found is not None
-    assert (found["provenance"]["patches"], found["provenance"]["created"]) == (24, "2026-02-01")
+    record = evaluation_record(checkpoint, DIGEST)
+    assert record is not None
+    assert (record["provenance"]["patches"], record["provenance"]["created"]) == (24, "2026-02-01")
 
 
 def test_one_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     folder = write(tmp_path / "named", evaluation())
-    assert evaluation_of(checkpoint, DIGEST, str(folder)) == evaluation()
-    with pytest.raises(ValueError, match=r"is not of this checkpoint; type: python scripts/evaluate\.py"):
-        evaluation_of(checkpoint, "b" * 64, str(folder / "evaluation.json"))
-    with pytest.raises(FileNotFoundError, match="no such file; type evaluation="):
-        evaluation_of(checkpoint, DIGEST, str(tmp_path / "none"))
+    assert evaluation_record(checkpoint, DIGEST, str(folder)) == evaluation()
+    with pytest.raises(ValueError, match=r"is not of this checkpoint; run python scripts/evaluate\.py"):
+        evaluation_record(checkpoint, "b" * 64, str(folder / "evaluation.json"))
+    with pytest.raises(FileNotFoundError, match="no such file; set evaluation="):
+        evaluation_record(checkpoint, DIGEST, str(tmp_path / "none"))
 
 
-def test_the_scores_of_some_weights_are_those_of_their_largest_ensemble() -> None:
-    for weights, label, rmse in (
+def test_the_scores_of_a_variant_are_those_of_its_largest_ensemble() -> None:
+    for variant, label, rmse in (
         ("ema", "EMA, mean of 8", 0.6),
         ("ema_0.5", "EMA 0.5, mean of 8", 0.65),
         ("standard", "standard, mean of 8", 0.9),
     ):
-        method, scores = scores_of_weights(evaluation(), weights)
+        method, scores = variant_scores(evaluation(), variant)
         assert (method, scores["rmse"].value) == (label, rmse)
-    assert scores_of_weights(evaluation(), "ema_0.9") == ("", {})
+    assert variant_scores(evaluation(), "ema_0.9") == ("", {})
 
 
 def test_the_table_shows_intervals_and_leaves_out_what_is_undefined() -> None:

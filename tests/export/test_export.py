@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -18,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 import depthdif.export.export
 from depthdif.checkpoints.trained_run import open_trained
 from depthdif.config_folder import CONF
+from depthdif.diffusion.ensemble import Ensemble
 from depthdif.ema import load_weights
 from depthdif.export.export import export
 from depthdif.export.model_card import git_commit, scores_at, source
 from depthdif.export.pipeline import OceanPipeline
 from depthdif.training import train
 
-Asked = Callable[..., DictConfig]
+Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +58,25 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def exported(run: Path) -> Path:
-    """The folder that an export makes when nothing but the checkpoint is named."""
+    """The folder that an export makes with no option but the checkpoint."""
     return export(composed(f"checkpoint='{run / 'checkpoints' / 'last.ckpt'}'"))
 
 
 @pytest.fixture
-def asked(run: Path, tmp_path: Path) -> Asked:
+def compose_export(run: Path, tmp_path: Path) -> Compose:
     """`conf/export.yaml` as a user would compose it, for a folder of the test."""
 
-    def ask(*overrides: str, checkpoint: Path = run / "checkpoints" / "last.ckpt") -> DictConfig:
+    def compose_for(*overrides: str, checkpoint: Path = run / "checkpoints" / "last.ckpt") -> DictConfig:
         return composed(f"checkpoint='{checkpoint}'", f"output='{tmp_path / 'exported'}'", *overrides)
 
-    return ask
+    return compose_for
 
 
 @pytest.mark.parametrize("which", ["standard", "0.5"])
-def test_the_export_holds_the_weights_that_were_chosen(run: Path, asked: Asked, which: str) -> None:
-    pipeline = OceanPipeline.from_pretrained(export(asked(f"which={which}")))
+def test_the_export_holds_the_weights_that_were_chosen(
+    run: Path, compose_export: Compose, which: str
+) -> None:
+    pipeline = OceanPipeline.from_pretrained(export(compose_export(f"which={which}")))
     expected = load_weights(run / "checkpoints" / "last.ckpt", which).state_dict
     assert all(torch.equal(tensor, expected[key]) for key, tensor in pipeline.module.state_dict().items())
 
@@ -81,8 +85,8 @@ def test_auto_takes_the_average_and_the_folder_lies_in_that_of_the_run(run: Path
     assert exported == run / "export" / "ema"
     assert sorted(path.name for path in exported.parent.iterdir()) == ["ema"]
     expected = load_weights(run / "checkpoints" / "last.ckpt", "ema").state_dict
-    found = OceanPipeline.from_pretrained(exported).module.state_dict()
-    assert all(torch.equal(tensor, expected[key]) for key, tensor in found.items())
+    state = OceanPipeline.from_pretrained(exported).module.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in state.items())
 
 
 def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
@@ -91,8 +95,8 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
     card = ModelCard.load(exported / "README.md")
     logged = list(csv.DictReader((run / "metrics" / "metrics.csv").open()))
     (mse,) = [float(row["val_ema/recon_mse_full_recon"]) for row in logged if row["val/loss"]]
-    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert of_card["mse"] == mse
+    metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert metrics["mse"] == mse
     assert card.data.to_dict()["library_name"] == "diffusers"
     digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
     for words in (
@@ -108,9 +112,11 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
     assert config.model.ema.extra_decays == [0.5]
 
 
-def test_an_evaluation_of_the_checkpoint_goes_into_the_card(run: Path, asked: Asked, tmp_path: Path) -> None:
+def test_an_evaluation_of_the_checkpoint_goes_into_the_card(
+    run: Path, compose_export: Compose, tmp_path: Path
+) -> None:
     digest = hashlib.sha256((run / "checkpoints" / "last.ckpt").read_bytes()).hexdigest()
-    found = {
+    record = {
         "provenance": {
             "checkpoint_sha256": digest,
             "patches": 24,
@@ -121,21 +127,21 @@ def test_an_evaluation_of_the_checkpoint_goes_into_the_card(run: Path, asked: As
         "units": "°C",
         "overall": {"EMA, mean of 8": {"rmse": {"value": 0.6, "low": 0.5, "high": 0.7}}},
     }
-    (tmp_path / "evaluation.json").write_text(json.dumps(found))
-    card = ModelCard.load(export(asked(f"evaluation='{tmp_path}'")) / "README.md")
+    (tmp_path / "evaluation.json").write_text(json.dumps(record))
+    card = ModelCard.load(export(compose_export(f"evaluation='{tmp_path}'")) / "README.md")
     assert "| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
-    of_card = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert of_card["rmse"] == 0.6
+    metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert metrics["rmse"] == 0.6
 
 
 def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> None:
     assert scores_at(tmp_path / "metrics.csv", 4) == {}
     assert scores_at(run / "metrics" / "metrics.csv", 3) == {}
-    assert set(scores_at(run / "metrics" / "metrics.csv", 4)) == {"standard", "ema", "ema_0.5"}
+    assert set(scores_at(run / "metrics" / "metrics.csv", 4)) == {"first_guess", "standard", "ema", "ema_0.5"}
 
 
 @pytest.mark.parametrize(
-    ("data", "named"),
+    ("data", "start"),
     [
         ({"path": "/data/glorys/*.nc"}, "*.nc"),
         ({"path": ["/data/a.nc", "s3://ocean/b.zarr"]}, "a.nc, b.zarr"),
@@ -146,27 +152,27 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
         ),
     ],
 )
-def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], named: str) -> None:
-    assert source(data).startswith(named)
+def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], start: str) -> None:
+    assert source(data).startswith(start)
 
 
 def test_a_folder_that_is_no_repository_has_no_commit(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
 
 
-def test_an_existing_folder_is_replaced_only_when_asked(tmp_path: Path, asked: Asked) -> None:
+def test_an_existing_folder_is_replaced_only_with_overwrite(tmp_path: Path, compose_export: Compose) -> None:
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is there already; type overwrite=true"):
-        export(asked())
+    with pytest.raises(FileExistsError, match="exists already; set overwrite=true"):
+        export(compose_export())
     assert (tmp_path / "exported" / "notes.txt").read_text() == "mine"
-    export(asked("overwrite=true"))
+    export(compose_export("overwrite=true"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exported"]
     assert not (tmp_path / "exported" / "notes.txt").exists()
 
 
 def test_a_failed_export_leaves_no_folder_under_its_name(
-    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, compose_export: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(*_: object) -> str:
         raise OSError("no space left")
@@ -174,45 +180,74 @@ def test_a_failed_export_leaves_no_folder_under_its_name(
     with monkeypatch.context() as full:
         full.setattr(depthdif.export.export, "model_card", no_space)
         with pytest.raises(OSError, match="no space left"):
-            export(asked())
+            export(compose_export())
     assert not (tmp_path / "exported").exists()
-    export(asked())
+    export(compose_export())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exported"]
 
 
 def test_an_export_that_gives_other_numbers_is_not_put_in_place(
-    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, compose_export: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = OceanPipeline.reconstruct
-    monkeypatch.setattr(OceanPipeline, "reconstruct", lambda *given: original(*given) + 1e-6)
+
+    def with_an_error(*given: Any) -> Ensemble:
+        ensemble = original(*given)
+        return Ensemble(ensemble.members + np.float32(1e-3), ensemble.antithetic, ensemble.inflation)
+
+    monkeypatch.setattr(OceanPipeline, "reconstruct", with_an_error)
     with pytest.raises(RuntimeError, match="reconstructs other numbers"):
-        export(asked())
+        export(compose_export())
     assert not (tmp_path / "exported").exists()
 
 
-def test_weights_that_the_checkpoint_does_not_hold_are_said_in_one_line(asked: Asked) -> None:
+def test_weights_that_the_checkpoint_does_not_hold_are_said_in_one_line(compose_export: Compose) -> None:
     with pytest.raises(ValueError, match=r"which=0\.7: .* it holds standard, ema .*, ema_0\.5") as error:
-        export(asked("which=0.7"))
+        export(compose_export("which=0.7"))
     assert "\n" not in str(error.value)
 
 
-def test_a_first_guess_of_another_package_cannot_be_exported(run: Path, asked: Asked, tmp_path: Path) -> None:
+def test_a_first_guess_of_another_package_cannot_be_exported(
+    run: Path, compose_export: Compose, tmp_path: Path
+) -> None:
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     content["hyper_parameters"]["model"]["first_guess"] = {"_target_": "types.SimpleNamespace"}
     content["OceanDataModule"]["first_guess"] = {"kind": "SimpleNamespace", "settings": {}}
     torch.save(content, tmp_path / "foreign.ckpt")
-    trusting = asked("+trusted._target_=types.SimpleNamespace", checkpoint=tmp_path / "foreign.ckpt")
+    trusting = compose_export("+trusted._target_=types.SimpleNamespace", checkpoint=tmp_path / "foreign.ckpt")
     with pytest.raises(
         ValueError, match=r"model\.first_guess is types\.SimpleNamespace, which is not a part"
     ):
         export(trusting)
 
 
-def test_the_mean_of_the_members_is_what_validation_scored(run: Path, exported: Path, asked: Asked) -> None:
+def test_the_mean_of_the_members_is_what_validation_scored(
+    run: Path, exported: Path, compose_export: Compose
+) -> None:
     """From files alone: the exported model scores what the run logged."""
     pipeline = OceanPipeline.from_pretrained(exported)
-    batch = next(iter(open_trained(asked()).data.val_dataloader()))
-    mean = pipeline.reconstruct(batch).mean(dim=1)
-    truth = pipeline.conditioner.standardization.restore(batch["target"])
-    mse = (mean - truth)[batch["ocean_mask"]].square().mean()
+    batch = next(iter(open_trained(compose_export()).data.val_dataloader()))
+    mean = pipeline.reconstruct(batch).mean
+    truth = pipeline.conditioner.standardization.restore(batch["target"].numpy())
+    mse = np.square(mean - truth)[batch["ocean_mask"].numpy()].mean()
     assert float(mse) == pytest.approx(scores_at(run / "metrics/metrics.csv", 4)["ema"]["mse"], rel=1e-5)
+
+
+def test_the_precision_of_the_run_goes_into_the_export_unless_another_is_set(
+    run: Path, compose_export: Compose, tmp_path: Path
+) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["hyper_parameters"]["trainer"]["precision"] = "bf16-mixed"
+    torch.save(content, tmp_path / "bfloat16.ckpt")
+    in_bfloat16 = OceanPipeline.from_pretrained(export(compose_export(checkpoint=tmp_path / "bfloat16.ckpt")))
+    assert in_bfloat16.trained.precision == "bf16-mixed"
+    card = ModelCard.load(Path(in_bfloat16.name_or_path) / "README.md")
+    assert "| precision | bf16-mixed |" in card.text
+    precise = export(
+        compose_export("overwrite=true", "++precision=32-true", checkpoint=tmp_path / "bfloat16.ckpt")
+    )
+    in_float32 = OceanPipeline.from_pretrained(precise)
+    assert in_float32.trained.precision == "32-true"
+    batch = next(iter(open_trained(compose_export()).data.val_dataloader()))
+    members = [pipeline.reconstruct(batch).members for pipeline in (in_bfloat16, in_float32)]
+    assert not np.array_equal(*members, equal_nan=True)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from depthdif.checkpoints.trained_run import open_trained
 from depthdif.ema import load_weights
-from depthdif.ema.law import PowerDecay, decay_named
-from depthdif.ema.rebuild import SnapshotAverages
+from depthdif.ema.decay import PowerDecay, parse_decay
+from depthdif.ema.posthoc import SnapshotAverages
 from depthdif.ema.snapshots import MANIFEST
 from depthdif.posthoc_ema.posthoc import posthoc
 from depthdif.training import train
@@ -107,7 +107,7 @@ def test_fewer_snapshots_give_a_coarser_average(copy: Path) -> None:
 @pytest.mark.parametrize("width", TRACKED)
 def test_a_tracked_width_is_rebuilt_to_the_bit(run: Path, width: str) -> None:
     snapshots = SnapshotAverages(run / "ema_snapshots")
-    rebuilt = snapshots.rebuild(snapshots.close(decay_named(width)))
+    rebuilt = snapshots.rebuild(snapshots.close(parse_decay(width)))
     expected = tracked(run, width)
     assert all(torch.equal(tensor, expected[key]) for key, tensor in rebuilt.items())
     floating = {key for key, tensor in expected.items() if tensor.is_floating_point()}
@@ -204,14 +204,14 @@ def test_averages_of_an_earlier_checkpoint_use_the_snapshots_until_then(
     [
         ((), r"run=None and checkpoint=None: expected one of them"),
         (("run=x", "checkpoint=y"), r"run=x and checkpoint=y: expected one of them"),
-        (("run=nowhere",), r"run=nowhere: no such folder; type run=runs/DATE_TIME"),
+        (("run=nowhere",), r"run=nowhere: no such folder; set run=runs/DATE_TIME"),
         (
             ("run=x", "width=0.5"),
-            r"width=0\.5: expected a relative width above 0 and at most 0\.2887; type width=0\.07",
+            r"width=0\.5: expected a relative width above 0 and at most 0\.2887; set width=0\.07",
         ),
         (("run=x", "width=wide"), r"width=wide: expected"),
-        (("run=x", "widths=[0.05,0]"), r"widths=0: expected .*; type widths="),
-        (("run=x", "decay=1"), r"decay=1: expected a number with 0 < decay < 1; type decay=0\.999"),
+        (("run=x", "widths=[0.05,0]"), r"widths=0: expected .*; set widths="),
+        (("run=x", "decay=1"), r"decay=1: expected a number with 0 < decay < 1; set decay=0\.999"),
         (("run=x", "decay=0.9", "width=0.1"), r"width=0\.1 and decay=0\.9: expected one"),
         (("run=x", "batches=0"), r"batches=0: expected an integer >= 1"),
     ],
@@ -271,7 +271,7 @@ def test_snapshots_of_another_model_than_the_checkpoint_are_refused(
     for file in folder.glob("*.safetensors"):
         save_file({f"{name}.other": tensor for name, tensor in load_file(file).items()}, file)
     with_sizes(folder)
-    with pytest.raises(ValueError, match=r"another architecture than .*; type a checkpoint of the run"):
+    with pytest.raises(ValueError, match=r"another architecture than .*; set a checkpoint of the run"):
         posthoc(asked(f"run='{copy}'", "width=0.07"))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import wandb
 
-from depthdif.weights_and_biases.logger import has_api_key, job_identity, sync_command, wandb_logger
+from depthdif.weights_and_biases.logger import job_identity, sync_command, wandb_logger
+from depthdif.weights_and_biases.login import has_api_key
 
 URL = "https://wandb.example"
 

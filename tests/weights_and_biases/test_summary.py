@@ -1,4 +1,4 @@
-"""The summary of a W&B run holds the best value of each validation score, whatever weights it is of."""
+"""The summary of a W&B run holds the best value of each validation score, for every variant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import wandb
 
 from depthdif.weights_and_biases.logger import wandb_logger
-from depthdif.weights_and_biases.summary import best_of
+from depthdif.weights_and_biases.summary import best_value
 
 Records = Callable[[Path], list[dict[str, Any]]]
 
@@ -21,15 +21,16 @@ def no_run_left_open() -> Iterator[None]:
     wandb.finish()
 
 
-@pytest.mark.parametrize("weights", ["val", "val_standard", "val_ema", "val_ema_0.99"])
-def test_the_best_is_the_least_error_and_the_greatest_skill(weights: str) -> None:
-    assert best_of(f"{weights}/recon_mse_full_recon") == "min"
-    assert best_of(f"{weights}/recon_psnr_full_recon") == "max"
-    assert best_of(f"{weights}/recon_ssim_full_recon") == "max"
+@pytest.mark.parametrize("prefix", ["val", "val_standard", "val_ema", "val_ema_0.99"])
+def test_the_best_is_the_least_error_and_the_greatest_skill(prefix: str) -> None:
+    assert best_value(f"{prefix}/recon_mse_full_recon") == "min"
+    assert best_value(f"{prefix}/recon_crps_full_recon") == "min"
+    assert best_value(f"{prefix}/recon_psnr_full_recon") == "max"
+    assert best_value(f"{prefix}/recon_ssim_full_recon") == "max"
 
 
 def test_only_validation_has_a_best() -> None:
-    assert best_of("val/loss") == "min"
+    assert best_value("val/loss") == "min"
     for key in (
         "train/loss",
         "ema/decay",
@@ -37,7 +38,7 @@ def test_only_validation_has_a_best() -> None:
         "evaluation/loss",
         "epoch",
     ):
-        assert best_of(key) is None
+        assert best_value(key) is None
 
 
 def test_an_offline_run_records_best_and_last_over_the_optimizer_steps(

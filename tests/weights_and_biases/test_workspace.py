@@ -27,14 +27,14 @@ SCRIPT = CONF.parent / "scripts" / "wandb_workspace.py"
 Records = Callable[[Path], list[dict[str, Any]]]
 
 
-def asked(folder: Path, *overrides: str) -> DictConfig:
+def compose_workspace(folder: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("wandb_workspace", overrides=[f"output_dir='{folder}'", *overrides])
 
 
 def view(folder: Path, *overrides: str) -> dict[str, Any]:
     """The view that is written without a login."""
-    return json.loads(save_workspace(asked(folder, *overrides)).read_text())
+    return json.loads(save_workspace(compose_workspace(folder, *overrides)).read_text())
 
 
 def panels(view: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -43,15 +43,20 @@ def panels(view: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {section["name"]: [panel["config"] for panel in section["panels"]] for section in sections}
 
 
-def test_each_weight_state_has_its_panel_beside_the_others(tmp_path: Path) -> None:
+def test_each_variant_has_its_panel_beside_the_others(tmp_path: Path) -> None:
     sections = panels(view(tmp_path, "weights=[standard,ema,ema_0.99]"))
     assert list(sections) == ["Reconstructions", "Skill", "EMA distances", "Training"]
     keys = [panel["mediaKeys"] for panel in sections["Reconstructions"]]
     assert keys == [[f"{IMAGE_KEY}_{name}"] for name in ("standard", "ema", "ema_0.99")]
 
 
-def test_each_score_has_one_chart_with_a_line_for_each_weight_state(tmp_path: Path) -> None:
+def test_each_score_has_one_chart_with_a_line_for_each_variant(tmp_path: Path) -> None:
     charts = {chart["chartTitle"]: chart for chart in panels(view(tmp_path))["Skill"]}
+    assert list(charts) == ["MSE", "CRPS", "PSNR dB", "SSIM", "validation loss"]
+    assert charts["CRPS"]["metrics"] == [
+        "val_standard/recon_crps_full_recon",
+        "val_ema/recon_crps_full_recon",
+    ]
     assert charts["MSE"]["metrics"] == ["val_standard/recon_mse_full_recon", "val_ema/recon_mse_full_recon"]
     assert {chart["xAxis"] for chart in charts.values()} == {"trainer/global_step"}
 
@@ -65,7 +70,9 @@ def test_runs_are_grouped_by_decay_and_the_best_comes_first(tmp_path: Path) -> N
 def test_every_chart_shows_what_a_run_logs(
     tmp_path: Path, small_run: Callable[..., DictConfig], wandb_records: Records
 ) -> None:
-    train(small_run("model/ema=quick", "trainer.max_steps=2", "trainer.log_every_n_steps=1"))
+    # The CRPS is that of two members or more.
+    train(small_run("model/ema=quick", "trainer.max_steps=2", "trainer.log_every_n_steps=1",
+                    "model.sampler.ensemble_size=2"))  # fmt: skip
     records = wandb_records(tmp_path / "run")
     rows = [record["history"]["item"] for record in records if record["type"] == "history"]
     logged = {key for row in rows for key in row}
@@ -83,13 +90,13 @@ def test_every_chart_shows_what_a_run_logs(
 
 
 def test_without_a_login_one_line_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = save_workspace(asked(tmp_path))
-    assert caplog.messages == [f"W&B: not logged in, so the workspace is in {path} alone; type: wandb login"]
+    path = save_workspace(compose_workspace(tmp_path))
+    assert caplog.messages == [f"W&B: not logged in, so the workspace is in {path} alone; run: wandb login"]
 
 
 def test_no_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights=\[\]; expected"):
-        save_workspace(asked(tmp_path, "weights=[]"))
+        save_workspace(compose_workspace(tmp_path, "weights=[]"))
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Power-function averages of the weights, after Karras et al. 2024 (arXiv:2312.02696), section 3 and appendix C: the law.
+"""Power-function averages of the weights, after Karras et al. 2024 (arXiv:2312.02696), section 3 and appendix C.
 
 Pure float64 functions of numbers, derived anew from the mathematics. Numbers (P1) to (P5) are those of `docs/ema.md`. Time
 t counts the updates of an average; the weights after update i hold from i - 1 to i. With that, the averages that training

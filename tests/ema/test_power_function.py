@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthdif.ema.power import WIDEST, gamma_of, inner_product, profile, update_decay, width_of
+from depthdif.ema.power_function import WIDEST, gamma_of, inner_product, profile, update_decay, width_of
 
 gammas = st.floats(0, 60)
 times = st.floats(1, 1e6)

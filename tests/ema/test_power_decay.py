@@ -10,40 +10,40 @@ from hypothesis import strategies as st
 from torch import nn
 
 from depthdif.ema import ModuleAverages, averaged
-from depthdif.ema.law import PowerDecay, decay_named, decay_of_update, described, plain
-from depthdif.ema.power import WIDEST
+from depthdif.ema.decay import PowerDecay, decay_label, effective_decay, format_decay, parse_decay
+from depthdif.ema.power_function import WIDEST
 
 
 @given(st.one_of(st.floats(0, 1), st.floats(1e-6, WIDEST).map(PowerDecay)))
 def test_a_law_is_read_back_from_its_name(law: float | PowerDecay) -> None:
-    assert decay_named(plain(law)) == decay_named(str(law)) == decay_named(f"ema_{law}") == law
+    assert parse_decay(format_decay(law)) == parse_decay(str(law)) == parse_decay(f"ema_{law}") == law
 
 
 def test_a_constant_stays_a_number_and_a_width_is_named() -> None:
-    assert plain(0.99) == 0.99
-    assert plain(PowerDecay(0.1)) == "width_0.1"
-    assert decay_named("width_0.10") == PowerDecay(0.1)
-    assert (described(0.99), described(PowerDecay(0.05))) == ("decay 0.99", "width 0.05")
+    assert format_decay(0.99) == 0.99
+    assert format_decay(PowerDecay(0.1)) == "width_0.1"
+    assert parse_decay("width_0.10") == PowerDecay(0.1)
+    assert (decay_label(0.99), decay_label(PowerDecay(0.05))) == ("decay 0.99", "width 0.05")
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, 0.3, float("nan")])
 def test_a_width_out_of_range_is_refused(width: float) -> None:
-    with pytest.raises(ValueError, match=r"above 0 and at most 0\.2887, got .*; type width_0\.05"):
+    with pytest.raises(ValueError, match=r"above 0 and at most 0\.2887, got .*; set width_0\.05"):
         PowerDecay(width)
 
 
 @pytest.mark.parametrize("name", ["width_", "width_x", "fast", "width_0.5"])
 def test_a_name_of_no_law_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"could not convert|relative width"):
-        decay_named(name)
+        parse_decay(name)
 
 
 def test_a_power_function_ignores_the_warm_up_and_a_constant_follows_it() -> None:
     law = PowerDecay(0.1)
-    assert decay_of_update(law, 0) == 0
-    assert decay_of_update(law, 9, warmup=True) == decay_of_update(law, 9) == 0.9 ** (law.gamma + 1)
-    assert decay_of_update(0.99, 0, warmup=True) == 0.1
-    assert decay_of_update(0.99, 0) == 0.99
+    assert effective_decay(law, 0) == 0
+    assert effective_decay(law, 9, warmup=True) == effective_decay(law, 9) == 0.9 ** (law.gamma + 1)
+    assert effective_decay(0.99, 0, warmup=True) == 0.1
+    assert effective_decay(0.99, 0) == 0.99
 
 
 @pytest.mark.parametrize("width", [0.01, 0.05, 0.1, 0.25])
