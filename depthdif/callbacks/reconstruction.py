@@ -9,34 +9,20 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.ema import EMACallback
-from depthdif.figures.panel import (
-    case_of,
-    display_units,
-    error_limits,
-    nearest_levels,
-    reconstruction_figure,
-    save_figure,
-)
 from depthdif.scores.metrics import reconstruction_metrics
 
-IMAGE_KEY = "val_imgs/x_y_full_reconstruction"
 STANDARD = "standard"
 
 
 def score_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
     """Log keys of the scores of a full reverse chain, such as `val_ema/recon_mse_full_recon`."""
     return {f"{prefix}/recon_{name}_full_recon": score for name, score in scores.items()}
-
-
-def panel_path(folder: Path, key: str, step: int) -> Path:
-    """File of the panel of an image key at an optimizer step."""
-    return folder / f"{key.rpartition('/')[2]}_step={step:07d}.png"
 
 
 class ReconstructionCallback(Callback):
@@ -69,9 +55,8 @@ class ReconstructionCallback(Callback):
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
                 "such as callbacks.reconstruction.panel_depths=[0,100,500]"
             )
-        self.folder = Path(folder)
         self.panel_samples = panel_samples
-        self.panel_depths = tuple(panel_depths)
+        self.panels = PanelWriter(folder, panel_samples, panel_depths)
         self.batch: dict[str, Tensor] | None = None
         self.first_guess_scores: dict[str, float] = {}
 
@@ -110,7 +95,9 @@ class ReconstructionCallback(Callback):
         reconstructions = {
             variant: self.reconstruct(trainer, pl_module, data) for variant in held_weights(ema)
         }
-        scores = {variant: self.scores(fields, data) for variant, fields in reconstructions.items()}
+        scores = {
+            variant: self.scores(fields.mean(dim=1), data) for variant, fields in reconstructions.items()
+        }
         if "first_guess" in self.batch:
             first_guess = data.standardization.restore(self.batch["first_guess"].float().cpu())
             self.first_guess_scores = self.scores(first_guess, data)
@@ -126,15 +113,15 @@ class ReconstructionCallback(Callback):
             sync_dist=trainer.world_size > 1,
         )
         if trainer.is_global_zero:
-            self.show(trainer, data, reconstructions, with_ema=ema is not None)
+            self.panels.write(trainer, data, self.batch, reconstructions, with_ema=ema is not None)
         self.batch = None
 
     def reconstruct(self, trainer: Trainer, module: DiffusionModule, data: OceanDataModule) -> Tensor:
-        """The cached batch through the reverse chain: ensemble mean (B, D, H, W) in physical units, on the CPU."""
+        """The cached batch through the reverse chain: members (B, E, D, H, W) in physical units, on the CPU."""
         assert self.batch is not None
         with trainer.precision_plugin.val_step_context():
             samples = module.reconstruct(self.batch)
-        return data.standardization.restore(samples.mean(dim=1).float().cpu())
+        return data.standardization.restore(samples.float().cpu())
 
     def scores(self, reconstruction: Tensor, data: OceanDataModule) -> dict[str, float]:
         """MSE, PSNR and SSIM of the cached batch over the ocean, in physical units."""
@@ -148,55 +135,9 @@ class ReconstructionCallback(Callback):
             torch.as_tensor(statistics.maximum),
         )
 
-    def show(
-        self, trainer: Trainer, data: OceanDataModule, reconstructions: Mapping[str, Tensor], with_ema: bool
-    ) -> None:
-        """Draw the panel of each weight state, keep it as PNG and hand it to the loggers."""
-        assert self.batch is not None
-        units = display_units(data.field.units)
-        levels = nearest_levels(data.depths, self.panel_depths)
-        samples = [
-            {name: tensor[sample].cpu() for name, tensor in self.batch.items()}
-            for sample in range(self.panel_samples)
-        ]
-        cases = {
-            variant: [
-                case_of(sample, field, data.standardization)
-                for sample, field in zip(samples, fields, strict=False)
-            ]
-            for variant, fields in reconstructions.items()
-        }
-        # The same error colours for all weight states: only then do their panels compare at a glance.
-        limits = [
-            error_limits([of_variant[sample].error for of_variant in cases.values()], levels)
-            for sample in range(self.panel_samples)
-        ]
-        pictures = {}
-        for variant, of_variant in cases.items():
-            key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
-            title = f"{variant.replace('ema', 'EMA', 1)} weights, step {trainer.global_step}"
-            figure = reconstruction_figure(of_variant, data.depths, levels, limits, units, title)
-            pictures[key] = save_figure(figure, panel_path(self.folder, key, trainer.global_step))
-        # Lightning numbers optimizer steps from 0 in what it logs: the pictures stand beside the scores.
-        for logger in trainer.loggers:
-            log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
-
 
 def held_weights(ema: EMACallback | None) -> Iterator[str]:
     """The name of each weight state, while the module holds it; the standard weights alone without EMA."""
     for variant in (STANDARD,) if ema is None else ema.variants:
         with contextlib.nullcontext() if ema is None else ema.weights(variant):
             yield variant
-
-
-def log_pictures(logger: Logger, pictures: Mapping[str, Path], step: int) -> None:
-    """Hand the PNGs of one validation to a logger that takes pictures; the others keep scalars alone."""
-    if isinstance(logger, WandbLogger):
-        from wandb import Image
-
-        logger.log_metrics({key: [Image(str(path))] for key, path in pictures.items()}, step)  # type: ignore[misc]
-    elif isinstance(logger, TensorBoardLogger):
-        from matplotlib.image import imread
-
-        for key, path in pictures.items():
-            logger.experiment.add_image(key, imread(path)[..., :3], step, dataformats="HWC")
