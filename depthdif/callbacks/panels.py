@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
@@ -49,10 +50,10 @@ class PanelWriter:
         trainer: Trainer,
         data: OceanDataModule,
         batch: Mapping[str, Tensor],
-        members: Mapping[str, Tensor],
+        members: Mapping[str, Tensor | np.ndarray],
         with_ema: bool,
     ) -> None:
-        """Draw, keep and log the panel of each variant, from its `members` (B, E, D, H, W) in physical units, on the CPU."""
+        """Draw, keep and log the panel of each variant, from its `members` (B, E, D, H, W) in physical units."""
         cases = {variant: self.cases(data, batch, fields) for variant, fields in members.items()}
         levels = nearest_levels(data.depths, self.depths)
         # The same error colours for all variants: only then do their panels compare at a glance.
@@ -77,13 +78,15 @@ class PanelWriter:
                 )
             self.has_warned = True
 
-    def cases(self, data: OceanDataModule, batch: Mapping[str, Tensor], members: Tensor) -> list[Case]:
+    def cases(
+        self, data: OceanDataModule, batch: Mapping[str, Tensor], members: Tensor | np.ndarray
+    ) -> list[Case]:
         """The first patches, with the mean of their members and the first of several."""
         cases = []
-        for index, of_patch in enumerate(members[: self.samples]):
+        for index, ensemble in enumerate(members[: self.samples]):
             sample = {name: tensor[index].cpu() for name, tensor in batch.items()}
-            member = of_patch[0] if len(of_patch) > 1 else None
-            cases.append(case_of(sample, of_patch.mean(dim=0), data.standardization, member))
+            member = ensemble[0] if len(ensemble) > 1 else None
+            cases.append(case_of(sample, ensemble.mean(axis=0), data.standardization, member))
         return cases
 
 

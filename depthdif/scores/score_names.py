@@ -84,7 +84,9 @@ def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]
         if parsed is not None and parsed[1] in SCORES:
             by_prefix.setdefault(parsed[0], {})[parsed[1]] = float(value)
     variants = {
-        prefix.removeprefix("val_"): scores for prefix, scores in by_prefix.items() if prefix != "val"
+        prefix.removeprefix("val_"): scores
+        for prefix, scores in by_prefix.items()
+        if prefix not in ("val", f"val_{FIRST_GUESS}")
     }
     return variants or {STANDARD: by_prefix.get("val", {})}
 
