@@ -24,8 +24,12 @@ def print_lines(console: Console, *lines: str) -> None:
 
 
 def minimum_width(table: Table) -> int:
-    """Columns of the terminal that a table needs so that no word of it is broken."""
+    """Columns of the terminal that a table needs so that no word of it is broken, and no line of a `no_wrap` column."""
     console = Console(width=10_000)
+    for column in table.columns:
+        if column.no_wrap:
+            lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]
+            column.min_width = max(map(len, lines), default=0)
     return Measurement.get(console, console.options, table).minimum
 
 
