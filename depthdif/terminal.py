@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segments
 from rich.table import Table
 
 from depthdif.config_folder import config_groups, known_keys
@@ -38,7 +39,8 @@ def print_table(console: Console, table: Table) -> None:
 
     Columns of numbers are `no_wrap`; the others share the room that is left.
     """
-    console.print(table, width=max(console.width, minimum_width(table)), crop=False, highlight=False)
+    options = console.options.update(width=max(console.width, minimum_width(table)))
+    console.print(Segments(console.render(table, options)), crop=False, end="")
 
 
 def progress_bar(console: Console | None = None) -> Progress:
