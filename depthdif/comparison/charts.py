@@ -176,7 +176,9 @@ def drawn_line(
             Markup('<circle cx="{}" cy="{}" r="3.2"><title>{}</title></circle>').format(at_x, at_y, tooltip)
         )
     kind = " dashed" if line.is_dashed else ""
-    opening = Markup('<g class="series{}" data-key="{}" style="--c:{}">').format(kind, line.key, line.colour)
+    opening = Markup('<g class="series{}" data-key="{}" style="color:{}">').format(
+        kind, line.key, line.colour
+    )
     return opening + Markup("").join(parts) + Markup("</g>")
 
 
@@ -193,6 +195,6 @@ def swatch(line: Line) -> Markup:
     """A short piece of a line for the legend."""
     kind = " dashed" if line.is_dashed else ""
     return Markup(
-        '<svg class="swatch{}" viewBox="0 0 28 10" aria-hidden="true" style="--c:{}">'
+        '<svg class="swatch{}" viewBox="0 0 28 10" aria-hidden="true" style="color:{}">'
         '<path class="line" d="M1 5H27"/><circle cx="14" cy="5" r="3.2"/></svg>'
     ).format(kind, escape(line.colour))

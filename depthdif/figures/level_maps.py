@@ -120,7 +120,7 @@ def draw_colour_bar(
 def label_latitudes(canvas: Axes, left: float, top: float, latitudes: Field) -> None:
     """Round latitudes left of a map."""
     for latitude in round_numbers(latitudes, 4):
-        place = top + MAP_HEIGHT * (1 - share_of_patch(latitudes, latitude))
+        place = top + MAP_HEIGHT * (1 - float(share_of_patch(latitudes, latitude)))
         label = format_degrees(latitude, "NS")
         canvas.text(left - LABEL_GAP, place, label, fontsize=7, ha="right", va="center")
 
@@ -128,7 +128,7 @@ def label_latitudes(canvas: Axes, left: float, top: float, latitudes: Field) -> 
 def label_longitudes(canvas: Axes, left: float, top: float, longitudes: Field) -> None:
     """Round longitudes below a map."""
     for longitude in round_numbers(longitudes, 3):
-        place = left + MAP_WIDTH * share_of_patch(longitudes, longitude)
+        place = left + MAP_WIDTH * float(share_of_patch(longitudes, longitude))
         label = format_degrees((longitude + 180) % 360 - 180, "EW")
         canvas.text(place, top + MAP_HEIGHT + LABEL_GAP, label, fontsize=7, ha="center", va="top")
 
@@ -142,7 +142,7 @@ def share_of_patch(centres: Field, at: Field) -> Field:
 def round_numbers(values: Field, most: int) -> Field:
     """Up to `most` round numbers within the range of `values`."""
     low, high = float(values[0]), float(values[-1])
-    ticks = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ticks = np.asarray(MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high))
     return ticks[(ticks >= low) & (ticks <= high)]
 
 
