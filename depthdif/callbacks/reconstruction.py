@@ -106,6 +106,8 @@ class ReconstructionCallback(Callback):
         if ema is not None:
             for variant, of_variant in scores.items():
                 logged |= score_keys(f"val_{variant}", of_variant)
+        if self.first_guess_scores:
+            logged |= score_keys("val_first_guess", self.first_guess_scores)
         # Every rank reconstructs its own batch (sharded weights need them all); what the first one found is what counts.
         pl_module.log_dict(
             trainer.strategy.broadcast(logged),

@@ -126,12 +126,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a run folder; nothing in it has to be there, or whole."""
     config, remarks = read_config(folder)
-    scalars, of_scalars = read_scalars(folder / METRICS_FILE)
+    scalars, scalar_remarks = read_scalars(folder / METRICS_FILE)
     panels = find_panels(folder / "panels")
     if not panels:
         remarks.append("no panels")
     averages = read_averages(scalars, config or {})
-    remarks += of_scalars
+    remarks += scalar_remarks
     if not averages and scalars:
         remarks.append("trained without EMA: standard weights only")
     record = read_job(folder)

@@ -24,7 +24,7 @@ def prefer_our_configs() -> None:
     A plugin stores a schema under the same name. Hydra would merge our file with it, warn that to do so is deprecated, and
     refuse it where the schema has defaults of its own, as that of Optuna does.
     """
-    # Plugins store their schemas when they are found; later calls find them again in no time.
+    # Hydra stores the schemas of plugins when it looks for them the first time; later calls cost nothing.
     Plugins.instance()
     stored = ConfigStore.instance().repo["hydra"]
     for group in ("launcher", "sweeper"):

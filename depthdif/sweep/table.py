@@ -204,8 +204,8 @@ def next_steps(folder: Path, jobs: Sequence[Job]) -> dict[str, str]:
 
 def command_again(folder: Path) -> str:
     """The command that starts this sweep again in its folder."""
-    typed = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
-    return shlex.join(["python", near(Path(sys.argv[0])), *typed, f"hydra.sweep.dir={near(folder)}"])
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+    return shlex.join(["python", near(Path(sys.argv[0])), *arguments, f"hydra.sweep.dir={near(folder)}"])
 
 
 def write_sweep_csv(path: Path, jobs: Sequence[Job]) -> None:

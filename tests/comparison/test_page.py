@@ -31,17 +31,17 @@ class Elements(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -56,7 +56,7 @@ def test_no_address_is_in_the_page_and_nothing_is_loaded(odd_page: str) -> None:
     text = re.sub(r"data:image/png;base64,[\w+/=]+", "", odd_page)
     assert len(text) < len(odd_page)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\beval\b|new Function", text)
-    for tag, attributes in Elements(odd_page).found:
+    for tag, attributes in Elements(odd_page).elements:
         assert tag not in ("link", "iframe", "object", "embed", "base")
         assert "src" not in attributes
         assert all(not name.startswith("on") for name in attributes)
@@ -66,7 +66,7 @@ def test_no_address_is_in_the_page_and_nothing_is_loaded(odd_page: str) -> None:
 def test_the_page_is_well_formed_and_ids_are_unique(odd_page: str) -> None:
     elements = Elements(odd_page)
     assert elements.open == []
-    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    ids = [attributes["id"] for _, attributes in elements.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
 
@@ -85,7 +85,7 @@ def test_names_of_runs_cannot_end_the_script_that_holds_the_panels(make_run: Cal
 
 
 def test_every_chart_says_what_it_shows_and_every_control_has_a_label(odd_page: str) -> None:
-    elements = Elements(odd_page).found
+    elements = Elements(odd_page).elements
     charts = [attributes for tag, attributes in elements if tag == "svg" and attributes.get("role") == "img"]
     assert len(charts) > 20
     assert all(attributes["aria-label"] for attributes in charts)
