@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segments
+from rich.table import Table
 
 from depthdif.config_folder import config_groups, known_keys
 
@@ -19,6 +22,25 @@ def print_lines(console: Console, *lines: str) -> None:
     """Print lines as they are: paths and commands are never broken, because they are there to be copied."""
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def minimum_width(table: Table) -> int:
+    """Columns of the terminal that a table needs so that no word of it is broken, and no line of a `no_wrap` column."""
+    console = Console(width=10_000)
+    for column in table.columns:
+        if column.no_wrap:
+            lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]
+            column.min_width = max(map(len, lines), default=0)
+    return Measurement.get(console, console.options, table).minimum
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table, beyond the edge of the terminal where its words would else be broken.
+
+    Columns of numbers are `no_wrap`; the others share the room that is left.
+    """
+    options = console.options.update(width=max(console.width, minimum_width(table)))
+    console.print(Segments(console.render(table, options)), crop=False, end="")
 
 
 def progress_bar(console: Console | None = None) -> Progress:

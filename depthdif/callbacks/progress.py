@@ -67,7 +67,7 @@ class StepProgress(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the score of each weight state."""
+        """Print the MSE of each variant."""
         if self.progress is None:
             return
         scores = ", ".join(

@@ -5,37 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
 from depthdif import UserError
+from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.diffusion.ensemble import Ensemble, independent_members
+from depthdif.diffusion.ensemble import independent_members
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
 from depthdif.ema import EMACallback
-from depthdif.figures.panel import (
-    case_of,
-    display_units,
-    error_limits,
-    nearest_levels,
-    reconstruction_figure,
-    save_figure,
-)
 from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys
-
-IMAGE_KEY = "val_imgs/x_y_full_reconstruction"
-
-
-def panel_path(folder: Path, key: str, step: int) -> Path:
-    """File of the panel of an image key at an optimizer step."""
-    return folder / f"{key.rpartition('/')[2]}_step={step:07d}.png"
 
 
 class ReconstructionCallback(Callback):
@@ -67,9 +52,8 @@ class ReconstructionCallback(Callback):
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
                 "such as callbacks.reconstruction.panel_depths=[0,100,500]"
             )
-        self.folder = Path(folder)
         self.panel_samples = panel_samples
-        self.panel_depths = tuple(panel_depths)
+        self.panels = PanelWriter(folder, panel_samples, panel_depths)
         self.batch: dict[str, Tensor] | None = None
 
     def check_data(self, data: OceanDataModule, processes: int = 1) -> None:
@@ -137,41 +121,9 @@ class ReconstructionCallback(Callback):
             sync_dist=trainer.world_size > 1,
         )
         if trainer.is_global_zero:
-            self.show(trainer, trainer.datamodule, panels, with_ema=ema is not None)  # type: ignore[attr-defined]
+            members = {variant: ensemble.members for variant, ensemble in panels.items()}
+            self.panels.write(trainer, trainer.datamodule, self.batch, members, with_ema=ema is not None)  # type: ignore[attr-defined]
         self.batch = None
-
-    def show(
-        self, trainer: Trainer, data: OceanDataModule, reconstructions: Mapping[str, Ensemble], with_ema: bool
-    ) -> None:
-        """Draw the panel of each weight state, keep it as PNG and hand it to the loggers."""
-        assert self.batch is not None
-        units = display_units(data.field.units)
-        levels = nearest_levels(data.depths, self.panel_depths)
-        samples = [
-            {name: tensor[sample].cpu() for name, tensor in self.batch.items()}
-            for sample in range(self.panel_samples)
-        ]
-        cases = {
-            variant: [
-                case_of(sample, field, data.standardization)
-                for sample, field in zip(samples, ensemble.mean, strict=True)
-            ]
-            for variant, ensemble in reconstructions.items()
-        }
-        # The same error colours for all weight states: only then do their panels compare at a glance.
-        limits = [
-            error_limits([of_variant[sample].error for of_variant in cases.values()], levels)
-            for sample in range(self.panel_samples)
-        ]
-        pictures = {}
-        for variant, of_variant in cases.items():
-            key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
-            title = f"{variant.replace('ema', 'EMA', 1)} weights, step {trainer.global_step}"
-            figure = reconstruction_figure(of_variant, data.depths, levels, limits, units, title)
-            pictures[key] = save_figure(figure, panel_path(self.folder, key, trainer.global_step))
-        # Lightning numbers optimizer steps from 0 in what it logs: the pictures stand beside the scores.
-        for logger in trainer.loggers:
-            log_pictures(logger, pictures, step=max(trainer.global_step - 1, 0))
 
 
 def loaded_variants(ema: EMACallback | None) -> Iterator[str]:
@@ -179,16 +131,3 @@ def loaded_variants(ema: EMACallback | None) -> Iterator[str]:
     for variant in (STANDARD,) if ema is None else ema.variants:
         with contextlib.nullcontext() if ema is None else ema.weights(variant):
             yield variant
-
-
-def log_pictures(logger: Logger, pictures: Mapping[str, Path], step: int) -> None:
-    """Hand the PNGs of one validation to a logger that takes pictures; the others keep scalars alone."""
-    if isinstance(logger, WandbLogger):
-        from wandb import Image
-
-        logger.log_metrics({key: [Image(str(path))] for key, path in pictures.items()}, step)  # type: ignore[misc]
-    elif isinstance(logger, TensorBoardLogger):
-        from matplotlib.image import imread
-
-        for key, path in pictures.items():
-            logger.experiment.add_image(key, imread(path)[..., :3], step, dataformats="HWC")

@@ -1,1 +1,1 @@
-"""Comparing finished and unfinished runs from their folders: scores, distances, panels, settings, and a verdict in words."""
+"""Comparing finished and unfinished runs from their folders: scores, distances, panels, settings, and which weights are best."""

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script draws them, so that they stand in the page before anything runs."""
+"""Line charts as SVG, for the page and for the picture: no script draws them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG_SPAN = 20.0
 
 
 class Point(NamedTuple):
-    """A point of a line, and what it is called if not like the line."""
+    """A point of a line, and its name where that is not the label of the line."""
 
     x: float
     y: float
@@ -31,7 +31,7 @@ class Line:
 
     Attributes:
         key: that it shares with the lines of the same weights in other charts, and with the legend.
-        label: in words.
+        label: shown in the legend.
         points: ascending in x; those that are not finite are left out.
         colour: as CSS has it.
         marked: the point to mark as best.
@@ -125,7 +125,7 @@ def can_be_drawn(point: Point, log_x: bool) -> bool:
 
 
 def described(drawn: Sequence[tuple[Line, Sequence[Point]]], x_label: str, y_label: str) -> str:
-    """What a reader who does not see the chart is told; all numbers stand in the table below it."""
+    """A description for readers who do not see the chart; the table below it has all numbers."""
     ys = [point.y for _, points in drawn for point in points]
     return f"{len(drawn)} lines of {y_label} against {x_label}, from {min(ys):.4g} to {max(ys):.4g}."
 
@@ -168,15 +168,17 @@ def drawn_line(
     path = "M" + "L".join(f"{x} {y}" for x, y in places)
     parts = [Markup('<path class="line" d="{}"/>').format(path)]
     for point, (at_x, at_y) in zip(points, places, strict=True):
-        words = f"{point.name or line.label}: {y_label} {point.y:.5g} at {x_label} {point.x:.6g}"
+        tooltip = f"{point.name or line.label}: {y_label} {point.y:.5g} at {x_label} {point.x:.6g}"
         if point == line.marked:
             parts.append(Markup('<circle class="best" cx="{}" cy="{}" r="8"/>').format(at_x, at_y))
-            words += ", the best"
+            tooltip += ", the best"
         parts.append(
-            Markup('<circle cx="{}" cy="{}" r="3.2"><title>{}</title></circle>').format(at_x, at_y, words)
+            Markup('<circle cx="{}" cy="{}" r="3.2"><title>{}</title></circle>').format(at_x, at_y, tooltip)
         )
     kind = " dashed" if line.is_dashed else ""
-    opening = Markup('<g class="series{}" data-key="{}" style="--c:{}">').format(kind, line.key, line.colour)
+    opening = Markup('<g class="series{}" data-key="{}" style="color:{}">').format(
+        kind, line.key, line.colour
+    )
     return opening + Markup("").join(parts) + Markup("</g>")
 
 
@@ -193,6 +195,6 @@ def swatch(line: Line) -> Markup:
     """A short piece of a line for the legend."""
     kind = " dashed" if line.is_dashed else ""
     return Markup(
-        '<svg class="swatch{}" viewBox="0 0 28 10" aria-hidden="true" style="--c:{}">'
+        '<svg class="swatch{}" viewBox="0 0 28 10" aria-hidden="true" style="color:{}">'
         '<path class="line" d="M1 5H27"/><circle cx="14" cy="5" r="3.2"/></svg>'
     ).format(kind, escape(line.colour))

@@ -1,4 +1,4 @@
-"""In what runs differ, and which of them may be ranked by their scores (rule 1 of docs/ema.md)."""
+"""The settings in which runs differ, and which runs may be ranked by their scores (rule 1 of docs/sweeps.md)."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Group:
 
     Attributes:
         runs: at least one.
-        words: what may be compared, what not, and why.
+        comparability: what may be compared, what not, and why.
         architectures_differ: absolute weight distances of these runs do not compare.
     """
 
     runs: Sequence[Run]
-    words: str
+    comparability: str
     architectures_differ: bool
 
 
@@ -53,11 +53,11 @@ def settings(run: Run) -> dict[str, str]:
     if run.config is None:
         return {}
     own = run.config.get("output_dir")
-    found = dict(dotted(run.config))
-    found.pop("output_dir", None)
+    values = dict(dotted(run.config))
+    values.pop("output_dir", None)
     if isinstance(own, str) and own:
-        found = {key: value.replace(own, OUTPUT_DIR) for key, value in found.items()}
-    return found
+        values = {key: value.replace(own, OUTPUT_DIR) for key, value in values.items()}
+    return values
 
 
 def dotted(node: Any, prefix: str = "") -> list[tuple[str, str]]:
@@ -67,18 +67,18 @@ def dotted(node: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, node if isinstance(node, str) else json.dumps(node, default=str))]
 
 
-def below(key: str, roots: Sequence[str]) -> bool:
+def is_inside(key: str, roots: Sequence[str]) -> bool:
     """Whether a dotted key is one of `roots`, or inside of one."""
     return any(key == root or key.startswith(f"{root}.") for root in roots)
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
     """The keys in which those runs differ whose config is known, each with one value a run; "" for the others."""
-    of_run = [settings(run) for run in runs]
-    known = [values for values in of_run if values]
+    by_run = [settings(run) for run in runs]
+    known = [values for values in by_run if values]
     keys = sorted({key for values in known for key in values})
     return {
-        key: [values.get(key, ABSENT) if values else "" for values in of_run]
+        key: [values.get(key, ABSENT) if values else "" for values in by_run]
         for key in keys
         if len({values.get(key, ABSENT) for values in known}) > 1
     }
@@ -86,27 +86,29 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def groups(runs: Sequence[Run]) -> list[Group]:
     """Runs that may be ranked together; the largest group first, else in the order given. Those without a score are left out."""
-    runs = [run for run in runs if any(state.scores for state in run.states)]
+    runs = [run for run in runs if any(variant.scores for variant in run.variants)]
     by_basis: dict[Any, list[Run]] = {}
     for run in runs:
-        of_run = settings(run)
-        basis = tuple(sorted((key, value) for key, value in of_run.items() if is_scored(key)))
-        by_basis.setdefault(basis if of_run else ("unknown", run.folder), []).append(run)
-    return [described(members, runs) for members in sorted(by_basis.values(), key=len, reverse=True)]
+        values = settings(run)
+        basis = tuple(sorted((key, value) for key, value in values.items() if is_scored(key)))
+        by_basis.setdefault(basis if values else ("unknown", run.folder), []).append(run)
+    return [describe_group(members, runs) for members in sorted(by_basis.values(), key=len, reverse=True)]
 
 
 def is_scored(key: str) -> bool:
     """Whether a setting changes what is scored, rather than the weights that are."""
-    return below(key, SCORED) and not below(key, UNSCORED)
+    return is_inside(key, SCORED) and not is_inside(key, UNSCORED)
 
 
-def described(members: Sequence[Run], runs: Sequence[Run]) -> Group:
-    """A group with what is to be said of it."""
-    names = listed([run.name for run in members])
+def describe_group(members: Sequence[Run], runs: Sequence[Run]) -> Group:
+    """A group with its comparability, as sentences."""
+    names = join_names([run.name for run in members])
     others = [run for run in runs if run not in members]
     inside = differing(members)
-    changed = [key for key in inside if below(key, INFLUENCES) and not below(key, EMA) and not is_scored(key)]
-    architectures_differ = any(below(key, ARCHITECTURE) for key in inside)
+    changed = [
+        key for key in inside if is_inside(key, INFLUENCES) and not is_inside(key, EMA) and not is_scored(key)
+    ]
+    architectures_differ = any(is_inside(key, ARCHITECTURE) for key in inside)
     parts = []
     if members[0].config is None:
         parts.append(
@@ -122,16 +124,16 @@ def described(members: Sequence[Run], runs: Sequence[Run]) -> Group:
                 if is_scored(key)
             }
         )
-        reason = f", which differ in {listed(keys)}" if keys else ", whose settings are unknown"
+        reason = f", which differ in {join_names(keys)}" if keys else ", whose settings are unknown"
         parts.append(
-            f"{names}: MSE, PSNR and SSIM are not comparable with those of the other runs{reason}; "
+            f"{names}: scores are not comparable with those of the other runs{reason}; "
             "the ratio of EMA to standard weights is."
         )
     elif len(members) > 1:
         parts.append(f"{names}: same validation data, first guess and sampler; the scores compare.")
     if changed:
         parts.append(
-            f"Besides the EMA these runs differ in {listed(changed)}: "
+            f"Besides the EMA these runs differ in {join_names(changed)}: "
             "a difference in score is not that of the decay alone."
         )
     if architectures_differ:
@@ -139,9 +141,9 @@ def described(members: Sequence[Run], runs: Sequence[Run]) -> Group:
     return Group(members, " ".join(parts), architectures_differ)
 
 
-def listed(words: Sequence[str], most: int = 4) -> str:
+def join_names(names: Sequence[str], most: int = 4) -> str:
     """`a, b and c`; no more than `most` of them."""
-    shown = list(words[:most])
-    if len(words) > most:
-        shown.append(f"{len(words) - most} more")
+    shown = list(names[:most])
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

@@ -1,4 +1,4 @@
-"""Which folders are runs."""
+"""Finds the run folders among those given."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from depthdif import UserError
 from depthdif.comparison.scalars import METRICS_FILE
 from depthdif.sweep.record import RECORD
 
-ADVICE = "type runs=[runs/DATE_TIME,runs/DATE_TIME], or the folder of a sweep: runs=[multirun/DATE_TIME]"
+ADVICE = "set runs=[runs/DATE_TIME,runs/DATE_TIME], or the folder of a sweep: runs=[multirun/DATE_TIME]"
 
 LEVELS = 3
 
@@ -18,23 +19,22 @@ def find_run_folders(given: Sequence[str | Path]) -> list[Path]:
     """The run folders among `given`, and those inside of the others; each once, a sweep in the order of its jobs.
 
     Raises:
-        FileNotFoundError: a folder that does not exist.
-        ValueError: none given, or one that neither is a run nor holds any.
+        UserError: no folder given, one that does not exist, or one that neither is a run nor holds any.
     """
     if not given:
-        raise ValueError(f"runs=[]: expected run folders to compare; {ADVICE}")
-    found: dict[Path, Path] = {}
+        raise UserError(f"runs=[]: expected run folders to compare; {ADVICE}")
+    runs_by_path: dict[Path, Path] = {}
     for folder in map(Path, given):
         if not folder.is_dir():
-            raise FileNotFoundError(f"runs=[{folder}]: no such folder; {ADVICE}")
+            raise UserError(f"runs=[{folder}]: no such folder; {ADVICE}")
         runs = list(runs_in(folder))
         if not runs:
-            raise ValueError(
+            raise UserError(
                 f"runs=[{folder}]: expected config.yaml, {METRICS_FILE.as_posix()} or panels/ in it, or in a "
                 f"folder below it; {ADVICE}"
             )
-        found |= {run.resolve(): run for run in runs if run.resolve() not in found}
-    return list(found.values())
+        runs_by_path |= {run.resolve(): run for run in runs if run.resolve() not in runs_by_path}
+    return list(runs_by_path.values())
 
 
 def runs_in(folder: Path, levels: int = LEVELS) -> Iterator[Path]:

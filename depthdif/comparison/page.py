@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, that asks no network for anything."""
+"""The page: one HTML file with everything in it, which loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from depthdif.comparison.curves import (
 from depthdif.comparison.differences import differing
 from depthdif.comparison.panels import Panels
 from depthdif.comparison.ranking import Entry, Ranking
-from depthdif.comparison.run import STANDARD, Run
+from depthdif.comparison.run import Run
 from depthdif.comparison.scalars import Series
+from depthdif.scores.score_names import SCORES, STANDARD
 
 STEPS = "optimizer steps"
 HALF_LIFE = "half-life (optimizer steps)"
@@ -42,11 +43,12 @@ def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created
         created=f"{created:%Y-%m-%d %H:%M}",
         runs=runs,
         groups=[group(one) for one in ranked],
+        scores=SCORES,
         score_names=SCORE_NAMES,
         distance_names=DISTANCE_NAMES,
         differing=differing(runs),
         panels=panels,
-        choices=[(run.name, states) for run in runs if (states := choices(run, panels))],
+        choices=[(run.name, variants) for run in runs if (variants := choices(run, panels))],
         shown_first=shown_first(ranked, panels),
         source=source,
     )
@@ -101,7 +103,7 @@ def table(lines: Sequence[Line]) -> dict[str, Any]:
 
 def choices(run: Run, panels: Panels) -> list[tuple[str, str]]:
     """The weights of a run that have panels: name and label."""
-    labels = {state.name: state.label for state in run.states}
+    labels = {variant.name: variant.label for variant in run.variants}
     return [(name, labels.get(name, name)) for name in panels.places.get(run.name, {})]
 
 
@@ -111,12 +113,12 @@ def shown_first(ranked: Sequence[Ranking], panels: Panels) -> list[tuple[str, st
         entry
         for one in ranked
         for entry in one.entries
-        if entry.state.name in panels.places.get(entry.run.name, {})
+        if entry.variant.name in panels.places.get(entry.run.name, {})
     ]
-    best = next((entry for entry in with_panels if entry.state.name != STANDARD), None)
+    best = next((entry for entry in with_panels if entry.variant.name != STANDARD), None)
     if best is not None:
-        return [(best.run.name, STANDARD), (best.run.name, best.state.name)]
-    some = [(run, state) for run, states in panels.places.items() for state in states]
+        return [(best.run.name, STANDARD), (best.run.name, best.variant.name)]
+    some = [(run, variant) for run, variants in panels.places.items() for variant in variants]
     return [some[0], some[-1]] if some else []
 
 

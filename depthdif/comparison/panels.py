@@ -1,4 +1,4 @@
-"""The panels of all runs, small enough for one page."""
+"""The panels of all runs, compressed to fit into one page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Panels:
 
     Attributes:
         pictures: data URIs, each picture once.
-        places: run name -> weight state -> step -> index of the picture.
+        places: run name -> variant -> step -> index of the picture.
         remarks: what was left out and why.
     """
 
@@ -38,7 +38,9 @@ class Panels:
     @property
     def steps(self) -> list[int]:
         """Every step that some panel shows, ascending."""
-        return sorted({s for states in self.places.values() for by_step in states.values() for s in by_step})
+        return sorted(
+            {s for variants in self.places.values() for by_step in variants.values() for s in by_step}
+        )
 
 
 def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
@@ -70,34 +72,34 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
                         used += len(uri)
                     else:
                         is_full = True
-            for key, (run, state, step, _) in zip(digests, part, strict=True):
+            for key, (run, variant, step, _) in zip(digests, part, strict=True):
                 if key not in index_of:
                     left_out.add(step)
                 elif (index := index_of[key]) is not None:
-                    panels.places.setdefault(run.name, {}).setdefault(state, {})[step] = index
+                    panels.places.setdefault(run.name, {}).setdefault(variant, {})[step] = index
     if left_out:
         panels.remarks.append(
             f"panels of {len(left_out)} steps are left out, some or all of each, to keep the page below its size; "
-            "type megabytes=40 for more"
+            "set megabytes=40 for more"
         )
     return panels
 
 
 def in_order(runs: Sequence[Run]) -> Iterator[tuple[Run, str, int, Path]]:
-    """Every panel as run, weight state, step and file: the most needed steps first."""
+    """Every panel as run, variant, step and file: the most needed steps first."""
     steps = sorted({step for run in runs for by_step in run.panels.values() for step in by_step})
     last = {
         id(run): max((step for by_step in run.panels.values() for step in by_step), default=0) for run in runs
     }
     for run in runs:
-        for state, by_step in run.panels.items():
+        for variant, by_step in run.panels.items():
             if last[id(run)] in by_step:
-                yield run, state, last[id(run)], by_step[last[id(run)]]
+                yield run, variant, last[id(run)], by_step[last[id(run)]]
     for step in spread(steps):
         for run in runs:
-            for state, by_step in run.panels.items():
+            for variant, by_step in run.panels.items():
                 if step in by_step and step != last[id(run)]:
-                    yield run, state, step, by_step[step]
+                    yield run, variant, step, by_step[step]
 
 
 def spread(steps: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""One run as its folder tells it: settings, scores, distances, panels, and what is missing."""
+"""A run as it is read from its folder: settings, scores, distances, panels, and remarks on what is missing."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ import yaml  # type: ignore[import-untyped]
 
 from depthdif.comparison.scalars import METRICS_FILE, Series, read_scalars
 from depthdif.ema.decay import half_life
+from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
 from depthdif.sweep.record import FAILED, FINISHED, JobRecord, read_record
 
-SCORES = ("mse", "psnr", "ssim")
 DISTANCES = ("relative_rms", "rms", "mean_abs", "max_abs")
-STANDARD = "standard"
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")
 # Decays are logged as float32.
 FLOAT32 = 2e-7
 
 
 @dataclass(frozen=True)
-class WeightState:
+class Variant:
     """The standard weights of a run, or one of its averages.
 
     Attributes:
         name: "standard", "ema", or such as "ema_0.99".
-        scores: by "mse" (squared units of the field), "psnr" (dB) and "ssim", after each validation.
+        scores: by the names in `SCORES`, after each validation.
         distances: from the standard weights, by "relative_rms", "rms", "mean_abs" and "max_abs".
-        decay: that was asked for; None when unknown, and for laws that are no constant.
+        decay: as configured; None when unknown, and for averages without a constant one.
         effective_decay: of the last update, where warm-up may still hold it down; None when unknown.
         half_life: optimizer steps after which a weight counts half, by the effective decay; 0 for the standard weights.
     """
@@ -47,9 +46,9 @@ class WeightState:
         """Such as `EMA 0.99`."""
         if self.name == STANDARD:
             return STANDARD
-        law = self.name.removeprefix("ema").strip("_").replace("_", " ")
+        own = self.name.removeprefix("ema").strip("_").replace("_", " ")
         decay = self.effective_decay if self.decay is None else self.decay
-        return f"EMA {law or ('' if decay is None else f'{decay:.10g}')}".strip()
+        return f"EMA {own or ('' if decay is None else f'{decay:.10g}')}".strip()
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,15 @@ class Run:
         folder: of the run.
         name: short, unlike those of the other runs.
         config: resolved; None when config.yaml cannot be read.
-        overrides: what was typed.
+        overrides: of the command line.
         scalars: every column of the metrics.
         standard: the standard weights.
         averages: the EMA of the weights, by ascending half-life; empty without EMA.
-        panels: files by weight state and step.
+        first_guess: scores of the first guess, which needs no training; empty without one.
+        panels: files by variant and step.
         is_finished: whether the run reached its end.
         failure: why it did not, as its sweep recorded it; "" when nothing is known of a failure.
-        remarks: what is missing or broken, in words.
+        remarks: what is missing or broken.
     """
 
     folder: Path
@@ -75,15 +75,16 @@ class Run:
     config: Mapping[str, Any] | None
     overrides: Sequence[str]
     scalars: Mapping[str, Series]
-    standard: WeightState
-    averages: Sequence[WeightState]
+    standard: Variant
+    averages: Sequence[Variant]
+    first_guess: Mapping[str, Series]
     panels: Mapping[str, Mapping[int, Path]]
     is_finished: bool
     failure: str
     remarks: Sequence[str]
 
     @property
-    def states(self) -> list[WeightState]:
+    def variants(self) -> list[Variant]:
         """The standard weights and the averages."""
         return [self.standard, *self.averages]
 
@@ -109,7 +110,7 @@ class Run:
 
     @property
     def progress(self) -> str:
-        """How far it got, in words."""
+        """Whether it is finished, and its last step."""
         if self.is_finished:
             return f"finished at step {self.last_step}"
         if self.failure:
@@ -125,12 +126,12 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def read_run(folder: Path, name: str) -> Run:
     """Read a run folder; nothing in it has to be there, or whole."""
     config, remarks = read_config(folder)
-    scalars, of_scalars = read_scalars(folder / METRICS_FILE)
+    scalars, scalar_remarks = read_scalars(folder / METRICS_FILE)
     panels = find_panels(folder / "panels")
     if not panels:
         remarks.append("no panels")
     averages = read_averages(scalars, config or {})
-    remarks += of_scalars
+    remarks += scalar_remarks
     if not averages and scalars:
         remarks.append("trained without EMA: standard weights only")
     record = read_job(folder)
@@ -145,8 +146,9 @@ def read_run(folder: Path, name: str) -> Run:
         config=config,
         overrides=read_overrides(folder),
         scalars=scalars,
-        standard=WeightState(STANDARD, standard, half_life=0.0),
+        standard=Variant(STANDARD, standard, half_life=0.0),
         averages=averages,
+        first_guess=scores_of(scalars, f"val_{FIRST_GUESS}"),
         panels=panels,
         is_finished=(folder / "closing_table.txt").is_file()
         or (record is not None and record.status == FINISHED),
@@ -178,7 +180,7 @@ def read_job(folder: Path) -> JobRecord | None:
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """What was typed, as Hydra keeps it; nothing where it cannot be read."""
+    """Overrides of the command line, as Hydra keeps them; none where they cannot be read."""
     path = folder / ".hydra" / "overrides.yaml"
     try:
         overrides = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
@@ -188,7 +190,7 @@ def read_overrides(folder: Path) -> list[str]:
 
 
 def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
-    """Pictures by weight state and step; without EMA the one state is the standard one."""
+    """Pictures by variant and step; without EMA the one variant is the standard one."""
     panels: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.glob("*.png")):
         if match := PANEL.fullmatch(path.name):
@@ -196,7 +198,7 @@ def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
     return panels
 
 
-def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> list[WeightState]:
+def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> list[Variant]:
     """Every average that left scores or distances, by ascending half-life."""
     prefixes = {name.partition("/")[0].removeprefix("val_") for name in scalars}
     names = [prefix for prefix in prefixes if prefix == "ema" or prefix.startswith("ema_")]
@@ -207,19 +209,20 @@ def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> l
     return sorted(averages, key=lambda average: (average.half_life is None, average.half_life, average.name))
 
 
-def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str, Any]) -> WeightState:
+def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str, Any]) -> Variant:
     """One average: what it scored, how far it was, and how long it remembers."""
     distances = {which: scalars.get(f"{name}/weight_{which}_delta", {}) for which in DISTANCES}
-    logged = list(scalars.get(f"{name}/decay", {}).values())
-    asked = settings.get("decay") if name == "ema" else number_named(name)
-    decay = float(asked) if isinstance(asked, int | float) and not isinstance(asked, bool) else None
+    # Runs of older versions log the effective decay as `decay`.
+    logged = list((scalars.get(f"{name}/effective_decay") or scalars.get(f"{name}/decay", {})).values())
+    value = settings.get("decay") if name == "ema" else decay_in_name(name)
+    decay = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     if logged and (decay is None or abs(logged[-1] - decay) > FLOAT32):
         effective: float | None = round(logged[-1], 7)
     else:
         effective = decay
     every = settings.get("apply_every_n_steps")
     steps = every if isinstance(every, int) and every > 0 else 1
-    return WeightState(
+    return Variant(
         name=name,
         scores=scores_of(scalars, f"val_{name}"),
         distances={which: series for which, series in distances.items() if series},
@@ -229,8 +232,8 @@ def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str
     )
 
 
-def number_named(name: str) -> float | None:
-    """0.99 for "ema_0.99"; None for a law that is no constant decay."""
+def decay_in_name(name: str) -> float | None:
+    """0.99 for "ema_0.99"; None where the name has no constant decay."""
     try:
         return float(name.removeprefix("ema_"))
     except ValueError:
@@ -239,8 +242,8 @@ def number_named(name: str) -> float | None:
 
 def scores_of(scalars: Mapping[str, Series], prefix: str) -> dict[str, Series]:
     """The scores that were logged under a prefix such as `val_ema`."""
-    keys = {score: f"{prefix}/recon_{score}_full_recon" for score in SCORES}
-    return {score: scalars[key] for score, key in keys.items() if scalars.get(key)}
+    keys = {name: f"{prefix}/{score.key}" for name, score in SCORES.items()}
+    return {name: scalars[key] for name, key in keys.items() if scalars.get(key)}
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

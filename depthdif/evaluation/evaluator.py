@@ -24,7 +24,7 @@ from depthdif.evaluation.forecast import Truth
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import MODEL, OI, TRAINING_MEAN, Method, compared
 from depthdif.evaluation.tally import Grid, Tally
-from depthdif.figures.panel import Case, case_of
+from depthdif.figures.case import Case, case_of
 from depthdif.first_guess.protocol import FirstGuess
 from depthdif.scores.bootstrap import resample_counts
 from depthdif.scores.score import Scores, over_depths

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
-from depthdif.figures.panel import LAND
+from depthdif.figures.level_maps import LAND
 
 Array = NDArray[np.floating]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depthdif.evaluation.tally import Tally
-from depthdif.figures.panel import Case
+from depthdif.figures.case import Case
 from depthdif.scores.score import Scores, Sums, over_depths, scores_with_intervals
 from depthdif.scores.score_names import variant_label
 

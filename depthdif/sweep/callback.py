@@ -1,4 +1,4 @@
-"""Watches the jobs of a sweep in whatever process they run: a failed one is recorded, and the others go on."""
+"""Records the jobs of a sweep in whatever process they run: a failed one does not stop the others."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ log = logging.getLogger(__name__)
 
 
 class SweepCallback(Callback):
-    """Records each job of a sweep in its folder, and turns the exception of a failed one into a value that is none.
+    """Records each job of a sweep in its folder, and turns the exception of a failed one into a return value.
 
     Hydra raises the first exception again once its batch of jobs is done, which would lose the batches after it and the end
     of the sweep. What a failed job returns instead is text: Optuna cannot read a number in it and marks the trial failed.
     """
 
     # Folders of the sweeps that this process has started.
-    begun: ClassVar[list[Path]] = []
+    started_sweeps: ClassVar[list[Path]] = []
 
     def __init__(self) -> None:
         self.started = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Leave with one line where the sweep cannot be; else keep what was typed, so that its jobs know what is swept."""
+        """Exit with one line where the sweep cannot run; else save its config, from which jobs know what is swept."""
         for part in ("launcher", "sweeper"):
             check_plugin(part, config.hydra[part]._target_)
         folder = Path(config.hydra.sweep.dir)
         check_folder(folder, config)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / MULTIRUN)
-        self.begun.append(folder)
+        self.started_sweeps.append(folder)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record that the job runs, unless it was finished before."""
@@ -72,7 +72,7 @@ class SweepCallback(Callback):
         record.seconds = time.monotonic() - self.started
         value = job_return._return_value
         if job_return.status is JobStatus.FAILED:
-            record.status, record.reason = FAILED, reason_of(value)
+            record.status, record.reason = FAILED, failure_reason(value)
             with (folder / f"{config.hydra.job.name}.log").open("a", encoding="utf-8") as file:
                 traceback.print_exception(value, file=file)
         elif not math.isfinite(value):
@@ -94,13 +94,13 @@ def is_recorded(config: DictConfig) -> bool:
 
 
 def check_folder(folder: Path, config: DictConfig) -> None:
-    """Leave with one line where `folder` holds another sweep: only the jobs of the same one can go on there, by their numbers."""
+    """Exit with one line where `folder` holds another sweep: only the jobs of the same one can go on there, by their numbers."""
     if not (folder / MULTIRUN).is_file():
         return
-    typed = [OmegaConf.load(folder / MULTIRUN).hydra.overrides.task, config.hydra.overrides.task]
-    if typed[0] != typed[1] or not is_repeatable(config):
+    earlier = OmegaConf.load(folder / MULTIRUN).hydra.overrides.task
+    if earlier != config.hydra.overrides.task or not is_repeatable(config):
         sys.exit(
-            f"error: hydra.sweep.dir={folder} holds another sweep; type hydra.sweep.dir=FOLDER for a new one"
+            f"error: hydra.sweep.dir={folder} holds another sweep; set hydra.sweep.dir=FOLDER for a new one"
         )
 
 
@@ -109,7 +109,7 @@ def is_repeatable(config: DictConfig) -> bool:
     return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
-def reason_of(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """Why a job failed, in one line."""
     if isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
         lines = lines_about(error, "train")

@@ -1,39 +1,35 @@
-"""The metrics.csv of a job that goes on: Lightning begins it anew, and what was logged before joins it at the end."""
+"""The metrics.csv of a resumed job: Lightning starts a new file, and the rows of earlier attempts go before it at the end."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+from depthdif.files import write_csv
+
 METRICS = Path("metrics") / "metrics.csv"
 BEFORE = Path("metrics") / "metrics_before.csv"
 
 
 def set_aside(folder: Path) -> None:
-    """Keep what the attempts so far have logged from being deleted."""
+    """Move the rows of the attempts so far to a file that Lightning does not delete."""
     join(folder)
     if (folder / METRICS).is_file():
         (folder / METRICS).replace(folder / BEFORE)
 
 
 def join(folder: Path) -> None:
-    """Put what was set aside before what was logged since then; steps that were trained twice count once."""
+    """Put the rows set aside before those logged since then; of steps that were trained twice the later rows count."""
     if not (folder / BEFORE).is_file():
         return
-    before, since = rows_of(folder / BEFORE), rows_of(folder / METRICS)
+    before, since = read_rows(folder / BEFORE), read_rows(folder / METRICS)
     first = min((int(row["step"]) for row in since), default=None)
     rows = [row for row in before if first is None or int(row["step"]) < first] + since
-    names = dict.fromkeys(name for row in rows for name in row)
-    unfinished = (folder / METRICS).with_suffix(".unfinished.csv")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(names), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(folder / METRICS)
+    write_csv(folder / METRICS, rows)
     (folder / BEFORE).unlink()
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv; none where there is no file."""
     if not path.is_file():
         return []

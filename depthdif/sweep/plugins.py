@@ -24,19 +24,21 @@ def prefer_our_configs() -> None:
     A plugin stores a schema under the same name. Hydra would merge our file with it, warn that to do so is deprecated, and
     refuse it where the schema has defaults of its own, as that of Optuna does.
     """
-    # Plugins store their schemas when they are found; later calls find them again in no time.
+    # Hydra stores the schemas of plugins when it looks for them the first time; later calls cost nothing.
     Plugins.instance()
-    of_hydra = ConfigStore.instance().repo["hydra"]
+    stored = ConfigStore.instance().repo["hydra"]
     for group in ("launcher", "sweeper"):
         for path in (CONF / "hydra" / group).glob("*.yaml"):
-            of_hydra[group].pop(path.name, None)
+            stored[group].pop(path.name, None)
 
 
 def check_plugin(part: str, target: str) -> None:
-    """Leave with one line where the launcher or sweeper `target` is of a plugin that is not installed."""
+    """Exit with one line where the launcher or sweeper `target` is of a plugin that is not installed."""
     package, _, rest = target.partition(".")
     plugin = rest.partition(".")[0]
     if package != "hydra_plugins" or (find_spec(package) and find_spec(f"{package}.{plugin}")):
         return
-    wanted = f"-c constraints.txt -e '.[{EXTRAS[plugin]}]'" if plugin in EXTRAS else plugin.replace("_", "-")
-    sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; type pip install {wanted}")
+    package_name = (
+        f"-c constraints.txt -e '.[{EXTRAS[plugin]}]'" if plugin in EXTRAS else plugin.replace("_", "-")
+    )
+    sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; run pip install {package_name}")

@@ -1,4 +1,4 @@
-"""The record of one job of a sweep, in its folder: where any process can write it and the table at the end reads it."""
+"""The record of one job of a sweep: any process writes it into the folder of the job, the table at the end reads it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from depthdif.files import write_text
+
 RECORD = "job.json"
 
-# "running" of a job that no longer does: stopped or killed before it could say so.
+# "running" is also the state of a job that was killed before it could record its end.
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
 
 @dataclass
 class JobRecord:
-    """What became of a job.
+    """State and result of a job.
 
     Attributes:
         number: of the job within its sweep.
@@ -36,11 +38,8 @@ class JobRecord:
     seconds: float = 0.0
 
     def write(self, folder: Path) -> None:
-        """Put the record into the folder of the job, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{RECORD}.unfinished"
-        unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(folder / RECORD)
+        """Write the record into the folder of the job, whole or not at all."""
+        write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def keeps_record() -> bool:

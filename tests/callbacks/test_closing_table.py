@@ -6,9 +6,17 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.callbacks.closing_table import best_decay, best_variant, distance_table, score_table
+from depthdif.callbacks.closing_table import (
+    against_first_guess,
+    best_decay,
+    best_variant,
+    distance_table,
+    score_table,
+    too_long,
+)
 from depthdif.files import near
 from depthdif.scores.score_names import scores_by_variant
+from depthdif.terminal import print_table
 
 WITH_EMA = {
     "val/recon_mse_full_recon": 4.0,
@@ -18,18 +26,28 @@ WITH_EMA = {
     "val_ema/recon_mse_full_recon": 4.0,
     "val_ema/recon_psnr_full_recon": 21.0,
     "val_ema_0.99/recon_mse_full_recon": 4.5,
+    "val_ema/recon_crps_full_recon": 0.75,
     "ema/decay": 0.999,
 }
 
 
-def printed(table: Table) -> str:
-    console = Console(width=120)
+def with_first_guess(**scores: float) -> dict[str, float]:
+    return WITH_EMA | {f"val_first_guess/recon_{name}_full_recon": value for name, value in scores.items()}
+
+
+def printed(table: Table, width: int = 120) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table)
+        print_table(console, table)
     return capture.get()
 
 
-def test_scores_are_found_for_every_weight_state() -> None:
+def words_of(table: str) -> list[str]:
+    """The words and numbers of a table in alphabetical order, without rules."""
+    return sorted(word for word in table.split() if "─" not in word)
+
+
+def test_scores_are_found_for_every_variant() -> None:
     scores = scores_by_variant(WITH_EMA)
     assert list(scores) == ["standard", "ema", "ema_0.99"]
     assert scores["standard"] == {"mse": 5.0, "psnr": 20.0, "ssim": 0.5}
@@ -42,24 +60,23 @@ def test_without_ema_the_scores_are_those_of_the_standard_weights() -> None:
 
 def test_the_table_leaves_a_dash_where_a_score_was_left_out() -> None:
     lines = printed(score_table(WITH_EMA, "°C")).splitlines()
-    (header,) = [line for line in lines if "weights" in line and "MSE" in line]
-    assert [word in header for word in ("MSE °C²", "PSNR dB", "SSIM")] == [True] * 3
+    header = " ".join(lines[1:5])
+    assert all(word in header for word in ("weights", "MSE", "°C²", "CRPS", "PSNR", "dB", "SSIM"))
     standard, ema, extra = (
         next(line for line in lines if name in line) for name in ("standard", "EMA ", "EMA 0.99")
     )
-    assert [number in row for number, row in (("5.0000", standard), ("4.0000", ema), ("4.5000", extra))] == [
-        True
-    ] * 3
-    assert (standard.count("- "), ema.count("- "), extra.count("- ")) == (0, 1, 2)
+    assert standard.split() == ["standard", "5.0000", "-", "20.00", "0.5000*"]
+    assert ema.split() == ["EMA", "4.0000*", "0.7500*", "21.00*", "-"]
+    assert extra.split() == ["EMA", "0.99", "4.5000", "-", "-", "-"]
 
 
 def test_the_first_guess_stands_before_the_weights() -> None:
-    table = printed(score_table(WITH_EMA, "°C", {"mse": 6.0}))
+    table = printed(score_table(with_first_guess(mse=6.0), "°C"))
     assert table.index("first guess") < table.index("standard") < table.index("EMA")
 
 
 def test_the_best_weights_of_each_score_are_marked_and_the_first_guess_never() -> None:
-    lines = printed(score_table(WITH_EMA, "°C", {"mse": 1.0, "psnr": 99.0})).splitlines()
+    lines = printed(score_table(with_first_guess(mse=1.0, psnr=99.0), "°C")).splitlines()
     marked = [line for line in lines if "*" in line and "best" not in line]
     assert len(marked) == 2
     assert "EMA" in marked[1]
@@ -73,7 +90,24 @@ def test_a_score_that_is_not_finite_is_never_the_best() -> None:
     assert best_variant({"standard": {"mse": float("nan")}}, "mse") is None
 
 
-def test_five_decays_stand_in_rising_order_with_their_half_lives_within_eighty_columns() -> None:
+def test_one_line_says_that_no_weights_beat_the_first_guess() -> None:
+    line = against_first_guess(with_first_guess(mse=3.5))
+    assert line == (
+        "no weights beat the first guess: MSE 3.5000 of the first guess, 4.0000 of the best weights (EMA)"
+    )
+    assert against_first_guess(with_first_guess(mse=4.5)) == ""
+    assert against_first_guess(WITH_EMA) == ""
+
+
+def test_a_decay_that_is_too_long_for_the_run_leads_to_the_suited_one() -> None:
+    assert too_long({"ema": 0.9999, "ema_0.9": 0.9}, 600) == (
+        "EMA decay 0.9999 averages over 10000 updates, this run made 600: 94% of the average are initial weights; "
+        "set model/ema=suited"
+    )
+    assert too_long({"ema": 0.99}, 600) == too_long({}, 600) == ""
+
+
+def test_five_decays_stand_in_rising_order_with_their_half_lives_within_sixty_and_eighty_columns() -> None:
     decays = {
         "ema": 0.983,
         "ema_0.934": 0.934,
@@ -81,9 +115,17 @@ def test_five_decays_stand_in_rising_order_with_their_half_lives_within_eighty_c
         "ema_0.9915": 0.9915,
         "ema_0.9957": 0.9957,
     }
-    metrics = {f"val_{name}/recon_mse_full_recon": decay for name, decay in decays.items()}
-    table = printed(score_table(metrics, "°C", {"mse": 1.0}, decays))
-    assert max(map(len, table.splitlines())) <= 80
+    metrics = {
+        f"val_{name}/recon_{score}_full_recon": 10 * decay
+        for name, decay in decays.items()
+        for score in ("mse", "crps", "psnr", "ssim")
+    }
+    metrics["val_first_guess/recon_mse_full_recon"] = 1.0
+    table = printed(score_table(metrics, "°C", decays))
+    for width in (60, 80):
+        narrow = printed(score_table(metrics, "°C", decays), width)
+        assert max(map(len, narrow.splitlines())) <= width
+        assert words_of(narrow) == words_of(table)
     names = ["first guess", "EMA 0.934", "EMA 0.966", "EMA 0.983, main", "EMA 0.9915", "EMA 0.9957"]
     places = [table.index(name) for name in names]
     assert places == sorted(places)
@@ -98,7 +140,8 @@ def test_the_best_decay_is_said_with_what_to_type_for_it() -> None:
 
 
 def test_only_distances_that_were_logged_are_shown() -> None:
-    shown = printed(distance_table(WITH_EMA))
+    shown = printed(distance_table(WITH_EMA | {"ema/effective_decay": 0.985}), 60)
+    assert "ema/effective_decay" in shown
     assert "ema/decay" in shown
     assert "ema/weight_rms_delta" not in shown
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from depthdif.training import train
 
 
-def test_each_validation_prints_the_score_of_every_weight_state(
+def test_each_validation_prints_the_score_of_every_variant(
     small_run: Callable[..., DictConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = "callbacks.progress={_target_:depthdif.callbacks.progress.StepProgress}"

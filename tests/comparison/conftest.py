@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
 from depthdif.comparison.run import Run, read_run
+from depthdif.scores.score_names import log_keys
 
 STEPS = (150, 300, 450, 600)
 MakeRun = Callable[..., Path]
@@ -48,15 +49,15 @@ def config(folder: Path, decay: float = 0.99, **changed: Any) -> dict[str, Any]:
 
 
 def scores(prefix: str, mse: float) -> dict[str, float]:
-    """The three scores of one validation."""
-    of_prefix = {"mse": mse, "psnr": 40 - 5 * mse, "ssim": 1 / (1 + 0.1 * mse)}
-    return {f"{prefix}/recon_{name}_full_recon": value for name, value in of_prefix.items()}
+    """The scores of one validation."""
+    values = {"mse": mse, "crps": 0.5 * mse**0.5, "psnr": 40 - 5 * mse, "ssim": 1 / (1 + 0.1 * mse)}
+    return log_keys(prefix, values)
 
 
 def distances(name: str, decay: float, relative: float, largest: float) -> dict[str, float]:
     """What is logged of one average."""
     return {
-        f"{name}/decay": decay,
+        f"{name}/effective_decay": decay,
         f"{name}/weight_relative_rms_delta": relative,
         f"{name}/weight_rms_delta": 0.04 * relative,
         f"{name}/weight_mean_abs_delta": 0.03 * relative,
@@ -113,9 +114,13 @@ def write_run(
     steps: Sequence[int] = STEPS,
     finished: bool = True,
     panels: bool = True,
+    first_guess: float | None = None,
     **changed: Any,
 ) -> Path:
-    """A run folder: its main decay (None: no EMA), the MSE of its EMA over the standard one, and `extra` decays with theirs."""
+    """A run folder: its main decay (None: no EMA), the MSE of its EMA over the standard one, `extra` decays with theirs.
+
+    `first_guess` is the MSE of the first guess, None for a run without one.
+    """
     extra = extra or {}
     cfg = config(folder, 0.9999 if decay is None else decay, **changed)
     cfg["model"]["ema"]["enabled"] = decay is not None
@@ -125,13 +130,18 @@ def write_run(
     OmegaConf.save(OmegaConf.create([f"model.ema.decay={decay}"]), folder / ".hydra" / "overrides.yaml")
     decays = {} if decay is None else {"ema": decay, **{f"ema_{d}": d for d in extra}}
     ratios = {"ema": ratio, **{f"ema_{d}": r for d, r in extra.items()}}
-    write_metrics(folder, validations(decays, standard, ratios, steps))
+    lines = validations(decays, standard, ratios, steps)
+    if first_guess is not None:
+        lines = [
+            line | scores("val_first_guess", first_guess) if "val/loss" in line else line for line in lines
+        ]
+    write_metrics(folder, lines)
     if panels:
         for step in steps:
-            for state in ("_standard", *(f"_{name}" for name in decays)) if decays else ("",):
+            for variant in ("_standard", *(f"_{name}" for name in decays)) if decays else ("",):
                 draw_panel(
-                    folder / "panels" / f"x_y_full_reconstruction{state}_step={step:07d}.png",
-                    f"{folder.name}{state} {step}",
+                    folder / "panels" / f"x_y_full_reconstruction{variant}_step={step:07d}.png",
+                    f"{folder.name}{variant} {step}",
                 )
     if finished:
         (folder / "closing_table.txt").write_text("done\n")

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from omegaconf import DictConfig
-from PIL import Image
 
 from depthdif.comparison.compare import compare
 from depthdif.comparison.run import read_run
@@ -18,7 +18,7 @@ from depthdif.comparison.run import read_run
 MakeRun = Callable[..., Path]
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare.py"
 # Everything that would make a comparison wait for seconds.
-HEAVY = ("torch", "pytorch_lightning", "xarray", "pandas", "diffusers", "wandb")
+HEAVY = ("torch", "matplotlib", "pytorch_lightning", "xarray", "pandas", "diffusers", "wandb")
 
 
 def script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -27,13 +27,13 @@ def script(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_page_a_picture_and_a_verdict_are_written_whole(
+def test_a_page_and_a_picture_are_written_whole(
     odd_runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         written = compare([odd_runs], tmp_path / "out")
-    assert sorted(path.name for path in written.parent.iterdir()) == ["compare.html", "compare.png"]
-    assert Image.open(tmp_path / "out" / "compare.png").format == "PNG"
+    assert sorted(path.name for path in written.parent.iterdir()) == ["compare.html", "compare.svg"]
+    assert ElementTree.parse(tmp_path / "out" / "compare.svg").getroot().tag.endswith("svg")
     assert "Best: 1 · EMA 0.99" in caplog.text
     assert str(written) in caplog.text
 
@@ -62,9 +62,9 @@ def test_a_real_run_is_read_as_it_was_written(small_run: Callable[..., DictConfi
     assert run.last_step == run.planned_steps == 4
     assert [average.label for average in run.averages] == ["EMA 0.5", "EMA 0.9"]
     assert run.averages[1].scores["mse"][4] == pytest.approx(returned)
-    for state in run.states:
-        assert sorted(state.scores) == ["mse", "psnr", "ssim"]
-        assert sorted(run.panels[state.name]) == sorted(state.scores["mse"]) == [2, 4]
+    for variant in run.variants:
+        assert sorted(variant.scores) == ["mse", "psnr", "ssim"]
+        assert sorted(run.panels[variant.name]) == sorted(variant.scores["mse"]) == [2, 4]
     for average in run.averages:
         assert sorted(average.distances) == ["max_abs", "mean_abs", "relative_rms", "rms"]
     page = compare([cfg.output_dir], tmp_path / "out").read_text()
@@ -83,7 +83,7 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert done.stdout.strip() == "[]"
 
 
-def test_the_script_prints_the_verdict_and_where_the_page_lies(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_script_prints_the_results_and_where_the_page_lies(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     done = script(f"runs=[{run}]", f"hydra.run.dir={tmp_path / 'out'}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -91,8 +91,8 @@ def test_the_script_prints_the_verdict_and_where_the_page_lies(make_run: MakeRun
     assert str(tmp_path / "out" / "compare.html") in done.stdout
 
 
-def test_the_script_says_in_one_line_what_to_type(tmp_path: Path) -> None:
+def test_the_script_says_in_one_line_what_to_set(tmp_path: Path) -> None:
     done = script("runs=[nowhere]", f"hydra.run.dir={tmp_path / 'out'}", cwd=tmp_path)
     assert done.returncode == 1
-    assert "error: runs=[nowhere]: no such folder; type runs=[" in done.stderr
+    assert "error: runs=[nowhere]: no such folder; set runs=[" in done.stderr
     assert "Traceback" not in done.stderr

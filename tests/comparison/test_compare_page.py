@@ -28,11 +28,11 @@ QUIET = (
 
 @dataclass
 class Opened:
-    """A page with all that it said and asked for."""
+    """A page with its messages and requests."""
 
     page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
 
 def find_browser() -> str:
@@ -68,15 +68,15 @@ def opened(browser: Browser, html: Path) -> Iterator[Opened]:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.set_default_timeout(PATIENCE)
     opened = Opened(page)
-    page.on("console", lambda message: opened.said.append(message.text))
-    page.on("pageerror", lambda error: opened.said.append(str(error)))
-    page.on("dialog", lambda dialog: opened.said.append(dialog.message))
-    page.on("request", lambda request: opened.asked.append(request.url))
+    page.on("console", lambda message: opened.messages.append(message.text))
+    page.on("pageerror", lambda error: opened.messages.append(str(error)))
+    page.on("dialog", lambda dialog: opened.messages.append(dialog.message))
+    page.on("request", lambda request: opened.requests.append(request.url))
     page.goto(html.as_uri())
     yield opened
     # Whatever a test did: no error, no warning, no request but for the page itself.
-    assert opened.said == []
-    assert [url for url in opened.asked if not url.startswith("data:")] == [html.as_uri()]
+    assert opened.messages == []
+    assert [url for url in opened.requests if not url.startswith("data:")] == [html.as_uri()]
     page.close()
 
 

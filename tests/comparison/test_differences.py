@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from depthdif.comparison.differences import ABSENT, differing, groups, listed, settings
+from depthdif.comparison.differences import ABSENT, differing, groups, join_names, settings
 from depthdif.comparison.run import Run, read_run
 
 ReadMade = Callable[..., Run]
@@ -29,7 +29,9 @@ def test_a_run_of_unknown_settings_has_no_values(read_made: ReadMade) -> None:
 
 def test_runs_that_differ_in_their_ema_alone_are_one_group(read_made: ReadMade) -> None:
     (group,) = groups([read_made("a", decay=0.9), read_made("b", decay=0.99, data__num_workers=4)])
-    assert group.words == "a and b: same validation data, first guess and sampler; the scores compare."
+    assert (
+        group.comparability == "a and b: same validation data, first guess and sampler; the scores compare."
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,24 +48,27 @@ def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_
     read_made: ReadMade, changed: dict[str, object], key: str
 ) -> None:
     first, second = groups([read_made("a"), read_made("b", **changed)])
-    assert first.words.startswith("a: MSE, PSNR and SSIM are not comparable")
-    assert key in first.words
-    assert key in second.words
+    assert first.comparability.startswith("a: scores are not comparable")
+    assert key in first.comparability
+    assert key in second.comparability
 
 
 def test_another_architecture_is_ranked_and_named(read_made: ReadMade) -> None:
     (group,) = groups([read_made("a"), read_made("b", model__denoiser__block_out_channels=[64])])
     assert group.architectures_differ
-    assert "model.denoiser.block_out_channels: a difference in score is not that of the decay" in group.words
-    assert "only the relative one compares" in group.words
+    assert (
+        "model.denoiser.block_out_channels: a difference in score is not that of the decay"
+        in group.comparability
+    )
+    assert "only the relative one compares" in group.comparability
 
 
 def test_a_run_of_unknown_settings_is_a_group_of_its_own(read_made: ReadMade) -> None:
     unknown = read_made("a").folder
     (unknown / "config.yaml").unlink()
     first, second = groups([read_run(unknown, "a"), read_made("b")])
-    assert first.words.startswith("a: settings unknown")
-    assert "whose settings are unknown" in second.words
+    assert first.comparability.startswith("a: settings unknown")
+    assert "whose settings are unknown" in second.comparability
 
 
 def test_a_run_without_scores_is_in_no_group(read_made: ReadMade) -> None:
@@ -72,7 +77,7 @@ def test_a_run_without_scores_is_in_no_group(read_made: ReadMade) -> None:
 
 
 def test_lists_are_cut_where_they_get_long() -> None:
-    assert listed([]) == ""
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert join_names([]) == ""
+    assert join_names(["a"]) == "a"
+    assert join_names(["a", "b", "c"]) == "a, b and c"
+    assert join_names(["a", "b", "c"], most=2) == "a, b and 1 more"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from depthdif import UserError
 from depthdif.comparison.folders import find_run_folders
 
 MakeRun = Callable[..., Path]
@@ -45,17 +46,17 @@ def test_a_job_that_left_only_what_hydra_keeps_is_a_run_and_that_of_another_scri
     assert find_run_folders([tmp_path]) == [tmp_path / "train"]
 
 
-def test_no_folder_is_refused_with_what_to_type() -> None:
-    with pytest.raises(ValueError, match=r"^runs=\[\]: .*type runs=\[runs/DATE_TIME"):
+def test_no_folder_is_refused_with_what_to_set() -> None:
+    with pytest.raises(UserError, match=r"^runs=\[\]: .*set runs=\[runs/DATE_TIME"):
         find_run_folders([])
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere.*no such folder.*type runs="):
+    with pytest.raises(UserError, match=r"nowhere.*no such folder.*set runs="):
         find_run_folders([tmp_path / "nowhere"])
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    with pytest.raises(ValueError, match=r"expected config\.yaml.*type runs="):
+    with pytest.raises(UserError, match=r"expected config\.yaml.*set runs="):
         find_run_folders([tmp_path])

@@ -31,17 +31,17 @@ class Elements(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -56,7 +56,7 @@ def test_no_address_is_in_the_page_and_nothing_is_loaded(odd_page: str) -> None:
     text = re.sub(r"data:image/png;base64,[\w+/=]+", "", odd_page)
     assert len(text) < len(odd_page)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\beval\b|new Function", text)
-    for tag, attributes in Elements(odd_page).found:
+    for tag, attributes in Elements(odd_page).elements:
         assert tag not in ("link", "iframe", "object", "embed", "base")
         assert "src" not in attributes
         assert all(not name.startswith("on") for name in attributes)
@@ -66,7 +66,7 @@ def test_no_address_is_in_the_page_and_nothing_is_loaded(odd_page: str) -> None:
 def test_the_page_is_well_formed_and_ids_are_unique(odd_page: str) -> None:
     elements = Elements(odd_page)
     assert elements.open == []
-    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    ids = [attributes["id"] for _, attributes in elements.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
 
@@ -85,7 +85,7 @@ def test_names_of_runs_cannot_end_the_script_that_holds_the_panels(make_run: Cal
 
 
 def test_every_chart_says_what_it_shows_and_every_control_has_a_label(odd_page: str) -> None:
-    elements = Elements(odd_page).found
+    elements = Elements(odd_page).elements
     charts = [attributes for tag, attributes in elements if tag == "svg" and attributes.get("role") == "img"]
     assert len(charts) > 20
     assert all(attributes["aria-label"] for attributes in charts)
@@ -93,10 +93,10 @@ def test_every_chart_says_what_it_shows_and_every_control_has_a_label(odd_page: 
     assert len(labelled) == len(re.findall("<(?:select|input)", odd_page))
 
 
-def test_verdict_comes_first_then_curves_panels_and_settings(odd_page: str) -> None:
+def test_results_come_first_then_curves_panels_and_settings(odd_page: str) -> None:
     places = [
         odd_page.index(f'<section id="{name}"')
-        for name in ("verdict", "curves", "panels", "settings", "runs")
+        for name in ("results", "curves", "panels", "settings", "runs")
     ]
     assert places == sorted(places)
     assert odd_page.index("Best: 1 · EMA 0.99, MSE 1.02 at step 600.") < places[1]
@@ -112,7 +112,7 @@ def test_every_number_of_the_curves_stands_in_a_table(read_made: ReadMade) -> No
 
 def test_panels_shown_first_are_those_of_the_best_run(read_made: ReadMade) -> None:
     html = page_of([read_made("a", ratio=0.9), read_made("b", ratio=0.8)])
-    selected = re.findall(r'data-run="(\w+)" data-state="(\w+)" selected', html)
+    selected = re.findall(r'data-run="(\w+)" data-variant="(\w+)" selected', html)
     assert selected == [("b", "standard"), ("b", "ema")]
 
 
@@ -130,3 +130,14 @@ def test_numbers_are_short_and_never_made_up() -> None:
         "nan",
         "inf",
     ]
+
+
+def test_the_first_guess_is_a_row_of_the_table_and_a_line_of_the_charts(read_made: ReadMade) -> None:
+    html = page_of([read_made(first_guess=1.5)])
+    assert "First guess: MSE 1.5; the best weights have 0.720 of it." in html
+    row = re.search(r'<th scope="row">first guess</th>(.*?)</tr>', html)
+    assert row is not None
+    assert re.findall(r">([\d.]+)<", row[1]) == ["1.5", "1.5", "0.6124", "32.5", "0.8696"]
+    lines = re.findall(r'<g class="series dashed" data-key="first guess"', html)
+    assert len(lines) == 8  # Four scores, against steps and against half-life.
+    assert "first guess" not in page_of([read_made("b")]).replace("and first guess (green)", "")

@@ -30,11 +30,11 @@ def test_every_panel_is_there_and_looks_like_the_file(read_made: ReadMade) -> No
     panels = collect_panels([run], 1e9)
     assert panels.steps == [150, 300, 450, 600]
     assert panels.remarks == []
-    placed = {state: sorted(steps) for state, steps in panels.places["run"].items()}
+    placed = {variant: sorted(steps) for variant, steps in panels.places["run"].items()}
     assert placed == dict.fromkeys(("standard", "ema", "ema_0.9"), panels.steps)
-    for state, by_step in run.panels.items():
+    for variant, by_step in run.panels.items():
         for step, path in by_step.items():
-            shown = np.asarray(decoded(panels.pictures[panels.places["run"][state][step]]), float)
+            shown = np.asarray(decoded(panels.pictures[panels.places["run"][variant][step]]), float)
             file = np.asarray(Image.open(path).convert("RGB"), float)
             assert np.abs(shown - file).mean() < 4
 
@@ -53,7 +53,7 @@ def test_the_page_keeps_its_size_and_every_run_its_last_step(read_made: ReadMade
     whole = sum(map(len, collect_panels(runs, 1e9).pictures))
     panels = collect_panels(runs, whole * 0.4)
     assert 0 < sum(map(len, panels.pictures)) <= whole * 0.4
-    assert all(600 in panels.places[run.name][state] for run in runs for state in ("standard", "ema"))
+    assert all(600 in panels.places[run.name][variant] for run in runs for variant in ("standard", "ema"))
     assert "left out" in panels.remarks[-1]
     assert "megabytes=" in panels.remarks[-1]
 

@@ -82,7 +82,7 @@ def test_a_config_that_cannot_be_read_is_said_and_the_scores_stay(make_run: Make
 
 def test_an_empty_folder_is_a_run_of_which_nothing_is_known(tmp_path: Path) -> None:
     run = read_run(tmp_path, "run")
-    assert (run.last_step, run.planned_steps, run.states) == (0, 0, [run.standard])
+    assert (run.last_step, run.planned_steps, run.variants) == (0, 0, [run.standard])
     assert len(run.remarks) == 3
 
 

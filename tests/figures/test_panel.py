@@ -1,26 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
-from depthdif.figures.panel import (
+from depthdif.figures.case import (
     Case,
     column_far_from_observations,
-    error_limits,
     format_position,
     most_complete_observed_column,
-    nearest_levels,
-    reconstruction_figure,
-    save_figure,
 )
+from depthdif.figures.panel import error_limits, nearest_levels, reconstruction_figure, save_figure
 
 DEPTHS = np.array([0.0, 50.0, 100.0, 500.0])
 
 
-def case(first_guess: bool = False, observed: bool = True) -> Case:
+def case(first_guess: bool = False, observed: bool = True, member: bool = False) -> Case:
     generator = np.random.default_rng(0)
     truth = generator.normal(10, 3, (4, 8, 10))
     truth[:, :, 0] = np.nan
@@ -37,11 +38,12 @@ def case(first_guess: bool = False, observed: bool = True) -> Case:
         first_guess=truth + 1 if first_guess else None,
         latitude=np.linspace(-10, 10, 8),
         longitude=np.linspace(170, 190, 10),
+        member=truth - 2 if member else None,
     )
 
 
-def titles(figure: object) -> list[str]:
-    return [axis.get_title() for axis in figure.findobj() if hasattr(axis, "get_title") and axis.get_title()]  # type: ignore[attr-defined]
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
 
 
 def test_the_levels_nearest_to_the_wanted_depths_are_shown_once_each() -> None:
@@ -49,11 +51,12 @@ def test_the_levels_nearest_to_the_wanted_depths_are_shown_once_each() -> None:
 
 
 def test_the_rmse_of_a_level_counts_the_ocean_alone() -> None:
-    assert case().rmse(0) == pytest.approx(0.5)
-    assert np.isnan(case().rmse(3))
+    one = case()
+    assert one.rmse(one.reconstruction, 0) == pytest.approx(0.5)
+    assert np.isnan(one.rmse(one.reconstruction, 3))
 
 
-def test_error_colours_are_the_same_for_all_weight_states() -> None:
+def test_error_colours_are_the_same_for_all_variants() -> None:
     small, large = np.full((1, 4, 4), 0.1), np.full((1, 4, 4), -2.0)
     assert error_limits([small, large], [0]) == [2.0]
     assert error_limits([np.full((1, 4, 4), np.nan)], [0]) == [1.0]
@@ -69,15 +72,26 @@ def test_profiles_are_drawn_at_the_longest_observation_and_far_from_all() -> Non
 
 
 @pytest.mark.parametrize("first_guess", [False, True])
-def test_a_panel_shows_every_part_with_the_rmse_of_each_level(tmp_path: Path, first_guess: bool) -> None:
-    cases = [case(first_guess), case(first_guess)]
+@pytest.mark.parametrize("member", [False, True])
+def test_a_panel_shows_every_part_with_the_rmse_of_each_level(
+    tmp_path: Path, first_guess: bool, member: bool
+) -> None:
+    cases = [case(first_guess, member=member), case(first_guess, member=member)]
     figure = reconstruction_figure(cases, DEPTHS, [0, 2], [[1.0, 1.0]] * 2, "degC", "ema weights, step 3")
-    shown = titles(figure)
-    assert shown.count("truth") == shown.count("reconstruction") == 4
-    assert shown.count("first guess") == 4 * first_guess
-    assert shown.count("error, RMSE 0.50 degC") == 4
+    shown = texts(figure)
+    assert "ema weights, step 3" in shown
+    assert shown.count("one") == 2
+    assert shown.count("truth") - shown.count("observed") == 4
+    assert shown.count("first guess, RMSE 1.00") == 4 * first_guess
+    assert shown.count("one member, RMSE 2.00") == 4 * member
+    assert shown.count("ensemble mean, RMSE 0.50") == shown.count("error of the mean") == 4 * member
+    assert shown.count("reconstruction, RMSE 0.50") == shown.count("error") == 4 * (not member)
     assert shown.count("observations (2)") == 2
     assert shown.count("observations (1)") == 2
+    assert shown.count("0 m") == shown.count("100 m") == 2
+    assert (
+        shown.count("degC") == 8 + 4
+    )  # Beside two colour bars of each level, below two profiles of each case.
     path = save_figure(figure, tmp_path / "panel.png")
     assert [file.name for file in tmp_path.iterdir()] == ["panel.png"]
     assert imread(path).std() > 0.05
@@ -86,10 +100,49 @@ def test_a_panel_shows_every_part_with_the_rmse_of_each_level(tmp_path: Path, fi
 def test_a_level_below_the_sea_floor_and_a_patch_without_observations_are_drawn_too(tmp_path: Path) -> None:
     figure = reconstruction_figure([case(observed=False)], DEPTHS, [0, 3], [[1.0, 1.0]], "degC", "title")
     save_figure(figure, tmp_path / "panel.png")
-    assert any(
-        "no ocean at this depth" in text.get_text()
-        for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    assert texts(figure).count("no ocean at this depth") == 1
+    assert "180°W" in texts(figure)  # Below the lowest level that has maps.
+
+
+@pytest.mark.parametrize(
+    ("cases", "levels", "scale"), [(1, [0], 1.0), (4, [0, 1, 2, 3], 1.0), (2, [0, 2], 1e6)]
+)
+def test_no_text_of_a_panel_is_cut_or_lies_on_another(cases: int, levels: list[int], scale: float) -> None:
+    one = case(first_guess=True, member=True)
+    scaled = replace(
+        one,
+        truth=one.truth * scale,
+        observations=one.observations * scale,
+        reconstruction=one.reconstruction * scale,
+        first_guess=scale * one.truth * 1.1,
+        member=scale * one.truth * 0.9,
     )
+    limits = [error_limits([scaled.error], levels)] * cases
+    figure = reconstruction_figure([scaled] * cases, DEPTHS, levels, limits, "kg m-3", "EMA 0.99 weights")
+    FigureCanvasAgg(figure).draw()
+    boxes = [
+        text.get_window_extent()
+        for text in figure.axes[0].findobj(Text)
+        if text.get_visible() and text.get_text()
+    ]
+    assert len(boxes) > 10
+    width, height = figure.canvas.get_width_height()
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    overlaps = [
+        (first, second)
+        for index, first in enumerate(boxes)
+        for second in boxes[index + 1 :]
+        if first.x0 < second.x1 - 1 and second.x0 < first.x1 - 1
+        if first.y0 < second.y1 - 1 and second.y0 < first.y1 - 1
+    ]
+    assert not overlaps
+
+
+def test_a_panel_has_few_axes_because_each_costs_time() -> None:
+    cases = [case(first_guess=True, member=True)] * 2
+    figure = reconstruction_figure(cases, DEPTHS, [0, 1, 2], [[1.0] * 3] * 2, "degC", "title")
+    assert len(figure.axes) == 5  # All maps on one, and two profiles of each case.
+    assert figure.get_layout_engine() is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> float:
     if cfg.seed < 0:
-        raise ValueError(f"seed is {cfg.seed}: expected 0 or more; type seed=0")
+        raise ValueError(f"seed is {cfg.seed}: expected 0 or more; set seed=0")
     if cfg.seed == 99:
         os.kill(os.getpid(), 9)
     if cfg.seed == 98:

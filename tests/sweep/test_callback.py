@@ -4,7 +4,7 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigAttributeError
 
-from depthdif.sweep.callback import reason_of
+from depthdif.sweep.callback import failure_reason
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -27,5 +27,5 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ConfigAttributeError("Key 'decya' is not in struct"), "Key 'decya' is not in struct"),
     ],
 )
-def test_the_reason_of_a_failure_is_one_line(error: Exception, reason: str) -> None:
-    assert reason_of(error) == reason
+def test_the_failure_reason_a_failure_is_one_line(error: Exception, reason: str) -> None:
+    assert failure_reason(error) == reason

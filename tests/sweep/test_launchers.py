@@ -62,7 +62,7 @@ def test_a_failed_job_does_not_lose_the_others(
     folder, finished = one_failed(launcher)
     assert finished.returncode == 1
     assert statuses(folder) == {"seed=1": "finished", "seed=-2": "failed", "seed=3": "finished"}
-    reason = "seed is -2: expected 0 or more; type seed=0"
+    reason = "seed is -2: expected 0 or more; set seed=0"
     assert f"job 1 failed: {reason}" in finished.stdout
     assert "again:" in finished.stdout
     assert "Traceback" not in finished.stdout + finished.stderr
@@ -97,7 +97,7 @@ def test_the_same_command_in_the_same_folder_keeps_the_finished_jobs_and_another
     assert other.returncode == 1
     assert (
         other.stderr
-        == "error: hydra.sweep.dir=sweep holds another sweep; type hydra.sweep.dir=FOLDER for a new one\n"
+        == "error: hydra.sweep.dir=sweep holds another sweep; set hydra.sweep.dir=FOLDER for a new one\n"
     )
 
 
@@ -160,7 +160,7 @@ def test_without_its_plugin_a_launcher_or_sweeper_says_what_to_install_and_nothi
     assert finished.returncode == 1
     (line,) = finished.stderr.splitlines()
     assert line.startswith(f"error: this {choice.partition('=')[0]} needs a plugin that is not installed; ")
-    assert line.endswith(f"type pip install -c constraints.txt -e '.[{extra}]'")
+    assert line.endswith(f"run pip install -c constraints.txt -e '.[{extra}]'")
     assert not list(tmp_path.iterdir())
 
 

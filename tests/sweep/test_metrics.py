@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthdif.sweep.metrics import BEFORE, METRICS, join, rows_of, set_aside
+from depthdif.sweep.metrics import BEFORE, METRICS, join, read_rows, set_aside
 
 
 def log(folder: Path, text: str) -> None:
@@ -17,7 +17,7 @@ def test_what_was_logged_before_a_cut_stands_before_what_was_logged_since(tmp_pa
     # Steps 4 and 5 were trained again from the checkpoint of step 3; a key is new.
     log(tmp_path, "step,loss,lr\n5,d,1\n7,e,2\n")
     join(tmp_path)
-    assert [(row["step"], row["loss"], row["lr"]) for row in rows_of(tmp_path / METRICS)] == [
+    assert [(row["step"], row["loss"], row["lr"]) for row in read_rows(tmp_path / METRICS)] == [
         ("1", "a", ""), ("3", "b", ""), ("5", "d", "1"), ("7", "e", "2")]  # fmt: skip
     assert not (tmp_path / BEFORE).exists()
 
@@ -27,7 +27,7 @@ def test_a_job_that_is_cut_off_twice_keeps_all_rows(tmp_path: Path) -> None:
         log(tmp_path, f"step,loss\n{step},x\n")
         set_aside(tmp_path)
     join(tmp_path)
-    assert [row["step"] for row in rows_of(tmp_path / METRICS)] == ["1", "2", "3"]
+    assert [row["step"] for row in read_rows(tmp_path / METRICS)] == ["1", "2", "3"]
 
 
 def test_without_anything_before_nothing_is_touched(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from depthdif.sweep.record import FAILED, FINISHED, RUNNING, JobRecord
-from depthdif.sweep.table import best_of, duration, jobs_of, near, report, table_of
+from depthdif.sweep.table import best_job, duration, job_table, near, read_jobs, report
+from depthdif.terminal import print_table
 
 HEADER = "step,train/loss,val/recon_mse_full_recon,val/recon_psnr_full_recon,val/recon_ssim_full_recon,"
 EMA = "val_standard/recon_mse_full_recon,val_ema/recon_mse_full_recon"
@@ -46,10 +47,10 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def printed(sweep: Path) -> list[str]:
-    console = Console(width=110)
+def printed(sweep: Path, width: int = 110) -> list[str]:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table_of(jobs_of(sweep)))
+        print_table(console, job_table(read_jobs(sweep), width))
     return capture.get().splitlines()
 
 
@@ -57,7 +58,7 @@ def test_each_job_is_a_row_of_its_last_scores_and_the_best_is_marked(sweep: Path
     for number, mse in ((10, 3.0), (2, 1.5), (1, 2.0)):
         job(sweep, number, FINISHED, mse)
     rows = [line for line in printed(sweep) if "decay" in line]
-    assert [row.split()[1] for row in rows] == ["1", "2*", "10"]
+    assert [row.split()[0] for row in rows] == ["1", "2*", "10"]
     assert all(
         word in rows[1]
         for word in ("decay=0.2", "2.5000", "1.5000", "20.00", "0.5000", "0:01:01", "finished")
@@ -68,7 +69,7 @@ def test_a_job_that_is_not_finished_is_never_the_best(sweep: Path) -> None:
     job(sweep, 0, RUNNING, 0.1)
     job(sweep, 1, FINISHED, 2.0)
     job(sweep, 2, FAILED)
-    best = best_of(jobs_of(sweep))
+    best = best_job(read_jobs(sweep))
     assert best is not None
     assert best.record.number == 1
     rows = [line for line in printed(sweep) if "decay" in line]
@@ -81,8 +82,35 @@ def test_where_runs_keep_several_averages_the_best_of_each_is_shown(sweep: Path)
     job(sweep, 0, FINISHED, 2.0, extra=1.25)
     job(sweep, 1, FINISHED, 1.0, extra=1.25)
     first, second = [line for line in printed(sweep) if "decay=" in line]
-    assert "0.99: 1.2500" in first
-    assert "ema: 1.0000" in second
+    assert first.split()[2:6] == ["3.0000", "2.0000", "0.99", "1.2500"]
+    assert second.split()[2:6] == ["2.0000", "1.0000", "ema", "1.0000"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_no_value_is_broken_on_a_narrow_terminal(sweep: Path, width: int) -> None:
+    for number in (0, 99):
+        job(sweep, number, FINISHED, 12.5, extra=1.25)
+    lines = printed(sweep, width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for word in ("decay=0.0", "decay=0.99", "13.5000", "1.2500", "finished", "99", "standard"):
+        assert word in words, word
+    assert ("0.5000" in words) == (width == 110)  # SSIM is the first column to go.
+
+
+def test_a_label_longer_than_the_terminal_is_not_broken_either(sweep: Path) -> None:
+    job(sweep, 0, FINISHED, 1.0)
+    label = f"model.ema.decay.share={'0.123456' * 10}"
+    JobRecord(0, label, [], FINISHED, "", 1.0, 61.0).write(sweep / "0")
+    assert any(label in line for line in printed(sweep, 80))
+
+
+def test_labels_of_the_next_steps_keep_their_space(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job(sweep, 0, FINISHED, 2.0)
+    (sweep / "0" / "wandb" / "offline-run-1").mkdir(parents=True)
+    report(sweep)
+    lines = capsys.readouterr().out.splitlines()
+    assert "upload to W&B: wandb sync multirun/one/*/wandb/offline-run-*" in lines
 
 
 def test_the_report_says_what_failed_why_and_what_to_type_next(

@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from depthdif.callbacks.reconstruction import IMAGE_KEY
+from depthdif.callbacks.panels import IMAGE_KEY
 from depthdif.config_folder import CONF
 from depthdif.training import train
 from depthdif.weights_and_biases.workspace import save_workspace

@@ -43,7 +43,7 @@ if (data) {
     slider.setAttribute("aria-valuetext", `step ${step}`);
     for (const side of sides) {
       const chosen = side.querySelector("select").selectedOptions[0];
-      const index = places[chosen.dataset.run]?.[chosen.dataset.state]?.[step];
+      const index = places[chosen.dataset.run]?.[chosen.dataset.variant]?.[step];
       const picture = side.querySelector("img");
       const absent = side.querySelector(".empty");
       const words = `${chosen.textContent} at step ${step}`;

@@ -1,4 +1,4 @@
-"""Rules 2 to 6 of docs/ema.md, each on series of known truth."""
+"""Rules 2 to 6 of docs/sweeps.md, each on series of known truth."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depthdif.comparison import verdict
-from depthdif.comparison.run import Run, WeightState
-from depthdif.comparison.verdict import (
+from depthdif.comparison import rules
+from depthdif.comparison.rules import (
     bounded,
     competitive,
-    findings,
     not_too_high,
     not_too_low,
+    results,
     retained,
     settled_step,
     spikes,
     updates_until,
 )
+from depthdif.comparison.run import Run, Variant
 
-RULES = Path(__file__).resolve().parents[2] / "docs" / "ema.md"
+RULES = Path(__file__).resolve().parents[2] / "docs" / "sweeps.md"
 STEPS = (100, 200, 300, 400, 500, 600)
 NAN = float("nan")
 ReadMade = Callable[..., Run]
@@ -41,23 +41,23 @@ def times(factor: float, series: dict[int, float]) -> dict[int, float]:
 
 def test_every_rule_has_its_number_and_its_limits_in_the_documentation(read_made: ReadMade) -> None:
     text = RULES.read_text(encoding="utf-8")
-    section = text[text.index("## The verdict") : text.index("## Checkpoints")]
+    section = text[text.index("## Rules of comparison") :]
     numbered = dict(re.findall(r"^(\d)\. (.*?)(?=^\d\. |\Z)", section, re.MULTILINE | re.DOTALL))
     assert list(numbered) == list("1234567")
     run = read_made()
-    assert [finding.rule for finding in findings(run, run.averages[0])] == [2, 3, 4, 5, 6]
+    assert [result.rule for result in results(run, run.averages[0])] == [2, 3, 4, 5, 6]
     limits = {
-        "2": (f"{1 - verdict.SCORE_TOLERANCE:g}", f"{1 + verdict.SCORE_TOLERANCE:g}"),
+        "2": (f"{1 - rules.SCORE_TOLERANCE:g}", f"{1 + rules.SCORE_TOLERANCE:g}"),
         "3": (
-            f"{verdict.SETTLED_HALF_LIVES} half-lives",
-            f"{verdict.SETTLED_SPAN:g} times",
-            f"up to {verdict.SMALLEST_GROWTH:g}",
-            f"from {verdict.UNBOUNDED_GROWTH:g}",
+            f"{rules.SETTLED_HALF_LIVES} half-lives",
+            f"{rules.SETTLED_SPAN:g} times",
+            f"up to {rules.SMALLEST_GROWTH:g}",
+            f"from {rules.UNBOUNDED_GROWTH:g}",
         ),
-        "4": (f"{verdict.SPIKE:g} times", f"{verdict.NEIGHBOURS} validations"),
-        "5": (f"{verdict.MOST_RETAINED * 100:g} %",),
-        "6": (f"{verdict.EQUAL_SCORES * 100:g} %", f"{verdict.SHORT_SHARE_OF_RUN * 100:g} %"),
-        "7": (f"{verdict.SCORE_TOLERANCE * 100:g} %",),
+        "4": (f"{rules.SPIKE:g} times", f"{rules.NEIGHBOURS} validations"),
+        "5": (f"{rules.MOST_RETAINED * 100:g} %",),
+        "6": (f"{rules.EQUAL_SCORES * 100:g} %", f"{rules.SHORT_SHARE_OF_RUN * 100:g} %"),
+        "7": (f"{rules.SCORE_TOLERANCE * 100:g} %",),
     }
     for rule, words in limits.items():
         for word in words:
@@ -73,17 +73,17 @@ def test_rule_2_is_the_ratio_of_late_scores(ratio: float, answer: str, outcome: 
     standard = {100: 9.0, 200: 4.0, 300: 3.0, 400: 2.0, 500: 1.5, 600: 1.2}
     # What happened early does not count.
     average = times(ratio, standard) | {100: 100.0}
-    finding = competitive(standard, average)
-    assert (finding.answer, finding.outcome) == (answer, outcome)
-    assert finding.numbers["ratio"] == pytest.approx(ratio)
-    assert finding.numbers["validations"] == 4
-    assert f"{ratio:.3f}" in finding.words
+    result = competitive(standard, average)
+    assert (result.answer, result.outcome) == (answer, outcome)
+    assert result.numbers["ratio"] == pytest.approx(ratio)
+    assert result.numbers["validations"] == 4
+    assert f"{ratio:.3f}" in result.explanation
 
 
 def test_rule_2_takes_the_geometric_mean() -> None:
-    finding = competitive({100: 1.0, 200: 1.0}, {100: 2.0, 200: 0.5})
-    assert finding.numbers["ratio"] == pytest.approx(1.0)
-    assert (finding.answer, finding.numbers["wins"]) == ("level", 1)
+    result = competitive({100: 1.0, 200: 1.0}, {100: 2.0, 200: 0.5})
+    assert result.numbers["ratio"] == pytest.approx(1.0)
+    assert (result.answer, result.numbers["wins"]) == ("level", 1)
 
 
 def test_rule_2_says_which_weights_diverged() -> None:
@@ -102,14 +102,14 @@ def test_rule_2_is_undecided_without_two_scores(series: dict[int, float]) -> Non
 
 @given(st.floats(-0.5, 1.5), st.floats(1e-6, 1e3))
 def test_rule_3_recovers_the_exponent_whatever_the_scale(power: float, scale: float) -> None:
-    finding = bounded({step: scale * step**power for step in STEPS}, from_step=0)
-    assert finding.numbers["exponent"] == pytest.approx(power, abs=1e-9)
+    result = bounded({step: scale * step**power for step in STEPS}, from_step=0)
+    assert result.numbers["exponent"] == pytest.approx(power, abs=1e-9)
     if power > 0.51:
-        assert finding.outcome == "bad"
+        assert result.outcome == "bad"
     elif 0.11 < power < 0.49:
-        assert finding.outcome == "watch"
+        assert result.outcome == "watch"
     elif power < 0.09:
-        assert finding.outcome == "good"
+        assert result.outcome == "good"
 
 
 def test_rule_3_is_not_moved_by_one_odd_validation() -> None:
@@ -144,20 +144,20 @@ def with_scalars(run: Run, scalars: dict[str, dict[int, float]]) -> Run:
 
 
 def test_rule_4_finds_a_spike_that_the_rms_does_not_explain() -> None:
-    finding = spikes(constant(0.001) | {400: 0.01}, constant(1e-4), {})
-    assert finding.outcome == "bad"
-    assert (finding.numbers["step"], finding.numbers["factor"]) == (400, pytest.approx(10))
-    assert "400 (10.0 times)" in finding.words
+    result = spikes(constant(0.001) | {400: 0.01}, constant(1e-4), {})
+    assert result.outcome == "bad"
+    assert (result.numbers["step"], result.numbers["factor"]) == (400, pytest.approx(10))
+    assert "400 (10.0 times)" in result.explanation
 
 
 def test_rule_4_takes_a_move_of_all_weights_and_skipped_updates_for_explanations() -> None:
     spike = constant(0.001) | {400: 0.01}
     moved = spikes(spike, constant(1e-4) | {400: 6e-4}, {})
     assert (moved.outcome, moved.numbers["explained"]) == ("good", 1)
-    assert "all weights moved" in moved.words
+    assert "all weights moved" in moved.explanation
     skipped = spikes(spike, constant(1e-4), {100: 0, 200: 0, 300: 0, 400: 2, 500: 2, 600: 2})
     assert skipped.outcome == "good"
-    assert "skipped" in skipped.words
+    assert "skipped" in skipped.explanation
     long_ago = spikes(spike, constant(1e-4), dict.fromkeys(STEPS, 2.0))
     assert long_ago.outcome == "bad"
 
@@ -178,7 +178,7 @@ def test_rule_4_is_undecided_for_few_validations() -> None:
 
 @given(st.integers(0, 300), st.integers(0, 20), st.integers(1, 7))
 def test_updates_are_counted_as_the_callback_makes_them(step: int, start: int, every: int) -> None:
-    # docs/ema.md: update at the steps, counted from 1, that n divides, from start_step on.
+    # docs/sweeps.md: update at the steps, counted from 1, that n divides, from start_step on.
     made = [s for s in range(1, step + 1) if s % every == 0 and s >= start]
     assert updates_until(step, start, every) == len(made)
 
@@ -205,34 +205,34 @@ def test_rule_5_is_what_is_left_of_the_first_weights_at_the_end(
     read_made: ReadMade, decay: float, warmup: bool, answer: str
 ) -> None:
     run = read_made(decay=decay, model__ema__warmup=warmup)
-    finding = not_too_high(run, run.averages[0])
-    assert finding.answer == answer
+    result = not_too_high(run, run.averages[0])
+    assert result.answer == answer
     if not warmup:
-        assert finding.numbers["retained_at_end"] == pytest.approx(decay**600)
-    assert ("Type model.ema.decay=0.983" in finding.words) == (answer == "decay too high")
+        assert result.numbers["retained_at_end"] == pytest.approx(decay**600)
+    assert ("Set model.ema.decay=0.983" in result.explanation) == (answer == "decay too high")
 
 
 def test_rule_5_waits_for_the_end_of_a_run_in_progress(read_made: ReadMade) -> None:
     run = read_made(steps=(150,), standard=(2.0,), finished=False)
-    finding = not_too_high(run, run.averages[0])
-    assert (finding.outcome, finding.answer) == ("watch", "too early to judge")
-    assert finding.numbers["retained_now"] == pytest.approx(0.99**150)
+    result = not_too_high(run, run.averages[0])
+    assert (result.outcome, result.answer) == ("watch", "too early to judge")
+    assert result.numbers["retained_now"] == pytest.approx(0.99**150)
 
 
 def test_rule_5_is_undecided_without_settings_and_knows_power_functions(read_made: ReadMade) -> None:
     run = read_made()
     unknown = Run(**{**run.__dict__, "config": None})
     assert not_too_high(unknown, run.averages[0]).outcome == "undecided"
-    assert not_too_high(run, WeightState("ema_width_0.05", {})).outcome == "good"
+    assert not_too_high(run, Variant("ema_width_0.05", {})).outcome == "good"
 
 
 def test_rule_6_tells_a_decay_that_is_too_low_from_weights_that_hardly_move(read_made: ReadMade) -> None:
     low = read_made("low", decay=0.8, ratio=1.001)
     assert not_too_low(low, low.averages[0]).answer == "decay too low"
     still = read_made("still", decay=0.99, ratio=1.001)
-    finding = not_too_low(still, still.averages[0])
-    assert (finding.outcome, finding.answer) == ("watch", "equal")
-    assert finding.numbers["largest_difference"] == pytest.approx(math.log(1.001))
+    result = not_too_low(still, still.averages[0])
+    assert (result.outcome, result.answer) == ("watch", "equal")
+    assert result.numbers["largest_difference"] == pytest.approx(math.log(1.001))
     apart = read_made("apart", decay=0.8, ratio=0.9)
     assert not_too_low(apart, apart.averages[0]).outcome == "good"
 
@@ -246,11 +246,11 @@ def test_rule_6_knows_a_half_life_below_a_step_and_whether_warm_up_is_why(read_m
 
 def test_rule_6_says_when_nothing_was_averaged(read_made: ReadMade) -> None:
     run = read_made(decay=0.99, ratio=1.0)
-    zero = WeightState("ema", run.averages[0].scores, {"relative_rms": {600: 0.0}}, 0.99, 0.99, 69.0)
-    finding = not_too_low(run, zero)
-    assert (finding.outcome, "exactly 0" in finding.words) == ("bad", True)
+    zero = Variant("ema", run.averages[0].scores, {"relative_rms": {600: 0.0}}, 0.99, 0.99, 69.0)
+    result = not_too_low(run, zero)
+    assert (result.outcome, "exactly 0" in result.explanation) == ("bad", True)
 
 
 def test_rule_6_is_undecided_without_scores(read_made: ReadMade) -> None:
     run = read_made()
-    assert not_too_low(run, WeightState("ema", {}, half_life=69.0)).outcome == "undecided"
+    assert not_too_low(run, Variant("ema", {}, half_life=69.0)).outcome == "undecided"

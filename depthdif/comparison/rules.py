@@ -1,4 +1,4 @@
-"""The verdict on one average: rules 2 to 6 of docs/ema.md as pure functions of what a run logged."""
+"""Rules 2 to 6 of docs/sweeps.md for one average, as pure functions of what a run logged."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import combinations
 from statistics import median
 from typing import Literal
 
-from depthdif.comparison.run import Run, WeightState
+from depthdif.comparison.run import Run, Variant
 from depthdif.comparison.scalars import Series, finite
 from depthdif.ema.decay import half_life, horizon, suited_decay, warmup_decay
 
 Outcome = Literal["good", "watch", "bad", "undecided"]
 
-# Scores closer than this are not told apart on one validation mini-batch.
+# A single validation mini-batch does not distinguish scores closer than this.
 SCORE_TOLERANCE = 0.02
 SMALLEST_GROWTH = 0.1
 UNBOUNDED_GROWTH = 0.5
@@ -29,15 +29,15 @@ SHORT_SHARE_OF_RUN = 0.01
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one rule says.
+class RuleResult:
+    """The result of one rule.
 
     Attributes:
-        rule: its number in docs/ema.md.
+        rule: its number in docs/sweeps.md.
         question: that it answers.
         outcome: "good", "watch", "bad" or "undecided".
         answer: in a word or three.
-        words: the answer with the numbers it rests on, in a sentence or two.
+        explanation: the answer with the numbers it rests on, in a sentence or two.
         numbers: these numbers.
     """
 
@@ -45,11 +45,11 @@ class Finding:
     question: str
     outcome: Outcome
     answer: str
-    words: str
+    explanation: str
     numbers: Mapping[str, float]
 
 
-def findings(run: Run, average: WeightState) -> list[Finding]:
+def results(run: Run, average: Variant) -> list[RuleResult]:
     """Rules 2 to 6 for an average of a run."""
     standard, scored = run.standard.scores.get("mse", {}), average.scores.get("mse", {})
     return [
@@ -71,45 +71,45 @@ def late_steps(a: Series, b: Series) -> list[int]:
     return [step for step in common if step >= common[-1] / 2]
 
 
-def competitive(standard: Series, average: Series) -> Finding:
+def competitive(standard: Series, average: Series) -> RuleResult:
     """Rule 2: is the EMA as good as the standard weights? By the MSE of each validation, squared units of the field."""
     late = late_steps(standard, average)
     diverged = [step for step in late if not math.isfinite(average[step])]
     alone = [step for step in late if step not in diverged and not math.isfinite(standard[step])]
     pairs = [step for step in late if step not in diverged + alone and min(standard[step], average[step]) > 0]
 
-    def finding(outcome: Outcome, answer: str, words: str, **numbers: float) -> Finding:
-        return Finding(
-            2, "Is the EMA competitive?", outcome, answer, words, {"validations": len(late)} | numbers
+    def result(outcome: Outcome, answer: str, explanation: str, **numbers: float) -> RuleResult:
+        return RuleResult(
+            2, "Is the EMA competitive?", outcome, answer, explanation, {"validations": len(late)} | numbers
         )
 
     if diverged:
-        words = f"The reconstruction with the EMA weights is not finite at {counted(diverged)}."
-        return finding("bad", "not finite", words, first_step=diverged[0])
+        explanation = f"The reconstruction with the EMA weights is not finite at {counted(diverged)}."
+        return result("bad", "not finite", explanation, first_step=diverged[0])
     if alone:
-        words = (
+        explanation = (
             f"The standard weights reconstruct nothing finite at {counted(alone)}; the EMA weights do at all."
         )
-        return finding("good", "ahead", words, first_step=alone[0])
+        return result("good", "ahead", explanation, first_step=alone[0])
     if len(pairs) < 2:
-        words = f"{len(pairs)} late validations with both scores; at least 2 are needed."
-        return finding("undecided", "too few validations", words)
+        explanation = f"{len(pairs)} late validations with both scores; at least 2 are needed."
+        return result("undecided", "too few validations", explanation)
     ratios = [average[step] / standard[step] for step in pairs]
     ratio = math.exp(sum(map(math.log, ratios)) / len(ratios))
     wins = sum(r < 1 for r in ratios)
-    words = (
+    explanation = (
         f"MSE of the EMA is {ratio:.3f} of that of the standard weights (geometric mean of {len(pairs)} validations "
         f"from step {pairs[0]} on; lower at {wins} of them)."
     )
     numbers = {"ratio": ratio, "wins": wins}
     if ratio < 1 - SCORE_TOLERANCE:
-        return finding("good", "ahead", words, **numbers)
+        return result("good", "ahead", explanation, **numbers)
     if ratio <= 1 + SCORE_TOLERANCE:
-        return finding("watch", "level", words, **numbers)
-    return finding("bad", "behind", words, **numbers)
+        return result("watch", "level", explanation, **numbers)
+    return result("bad", "behind", explanation, **numbers)
 
 
-def settled_step(run: Run, average: WeightState) -> float:
+def settled_step(run: Run, average: Variant) -> float:
     """First step from which growth of the distance counts: three half-lives in, and the learning rate at its largest."""
     start = run.setting("model", "ema", "start_step")
     begun = start if isinstance(start, int) else 0
@@ -118,66 +118,74 @@ def settled_step(run: Run, average: WeightState) -> float:
     return max([begun + SETTLED_HALF_LIVES * (average.half_life or 0), *peaks])
 
 
-def bounded(relative: Series, from_step: float) -> Finding:
+def bounded(relative: Series, from_step: float) -> RuleResult:
     """Rule 3: does the relative RMS distance grow without bound? By its exponent in the number of steps."""
     settled = {step: value for step, value in finite(relative).items() if step >= from_step and value > 0}
     steps = list(settled)
     question = "Is the distance from the standard weights bounded?"
     if len(steps) < 3 or steps[-1] < SETTLED_SPAN * steps[0]:
-        words = (
+        explanation = (
             f"{len(steps)} validations from step {from_step:.0f} on, where the average has settled; at least 3 are needed, "
             f"the last at {SETTLED_SPAN} times the step of the first."
         )
-        return Finding(3, question, "undecided", "too short", words, {"validations": len(steps)})
+        return RuleResult(3, question, "undecided", "too short", explanation, {"validations": len(steps)})
     exponent = median(
         math.log(settled[b] / settled[a]) / math.log(b / a) for a, b in combinations(steps, 2)
     )  # Theil-Sen: one odd validation does not decide.
-    words = (
+    explanation = (
         f"The relative distance went from {settled[steps[0]]:.3g} at step {steps[0]} to {settled[steps[-1]]:.3g} at step "
         f"{steps[-1]}, as steps to the power {exponent:.2f}."
     )
     numbers = {"exponent": exponent, "first": settled[steps[0]], "last": settled[steps[-1]]}
     if exponent >= UNBOUNDED_GROWTH:
-        words += " Type a smaller model.optimizer.lr, or a smaller model.ema.decay."
-        return Finding(3, question, "bad", "growing without bound", words, numbers)
+        explanation += " Set a smaller model.optimizer.lr, or a smaller model.ema.decay."
+        return RuleResult(3, question, "bad", "growing without bound", explanation, numbers)
     if exponent > SMALLEST_GROWTH:
-        return Finding(3, question, "watch", "growing slowly", words, numbers)
-    return Finding(3, question, "good", "bounded", words, numbers)
+        return RuleResult(3, question, "watch", "growing slowly", explanation, numbers)
+    return RuleResult(3, question, "good", "bounded", explanation, numbers)
 
 
-def spikes(largest: Series, rms: Series, skipped: Series) -> Finding:
+def spikes(largest: Series, rms: Series, skipped: Series) -> RuleResult:
     """Rule 4: does the largest distance of a single weight spike where nothing explains it?"""
     question = "Are there unexplained spikes of the largest distance?"
     values = {step: value for step, value in finite(largest).items() if value > 0}
     steps = list(values)
     if len(steps) < 4:
-        words = f"{len(steps)} validations with a distance above 0; at least 4 are needed."
-        return Finding(4, question, "undecided", "too few validations", words, {"validations": len(steps)})
-    found: list[tuple[int, float]] = []
+        explanation = f"{len(steps)} validations with a distance above 0; at least 4 are needed."
+        return RuleResult(
+            4, question, "undecided", "too few validations", explanation, {"validations": len(steps)}
+        )
+    unexplained: list[tuple[int, float]] = []
     explained: list[str] = []
     for index, step in enumerate(steps):
         factor = over_neighbours(values, index)
         if factor < SPIKE:
             continue
         beside = {other: rms[other] for other in steps if rms.get(other, 0) > 0}
-        of_all = over_neighbours(beside, list(beside).index(step)) if step in beside else 1.0
+        factor_of_all = over_neighbours(beside, list(beside).index(step)) if step in beside else 1.0
         if skips_between(skipped, steps[index - 1] if index else 0, step):
             explained.append(f"step {step} (updates were skipped: weights were NaN or infinite)")
-        elif of_all >= factor / 2:
+        elif factor_of_all >= factor / 2:
             explained.append(
-                f"step {step} (all weights moved: RMS {of_all:.1f} times that of its neighbours)"
+                f"step {step} (all weights moved: RMS {factor_of_all:.1f} times that of its neighbours)"
             )
         else:
-            found.append((step, factor))
-    numbers: dict[str, float] = {"validations": len(steps), "spikes": len(found), "explained": len(explained)}
-    told = f" Explained: {'; '.join(explained)}." if explained else ""
-    if not found:
-        words = f"No unexplained one at {len(steps)} validations (a spike is {SPIKE:g} times its neighbours).{told}"
-        return Finding(4, question, "good", "no spikes", words, numbers)
-    worst = max(found, key=lambda spike: spike[1])
-    at = ", ".join(f"{step} ({factor:.1f} times)" for step, factor in found)
-    words = f"The largest distance exceeds the median of its neighbours at step {at}, and the RMS does not follow.{told}"
-    return Finding(4, question, "bad", "spikes", words, numbers | {"step": worst[0], "factor": worst[1]})
+            unexplained.append((step, factor))
+    numbers: dict[str, float] = {
+        "validations": len(steps),
+        "spikes": len(unexplained),
+        "explained": len(explained),
+    }
+    also = f" Explained: {'; '.join(explained)}." if explained else ""
+    if not unexplained:
+        explanation = f"No unexplained one at {len(steps)} validations (a spike is {SPIKE:g} times its neighbours).{also}"
+        return RuleResult(4, question, "good", "no spikes", explanation, numbers)
+    worst = max(unexplained, key=lambda spike: spike[1])
+    at = ", ".join(f"{step} ({factor:.1f} times)" for step, factor in unexplained)
+    explanation = f"The largest distance exceeds the median of its neighbours at step {at}, and the RMS does not follow.{also}"
+    return RuleResult(
+        4, question, "bad", "spikes", explanation, numbers | {"step": worst[0], "factor": worst[1]}
+    )
 
 
 def over_neighbours(series: Series, index: int) -> float:
@@ -193,21 +201,21 @@ def skips_between(skipped: Series, before: int, step: int) -> bool:
     return known.get(step, 0.0) > known.get(before, 0.0)
 
 
-def not_too_high(run: Run, average: WeightState) -> Finding:
+def not_too_high(run: Run, average: Variant) -> RuleResult:
     """Rule 5: is the decay too high for the run? By the share of the average that is still its first weights."""
     question = "Is the decay low enough for the run?"
     start, every, warmup = (
         run.setting("model", "ema", key) for key in ("start_step", "apply_every_n_steps", "warmup")
     )
     if average.name.startswith("ema_width"):
-        words = (
+        explanation = (
             "A power-function average keeps nothing of its first weights; its memory is a share of the run."
         )
-        return Finding(5, question, "good", "suits the run", words, {})
+        return RuleResult(5, question, "good", "suits the run", explanation, {})
     decay = average.effective_decay if average.decay is None else average.decay
     if decay is None or run.config is None or not run.last_step:
-        words = "The decay, the settings or the steps of the run are unknown."
-        return Finding(5, question, "undecided", "unknown", words, {})
+        explanation = "The decay, the settings or the steps of the run are unknown."
+        return RuleResult(5, question, "undecided", "unknown", explanation, {})
     planned, updates = (
         updates_until(step, int(start or 0), int(every or 1)) for step in (run.planned_steps, run.last_step)
     )
@@ -215,18 +223,18 @@ def not_too_high(run: Run, average: WeightState) -> Finding:
     reach = horizon(decay)
     share = reach / planned if planned else math.inf
     numbers = {"retained_at_end": at_end, "retained_now": now, "horizon": reach, "share_of_run": share}
-    words = (
+    explanation = (
         f"Decay {decay:.10g} reaches back {reach:.0f} updates, {share:.1%} of the {planned} planned; at the end "
         f"{at_end:.2%} of the average are the weights it began with."
     )
     if at_end > MOST_RETAINED:
         if planned:
-            words += f" Type model.ema.decay={suited_decay(planned)}, or model.ema.warmup=true."
-        return Finding(5, question, "bad", "decay too high", words, numbers)
+            explanation += f" Set model.ema.decay={suited_decay(planned)}, or model.ema.warmup=true."
+        return RuleResult(5, question, "bad", "decay too high", explanation, numbers)
     if now > MOST_RETAINED:
-        words += f" At step {run.last_step}, the last so far, it is {now:.1%}."
-        return Finding(5, question, "watch", "too early to judge", words, numbers)
-    return Finding(5, question, "good", "suits the run", words, numbers)
+        explanation += f" At step {run.last_step}, the last so far, it is {now:.1%}."
+        return RuleResult(5, question, "watch", "too early to judge", explanation, numbers)
+    return RuleResult(5, question, "good", "suits the run", explanation, numbers)
 
 
 def updates_until(step: int, start_step: int, every: int) -> int:
@@ -247,42 +255,42 @@ def retained(decay: float, updates: int, warmup: bool) -> float:
     return share
 
 
-def not_too_low(run: Run, average: WeightState) -> Finding:
+def not_too_low(run: Run, average: Variant) -> RuleResult:
     """Rule 6: is the decay so low that the EMA equals the standard weights?"""
     question = "Does the EMA differ from the standard weights?"
     memory = average.half_life
     if memory is not None and memory < 1:
-        words = f"The half-life is {memory:.2g} steps: the EMA is hardly more than the last step."
+        explanation = f"The half-life is {memory:.2g} steps: the EMA is hardly more than the last step."
         if average.decay is not None and half_life(average.decay) >= 1:
-            words += f" Warm-up still holds the decay at {average.effective_decay:.3g}."
-            return Finding(6, question, "watch", "warming up", words, {"half_life": memory})
-        return Finding(6, question, "bad", "decay too low", words, {"half_life": memory})
-    standard, scored = (finite(state.scores.get("mse", {})) for state in (run.standard, average))
+            explanation += f" Warm-up still holds the decay at {average.effective_decay:.3g}."
+            return RuleResult(6, question, "watch", "warming up", explanation, {"half_life": memory})
+        return RuleResult(6, question, "bad", "decay too low", explanation, {"half_life": memory})
+    standard, scored = (finite(variant.scores.get("mse", {})) for variant in (run.standard, average))
     pairs = [step for step in late_steps(standard, scored) if min(standard[step], scored[step]) > 0]
     if not pairs:
-        return Finding(6, question, "undecided", "no scores", "No validation with both scores.", {})
+        return RuleResult(6, question, "undecided", "no scores", "No validation with both scores.", {})
     largest = max(abs(math.log(scored[step] / standard[step])) for step in pairs)
     numbers = {"largest_difference": largest, "validations": len(pairs)}
-    words = f"Their MSE differ by up to {largest:.2%} over {len(pairs)} late validations."
+    explanation = f"Their MSE differ by up to {largest:.2%} over {len(pairs)} late validations."
     if largest > EQUAL_SCORES:
-        return Finding(6, question, "good", "differs", words, numbers)
+        return RuleResult(6, question, "good", "differs", explanation, numbers)
     relative = list(average.distances.get("relative_rms", {}).values())
     if relative and relative[-1] == 0:
-        words += (
+        explanation += (
             " The distance is exactly 0: nothing is averaged yet, or the learning rate or the decay is 0."
         )
-        return Finding(6, question, "bad", "equal", words, numbers)
+        return RuleResult(6, question, "bad", "equal", explanation, numbers)
     if memory is None:
-        return Finding(6, question, "watch", "equal", f"{words} The half-life is unknown.", numbers)
+        return RuleResult(6, question, "watch", "equal", f"{explanation} The half-life is unknown.", numbers)
     share = memory / run.planned_steps
-    words += f" The half-life is {memory:.3g} steps, {share:.1%} of the run."
+    explanation += f" The half-life is {memory:.3g} steps, {share:.1%} of the run."
     numbers |= {"half_life": memory, "share_of_run": share}
     if share <= SHORT_SHARE_OF_RUN:
         every = run.setting("model", "ema", "apply_every_n_steps") or 1
-        words += f" Type model.ema.decay={suited_decay(run.planned_steps / every)}."
-        return Finding(6, question, "bad", "decay too low", words, numbers)
-    words += " Long enough: the weights hardly move, as with a small learning rate."
-    return Finding(6, question, "watch", "equal", words, numbers)
+        explanation += f" Set model.ema.decay={suited_decay(run.planned_steps / every)}."
+        return RuleResult(6, question, "bad", "decay too low", explanation, numbers)
+    explanation += " Long enough: the weights hardly move, as with a small learning rate."
+    return RuleResult(6, question, "watch", "equal", explanation, numbers)
 
 
 def counted(steps: list[int]) -> str:
