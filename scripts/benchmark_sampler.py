@@ -5,14 +5,12 @@
 See docs/metrics.md.
 """
 
-import hydra
 from omegaconf import DictConfig
 
-from depthdif.command_line import readable_errors
+from depthdif.command_line import run_job_on_checkpoint
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark_sampler")
-def main(cfg: DictConfig) -> float:
+def benchmark_job(cfg: DictConfig) -> object:
     # Heavy imports belong to the job: --help answers without them.
     from depthdif.checkpoints.trained_run import device_of, open_trained
     from depthdif.evaluation.sampler_job import benchmark_sampler
@@ -24,5 +22,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    with readable_errors("benchmark_sampler"):
-        main()
+    run_job_on_checkpoint("benchmark_sampler", benchmark_job)

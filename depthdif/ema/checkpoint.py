@@ -46,7 +46,13 @@ def load_weights(path: str | Path, which: str | float = "auto") -> LoadedWeights
         FileNotFoundError: no such file.
         ValueError: not a checkpoint, or it does not hold what was asked for; the message says what it holds.
     """
-    checkpoint = read_checkpoint(path)
+    return select_weights(read_checkpoint(path), which, path)
+
+
+def select_weights(
+    checkpoint: dict[str, Any], which: str | float = "auto", path: str | Path = ""
+) -> LoadedWeights:
+    """The weights of a checkpoint that is read already, as `load_weights` gives them; `path` is for messages."""
     standard, averages, decays, updated = _weights_in(checkpoint, path)
     name = _choose(which, averages, decays, updated, path)
     if name == "standard":
