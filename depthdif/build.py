@@ -82,7 +82,7 @@ def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn what a constructor raises about its arguments into a UserError: they are values of the config."""
+    """Turn what a part of the config raises about its values into a UserError, as `instantiate` marks them by its own error."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -100,7 +100,8 @@ def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
     for callback in callbacks:
         # What a callback cannot do with these data is an error before any training starts.
         if check := getattr(callback, "check_data", None):
-            check(data)
+            with config_errors():
+                check(data)
     return callbacks
 
 

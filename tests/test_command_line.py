@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif.checkpoints.resume import keep_decays
 from depthdif.command_line import readable_errors
+from depthdif.config_folder import known_keys
 from depthdif.terminal import lines_about, suggestions
 from depthdif.training import train
 
@@ -59,7 +60,7 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
         "model/denoiser: unet_base, unet_small, unet_tiny",
         "model.ema.enabled=true",
         "resume=",
-        "-m model.ema",
+        "-m model/ema=suited model.ema.decay=0.9",
     ):
         assert words in finished.stdout
 
@@ -75,9 +76,8 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
     ],
 )
 def test_an_unknown_key_or_option_is_answered_with_the_nearest_valid_one(override: str, line: str) -> None:
-    assert suggestions(["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"], "train") == [
-        f"error: {line}"
-    ]
+    arguments = ["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"]
+    assert suggestions(arguments, known_keys("train")) == [f"error: {line}"]
 
 
 def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_key(tmp_path: Path) -> None:
