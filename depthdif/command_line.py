@@ -119,23 +119,38 @@ def quoted(argument: str) -> str:
 def register_help() -> None:
     """Let the help templates in `conf/hydra/help` name the running command and list the values of a root config."""
     OmegaConf.register_new_resolver("command", command, replace=True)
-    OmegaConf.register_new_resolver(
-        "description", lambda config_name: described(config_name)[0], replace=True
-    )
-    OmegaConf.register_new_resolver("values", lambda config_name: described(config_name)[1], replace=True)
+    for name, part in {"description": description, "values": values, "required": required}.items():
+        OmegaConf.register_new_resolver(name, part, replace=True)
 
 
-def described(config_name: str) -> tuple[str, str]:
-    """Description and values of a root config: the comment that it starts with, and its keys with their comments."""
+def description(config_name: str) -> str:
+    """The comment that a root config starts with."""
     lines = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
-    introduction = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    description = "\n".join(line.removeprefix("# ") for line in introduction)
-    body = [line for line in lines if re.match(r"\w+:(?! *$)", line) and not line.startswith("run_overrides")]
+    return "\n".join(
+        line.removeprefix("# ") for line in itertools.takewhile(lambda line: line[:1] == "#", lines)
+    )
+
+
+def values(config_name: str) -> str:
+    """The keys of a root config with their comments, a line each."""
+    rows = value_rows(config_name)
+    width = 2 + max(len(value) for value, _ in rows)
+    return "\n".join(f"{value:{width}}{comment}".rstrip() for value, comment in rows)
+
+
+def required(config_name: str) -> str:
+    """The keys of a root config that have no default, for the line of usage."""
+    missing = [value for value, _ in value_rows(config_name) if value.endswith("=???")]
+    return "".join(f" {value.replace('=???', '=PATH')}" for value in missing)
+
+
+def value_rows(config_name: str) -> list[tuple[str, str]]:
+    """KEY=DEFAULT and comment of each key of a root config that a user sets, in the order of the file."""
+    lines = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
+    keys = [line for line in lines if re.match(r"\w+: *\S", line) and not line.startswith("run_overrides")]
     # An interpolation would be taken for a placeholder of the help template.
-    rows = [re.sub(r"\$\{.*\}", "FOLDER", line).replace(": ", "=", 1).partition("  # ") for line in body]
-    pairs = [(pair.strip(), comment) for pair, _, comment in rows]
-    width = 2 + max((len(pair) for pair, _ in pairs), default=0)
-    return description, "\n".join(f"{pair:{width}}{comment}".rstrip() for pair, comment in pairs)
+    parts = [re.sub(r"\$\{.*\}", "FOLDER", line).replace(": ", "=", 1).partition("  # ") for line in keys]
+    return [(value.strip(), comment) for value, _, comment in parts]
 
 
 def train() -> None:

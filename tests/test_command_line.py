@@ -22,7 +22,7 @@ from omegaconf.errors import ConfigKeyError
 from depthdif import UserError
 from depthdif.build import config_errors
 from depthdif.checkpoints.resume import keep_decays
-from depthdif.command_line import described, readable_errors, with_run_overrides
+from depthdif.command_line import description, readable_errors, required, values, with_run_overrides
 from depthdif.config_folder import composed, known_keys
 from depthdif.terminal import command, lines_about, suggestions
 from depthdif.training import train
@@ -234,12 +234,12 @@ def test_a_sweep_over_data_and_model_of_a_run_is_one_over_lists() -> None:
 
 @pytest.mark.parametrize("name", ["evaluate", "export", "posthoc_ema", "compare", "wandb_workspace"])
 def test_the_help_of_a_program_lists_all_its_values_with_their_comments(name: str) -> None:
-    description, values = described(name)
-    keys = {line.partition("=")[0] for line in values.splitlines()}
+    keys = {line.partition("=")[0] for line in values(name).splitlines()}
     assert keys | {"run_overrides"} >= {key for key in composed(name) if key != "baselines"}
-    assert all(len(line.split("  ")) > 1 for line in values.splitlines())
-    assert description
-    assert "$" not in description + values
+    assert all(len(line.split("  ")) > 1 for line in values(name).splitlines())
+    assert description(name)
+    assert "$" not in description(name) + values(name)
+    assert required(name) == (" checkpoint=PATH" if name in ("evaluate", "export") else "")
 
 
 def test_every_entry_point_is_a_program() -> None:
