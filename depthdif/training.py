@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -58,7 +59,8 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     rank_zero_info(summary(cfg, data, module))
     with finished(build_loggers(cfg)) as loggers:
         trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
-        if checkpoint is not None:
+        # A plugin of the user reads and writes in its own way.
+        if checkpoint is not None and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = ReadCheckpoint(checkpoint)
         trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
         return float(trainer.callback_metrics.get(RETURNED_METRIC, math.nan))
