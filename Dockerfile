@@ -6,14 +6,13 @@ FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 ocean && mkdir -p /app/runs /app/multirun /data && chown -R ocean:ocean /app /data
 WORKDIR /app
 
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY depthdif depthdif
-RUN pip install --no-cache-dir --constraint constraints.txt --editable .
 COPY conf conf
-COPY scripts scripts
+RUN pip install --no-cache-dir --constraint constraints.txt .
 
 USER ocean
 ENV MPLCONFIGDIR=/tmp/matplotlib
 VOLUME ["/data", "/app/runs", "/app/multirun"]
-ENTRYPOINT ["python", "scripts/train.py"]
+ENTRYPOINT ["depthdif-train"]
 CMD ["model/ema=quick"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader
 
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, device_of, open_trained
+from depthdif.command_line import with_run_overrides
 from depthdif.config_folder import CONF
 from depthdif.data.dataset import collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
@@ -416,4 +418,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     OmegaConf.register_new_resolver("depthdif_conf", lambda: str(CONF))
+    sys.argv[1:] = with_run_overrides(sys.argv[1:])
     main()

@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from depthdif.build import build_callbacks, build_data, build_module, with_decays_as_numbers
+from depthdif.build import build_callbacks, build_data, build_module, settled
 from depthdif.config_folder import CONF
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.training import silence_libraries
@@ -111,7 +111,7 @@ def config(name: str) -> DictConfig:
         cfg = compose(
             "train", overrides=["output_dir=unused", f"trainer.max_steps={RUN_STEPS}", *OVERRIDES[name]]
         )
-    return with_decays_as_numbers(cfg)
+    return settled(cfg)
 
 
 def prepared(

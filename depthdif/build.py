@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import Logger
 
+from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.normalization import ResidualStatistics
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
+
+# Lightning's short forms.
+SHORT_PRECISIONS = {
+    "16": "16-mixed",
+    "bf16": "bf16-mixed",
+    "32": "32-true",
+    "64": "64-true",
+    "None": "32-true",
+}
 
 
 class KnownData(Protocol):
@@ -37,10 +48,14 @@ class KnownData(Protocol):
 
 
 def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
-    """Open the field, and compute its statistics unless a checkpoint gives them: what is wrong with the data is said here."""
-    data: OceanDataModule = instantiate(cfg.data, _partial_=True)(
-        first_guess=instantiate(cfg.model.first_guess)
-    )
+    """Open the field, and compute its statistics unless a checkpoint gives them.
+
+    Raises:
+        UserError, OSError: data that cannot be used.
+    """
+    first_guess = instantiate(cfg.model.first_guess)
+    with config_errors():
+        data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=first_guess)
     if statistics is not None:
         data.load_state_dict(dict(statistics))
     data.setup("fit")
@@ -50,20 +65,28 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
 def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
     """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
     statistics = data.residual_statistics
-    of_module = OmegaConf.masked_copy(
-        cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")]
-    )
-    of_module._set_parent(cfg)
-    denoiser = instantiate(cfg.model.denoiser)(
-        depths=len(data.depths),
-        surface_channels=data.surface_channels,
-        first_guess=statistics is not None,
-    )
+    own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")])
+    own._set_parent(cfg)
+    with config_errors():
+        denoiser = instantiate(cfg.model.denoiser)(
+            depths=len(data.depths),
+            surface_channels=data.surface_channels,
+            first_guess=statistics is not None,
+        )
     residual = Residual() if statistics is None else Residual(**dataclasses.asdict(statistics))
-    module: DiffusionModule = instantiate(of_module, denoiser=denoiser, residual=residual)
+    module: DiffusionModule = instantiate(own, denoiser=denoiser, residual=residual)
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
     return module
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """Turn what a part of the config raises about its values into a UserError, as `instantiate` marks them by its own error."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
 
 
 def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
@@ -75,9 +98,10 @@ def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
         )
     callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
     for callback in callbacks:
-        # What a callback cannot do with these data is said before any training starts.
+        # What a callback cannot do with these data is an error before any training starts.
         if check := getattr(callback, "check_data", None):
-            check(data)
+            with config_errors():
+                check(data)
     return callbacks
 
 
@@ -94,14 +118,29 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def task_overrides() -> list[str]:
-    """What the user typed; empty outside of a Hydra job."""
+    """The overrides of the command line; empty outside of a Hydra job."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def with_decays_as_numbers(cfg: DictConfig) -> DictConfig:
-    """`cfg` with the decays that its EMA suits to the length of the run worked out, so that records of the run show them."""
-    laws = {field: node for field, node in cfg.model.ema.items() if OmegaConf.is_dict(node)}
-    decays = {field: instantiate(law) for field, law in laws.items()} if cfg.model.ema.enabled else {}
-    settled = copy.deepcopy(cfg)
-    settled.model.ema.update(decays)
-    return settled
+def settled(cfg: DictConfig) -> DictConfig:
+    """A copy of `cfg` in which what depends on the machine and the length of the run is worked out, so that records show it.
+
+    These are the decays of the EMA (`model.ema`, where it is enabled) and `trainer.precision`, as Lightning's string.
+    """
+    plain = copy.deepcopy(cfg)
+    if cfg.model.ema.enabled:
+        for field, node in cfg.model.ema.items():
+            if OmegaConf.is_dict(node):
+                plain.model.ema[field] = instantiate(node)
+    plain.trainer.precision = precision_string(cfg.trainer.precision)
+    return plain
+
+
+def precision_string(precision: Any) -> str:
+    """`trainer.precision` in full: what a config node names is called, and a short form is written out, 32 as "32-true"."""
+    value = (
+        instantiate(precision)
+        if isinstance(precision, Mapping) or OmegaConf.is_dict(precision)
+        else precision
+    )
+    return SHORT_PRECISIONS.get(str(value), str(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from depthdif.build import build_data, build_module
@@ -27,7 +25,6 @@ from depthdif.training import train
 
 Config = Callable[..., DictConfig]
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 FIRST_GUESSES = ("none", "idw", "oi")
 
 
@@ -192,18 +189,9 @@ def trained(small_run: Config, tmp_path: Path, write: Callable[..., list[str]]) 
     return tmp_path / "first/checkpoints/last.ckpt"
 
 
-@pytest.fixture
-def typed() -> Iterator[Config]:
-    """Composes `conf/train.yaml` as a Hydra job does, which knows what was typed."""
-
-    def composed(*overrides: str) -> DictConfig:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("train", [*overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        return cfg
-
-    yield composed
-    HydraConfig.instance().cfg = None
+def options(checkpoint: Path, *run_overrides: str) -> DictConfig:
+    """What a script gives to `open_trained`."""
+    return OmegaConf.create({"checkpoint": str(checkpoint), "run_overrides": [*run_overrides]})
 
 
 def in_kelvin(dataset: xr.Dataset, name: str) -> xr.Dataset:
@@ -225,16 +213,16 @@ def check_refused(error: pytest.ExceptionInfo[Exception]) -> None:
 
 
 def test_a_checkpoint_is_refused_with_other_data_when_opened_and_when_resumed(
-    small_run: Config, typed: Config, trained: Path, tmp_path: Path, write: Callable[..., list[str]]
+    small_run: Config, trained: Path, tmp_path: Path, write: Callable[..., list[str]]
 ) -> None:
     for kind, (change, message) in OTHERS.items():
         overrides = write(change(ocean()), f"{kind}.nc")
         path = next(override for override in overrides if override.startswith("data.path="))
         with pytest.raises(ValueError, match=message) as error:
-            open_trained(typed(f"+checkpoint='{trained}'", "data=glorys", *overrides, "data.patch_size=16"))
+            open_trained(options(trained, "data=glorys", *overrides, "data.patch_size=16"))
         check_refused(error)
         with pytest.raises(ValueError, match=message) as error:
-            open_trained(typed(f"+checkpoint='{trained}'", path))
+            open_trained(options(trained, path))
         check_refused(error)
         with pytest.raises(ValueError, match=message) as error:
             train(small_run(*overrides, "model/first_guess=idw", "data.patch_size=16", "logger=csv",
@@ -243,14 +231,12 @@ def test_a_checkpoint_is_refused_with_other_data_when_opened_and_when_resumed(
         assert not (tmp_path / f"second_{kind}").exists()
 
 
-def test_units_that_are_spelled_otherwise_open(
-    typed: Config, trained: Path, write: Callable[..., list[str]]
-) -> None:
+def test_units_that_are_spelled_otherwise_open(trained: Path, write: Callable[..., list[str]]) -> None:
     dataset = ocean()
     for array in dataset.values():
         array.attrs["units"] = "degC"
     path = next(key for key in write(dataset, "degC.nc") if key.startswith("data.path="))
-    run = open_trained(typed(f"+checkpoint='{trained}'", path))
+    run = open_trained(options(trained, path))
     assert run.module.reconstruct(next(iter(run.data.val_dataloader()))).isfinite().all()
 
 
@@ -259,10 +245,10 @@ def test_units_that_are_spelled_otherwise_open(
     [("none", "InverseDistance, the data have none; set model/first_guess=idw"), ("oi", "set model/first_guess=idw")],
 )  # fmt: skip
 def test_a_checkpoint_is_refused_with_another_first_guess_when_opened_and_when_resumed(
-    small_run: Config, typed: Config, trained: Path, tmp_path: Path, option: str, said: str
+    small_run: Config, trained: Path, tmp_path: Path, option: str, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        open_trained(typed(f"+checkpoint='{trained}'", f"model/first_guess={option}"))
+        open_trained(options(trained, f"model/first_guess={option}"))
     check_refused(error)
     data = ("data=glorys", f"data.path='{tmp_path / 'ocean.nc'}'", "data.variable=temperature",
             "data.surface=[sst]", "data.num_workers=0", "data.patch_size=16")  # fmt: skip
@@ -273,13 +259,9 @@ def test_a_checkpoint_is_refused_with_another_first_guess_when_opened_and_when_r
     assert not (tmp_path / "second").exists()
 
 
-def test_another_setting_of_the_first_guess_is_refused_with_the_value_to_type(
-    typed: Config, trained: Path
-) -> None:
+def test_another_setting_of_the_first_guess_is_refused_with_the_value_to_type(trained: Path) -> None:
     with pytest.raises(ValueError, match=r"than power=2\.5; set model\.first_guess\.power=4\.89$") as error:
-        open_trained(
-            typed(f"+checkpoint='{trained}'", "model/first_guess=idw", "model.first_guess.power=2.5")
-        )
+        open_trained(options(trained, "model/first_guess=idw", "model.first_guess.power=2.5"))
     check_refused(error)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,16 @@ from typing import Any
 import pytest
 import torch
 from hydra.errors import InstantiationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError
 
+from depthdif import UserError
+from depthdif.build import config_errors
 from depthdif.checkpoints.resume import keep_decays
-from depthdif.command_line import readable_errors
-from depthdif.terminal import lines_about, suggestions
+from depthdif.command_line import description, readable_errors, required, values, with_run_overrides
+from depthdif.config_folder import composed, known_keys
+from depthdif.terminal import command, lines_about, suggestions
 from depthdif.training import train
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,9 +41,13 @@ SMOKE = (
 
 
 def run_train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return run_script("train", *arguments, folder=folder)
+
+
+def run_script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments],
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -61,7 +72,7 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
         "model/denoiser: unet_base, unet_small, unet_tiny",
         "model.ema.enabled=true",
         "resume=",
-        "-m model.ema",
+        "-m model/ema=suited model.ema.decay=0.9",
     ):
         assert words in finished.stdout
 
@@ -77,9 +88,8 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
     ],
 )
 def test_an_unknown_key_or_option_is_answered_with_the_nearest_valid_one(override: str, line: str) -> None:
-    assert suggestions(["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"], "train") == [
-        f"error: {line}"
-    ]
+    arguments = ["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"]
+    assert suggestions(arguments, known_keys("train")) == [f"error: {line}"]
 
 
 def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_key(tmp_path: Path) -> None:
@@ -112,7 +122,7 @@ def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_
     ],
     ids=lambda value: " ".join(value),
 )
-def test_bad_input_is_one_line_that_says_what_to_type_and_nothing_is_written(
+def test_bad_input_is_one_line_that_says_what_to_set_and_nothing_is_written(
     small_run: Callable[..., DictConfig], tmp_path: Path, overrides: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     with pytest.raises((ValueError, OSError, InstantiationException)) as raised:
@@ -132,9 +142,133 @@ def test_bad_input_at_the_prompt_fails_without_a_traceback(run_script: RunScript
     assert "Traceback" not in finished.stderr
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), readable_errors("train"):
-        _ = 1 / 0
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError("x"), ValueError("not enough values to unpack"), TypeError("x")]
+)
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    with pytest.raises(type(bug)), readable_errors("train"):
+        raise bug
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UserError("data.path=x: no such file;\n set data.path"),
+        OSError("disk full"),
+        MisconfigurationException("devices=9"),
+        ConfigKeyError("no key"),
+        InstantiationException("Error in call to target"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_user_can_correct_is_one_line_and_exit_code_1(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as ended, readable_errors("train"):
+        raise error from ValueError("decay=2")
+    assert ended.value.code == 1
+    line, hint = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "HYDRA_FULL_ERROR=1" in hint
+    assert "HYDRA_FULL_ERROR" not in os.environ
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(type(error)), readable_errors("train"):
+        raise error
+
+
+def test_a_constructor_of_the_config_that_refuses_its_values_is_an_error_of_the_user() -> None:
+    with pytest.raises(UserError, match="size=3"), config_errors():
+        raise ValueError("size=3")
+    with pytest.raises(UserError, match="unexpected keyword"), config_errors():
+        raise TypeError("unexpected keyword")
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("scripts/train.py", "python scripts/posthoc_ema.py"),
+        ("/elsewhere/scripts/train.py", "python /elsewhere/scripts/posthoc_ema.py"),
+        ("/usr/bin/depthdif-train", "depthdif-posthoc-ema"),
+        ("/usr/bin/pytest", "python scripts/posthoc_ema.py"),
+    ],
+)
+def test_commands_are_printed_in_the_way_that_the_program_was_started(
+    monkeypatch: pytest.MonkeyPatch, program: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    assert command("posthoc_ema") == expected
+
+
+AWKWARD = (
+    "data.path='/x y/z.nc'", r"data.path='it\'s'", r'data.path="C:\dir\\"', "data.seed=${seed}", "~data.training",
+    "+model.x={a: [1,2]}", "data.variable=", "model/sampler=ddim",
+)  # fmt: skip
+
+
+def test_arguments_about_data_and_model_reach_the_run_as_they_were_given() -> None:
+    others = [
+        "checkpoint=a.ckpt",
+        "--cfg",
+        "job",
+        "model/first_guess@baselines.oi=idw",
+        "models=1",
+        "hydra.run.dir=data",
+    ]
+    arguments = with_run_overrides([*others[:3], *AWKWARD, *others[3:]])
+    assert arguments[:-1] == others
+    assert list(composed("export", arguments[-1:]).run_overrides) == [*AWKWARD]
+    assert with_run_overrides(others) == others
+
+
+def test_a_sweep_over_data_and_model_of_a_run_is_one_over_lists() -> None:
+    arguments = with_run_overrides(
+        ["-m", "model.sampler.steps=5,9", "data.seed=range(0,2)", "data.batch_size=4", "seed=1,2"]
+    )
+    assert arguments == [
+        "-m", "seed=1,2", "run_overrides=" + ",".join(
+            f"['model.sampler.steps={steps}','data.seed={seed}','data.batch_size=4']" for steps in (5, 9) for seed in (0, 1)
+        ),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"expected values or a range .*model\.sampler\.steps=1,2"):
+        with_run_overrides(["-m", "model.sampler.steps=interval(1,9)"])
+
+
+@pytest.mark.parametrize("name", ["evaluate", "export", "posthoc_ema", "compare", "wandb_workspace"])
+def test_the_help_of_a_program_lists_all_its_values_with_their_comments(name: str) -> None:
+    keys = {line.partition("=")[0] for line in values(name).splitlines()}
+    assert keys | {"run_overrides"} >= {key for key in composed(name) if key != "baselines"}
+    assert all(len(line.split("  ")) > 1 for line in values(name).splitlines())
+    assert description(name)
+    assert "$" not in description(name) + values(name)
+    assert required(name) == (" checkpoint=PATH" if name in ("evaluate", "export") else "")
+
+
+def test_every_entry_point_is_a_program() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, target in scripts.items():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+        assert (ROOT / "scripts" / f"{function}.py").is_file()
+        assert name == f"depthdif-{function.replace('_', '-')}"
+
+
+def test_values_are_set_on_the_run_of_the_checkpoint_at_the_prompt(tmp_path: Path) -> None:
+    period = ("data/validation=time_range", "data.validation.start=2000-04", "data.validation.stop=2000-04")
+    trained = run_script(
+        "train", *SMOKE, *period, "trainer.max_steps=1", "hydra.run.dir=run", folder=tmp_path
+    )
+    assert trained.returncode == 0, trained.stderr
+    checkpoint = "checkpoint=run/checkpoints/last.ckpt"
+    options = ("data.validation.start=2000-03", "model/sampler=ddim", "model.sampler.steps=2")
+    exported = run_script("export", checkpoint, *options, "output=exported", folder=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    assert "scheduling_ddim" in (tmp_path / "exported" / "ocean.json").read_text()
+    refused = run_script("export", checkpoint, "data.validation.strat=2000-03", folder=tmp_path)
+    assert refused.returncode == 1
+    assert error_lines(refused) == [
+        "error: no key 'data.validation.strat'; the nearest valid one is data.validation.start"
+    ]
 
 
 def test_an_output_folder_that_cannot_be_written_is_an_error(run_script: RunScript, tmp_path: Path) -> None:
@@ -192,10 +326,10 @@ def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(
     assert steps == ["1", "3"]
 
 
-def test_a_longer_run_goes_on_with_the_decays_that_the_run_resumed_had_worked_out() -> None:
+def test_a_longer_run_goes_on_with_the_decays_that_the_resumed_run_had_worked_out() -> None:
     recorded = {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 9}}}
-    law = {"_target_": "a.law"}
-    resumed = OmegaConf.create({"model": {"ema": {"decay": law, "extra_decays": law, "start_step": 0}}})
+    node = {"_target_": "a.function"}
+    resumed = OmegaConf.create({"model": {"ema": {"decay": node, "extra_decays": node, "start_step": 0}}})
     keep_decays(resumed, recorded)
     assert resumed == {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 0}}}
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 
-from depthdif.build import build_module, resolved, with_decays_as_numbers
+from depthdif.build import build_module, resolved, settled
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.synthetic import synthetic_field
 from depthdif.diffusion.denoiser import UNetDenoiser
@@ -118,7 +118,7 @@ def test_every_noise_schedule_goes_with_every_sampler(
 @pytest.mark.parametrize("name", options("model/ema"))
 def test_every_ema_config_builds_the_callback(compose_train: Compose, name: str) -> None:
     fields = compose_train().model.ema.keys()
-    cfg = with_decays_as_numbers(compose_train(f"model/ema={name}"))
+    cfg = settled(compose_train(f"model/ema={name}"))
     ema = OmegaConf.to_container(cfg.model.ema)
     assert isinstance(ema, dict)
     assert ema.keys() == fields
@@ -131,7 +131,7 @@ def test_the_sweep_in_one_run_lays_its_decays_around_the_one_that_suits_its_leng
     compose_train: Compose,
 ) -> None:
     def decays(*overrides: str) -> tuple[float, list[float]]:
-        ema = with_decays_as_numbers(compose_train("model/ema=sweep", *overrides)).model.ema
+        ema = settled(compose_train("model/ema=sweep", *overrides)).model.ema
         return ema.decay, list(ema.extra_decays)
 
     assert decays("trainer.max_steps=1000") == (0.99, [0.961, 0.98, 0.995, 0.9975])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
 
 from depthdif.diffusion.sampler import ReverseSampler
 from depthdif.training import train
@@ -176,6 +179,96 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
         assert_equal_states(resumed[part], whole[part], part)
     assert_equal_states(ema_weights(resumed), ema_weights(whole))
     assert not math.isnan(value)
+
+
+@pytest.mark.parametrize("stopped_at", [8, 10], ids=["within_a_window", "at_its_end"])
+def test_a_run_resumed_while_gradients_accumulate_equals_the_uninterrupted_one_bit_for_bit(
+    small_run: SmallRun, tmp_path: Path, stopped_at: int
+) -> None:
+    # An epoch has 16 batches: windows of five, and a last one of a single batch.
+    common = ("trainer.max_steps=6", "trainer.val_check_interval=16", "trainer.accumulate_grad_batches=5",
+              "model.denoiser.dropout=0.1", "logger=csv", *EMA)  # fmt: skip
+    train(small_run(*common, name="whole"))
+    cfg = small_run(*common, *terminated(stopped_at), name="stopped")
+    assert exit_code(lambda: train(cfg)) == 143
+    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
+    pending = checkpoint(tmp_path / "stopped")["callbacks"].get("PendingGradients", {})
+    assert bool(pending) == (stopped_at == 8)
+    train(small_run(*common, f"resume='{last}'", name="resumed"))
+    whole, resumed = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "resumed")
+    assert resumed["global_step"] == whole["global_step"] == 6
+    assert "PendingGradients" not in whole["callbacks"]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert_equal_states(resumed[part], whole[part], part)
+    assert_equal_states(ema_weights(resumed), ema_weights(whole))
+
+
+class Terminate(Callback):
+    """Sends SIGTERM to its own process, as a scheduler does, after some batches of the run."""
+
+    def __init__(self, after_batch: int) -> None:
+        self.after_batch = after_batch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == self.after_batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def terminated(after_batch: int) -> tuple[str, str]:
+    """Overrides of a run that gets SIGTERM."""
+    return f"+callbacks.end._target_={__name__}.Terminate", f"+callbacks.end.after_batch={after_batch}"
+
+
+def exit_code(run: Callable[[], Any]) -> int | str | None:
+    """With which code `run` ends the process."""
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return ended.value.code
+
+
+def test_a_run_that_sigterm_ends_saves_its_checkpoint_exits_with_143_and_is_failed_in_wandb(
+    small_run: SmallRun, tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    cfg = small_run("trainer.max_steps=6", *EMA, *terminated(3))
+    assert exit_code(lambda: train(cfg)) == 143
+    assert checkpoint(tmp_path / "run")["global_step"] == 3
+    assert wandb_exit_code(wandb_records(tmp_path / "run")) == 1
+
+
+def wandb_exit_code(records: list[dict[str, Any]]) -> int:
+    """The code that a W&B run ended with; nothing is written for 0."""
+    (end,) = [record["exit"] for record in records if record.get("type") == "exit"]
+    return int(end.get("exit_code", 0))
+
+
+def test_a_failed_run_is_failed_in_wandb_and_a_whole_one_is_finished(
+    small_run: SmallRun, tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    train(small_run("trainer.max_steps=1", name="whole"))
+    with pytest.raises(ZeroDivisionError):
+        train(small_run("trainer.max_steps=4", f"+callbacks.fail._target_={__name__}.Fail", name="failed"))
+    assert wandb_exit_code(wandb_records(tmp_path / "whole")) == 0
+    assert wandb_exit_code(wandb_records(tmp_path / "failed")) == 1
+
+
+class Fail(Callback):
+    """Fails at the first batch."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(
+    small_run: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        train(small_run("trainer.max_steps=4", "trainer.val_check_interval=2", "logger=csv"))
 
 
 def ema_state(saved: dict[str, Any]) -> dict[str, Any]:

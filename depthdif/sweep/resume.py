@@ -1,4 +1,4 @@
-"""A job that starts a second time, because a queue or its sweep was started again, does not begin anew."""
+"""A job of a sweep that starts a second time, because a queue or its sweep was started again, goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 from depthdif.sweep.metrics import set_aside
 from depthdif.sweep.record import FINISHED, keeps_record, read_record
 
 
-def score_before() -> float | None:
-    """The score of this job of a sweep, where it was finished before in the same folder."""
-    folder = folder_of_job()
+def earlier_score() -> float | None:
+    """The score of this job of a sweep where an earlier attempt finished it; None otherwise."""
+    folder = job_folder()
     record = read_record(folder) if folder else None
     return record.score if record is not None and record.status == FINISHED else None
 
 
-def from_where_it_was_cut_off(cfg: DictConfig) -> DictConfig:
-    """`cfg`, resuming the job's own last checkpoint where an earlier attempt at this job of a sweep left one."""
-    folder = folder_of_job()
-    if folder and (folder / "checkpoints" / "last.ckpt").is_file():
-        if keeps_record():
-            set_aside(folder)
-        cfg.resume = str(folder / "checkpoints" / "last.ckpt")
-    return cfg
+def own_checkpoint() -> str | None:
+    """The last checkpoint that an earlier attempt at this job of a sweep left, where there is one.
+
+    What the attempt logged is set aside, because the logger that goes on would delete it.
+    """
+    folder = job_folder()
+    if folder is None or not (folder / "checkpoints" / "last.ckpt").is_file():
+        return None
+    if keeps_record():
+        set_aside(folder)
+    return str(folder / "checkpoints" / "last.ckpt")
 
 
-def folder_of_job() -> Path | None:
+def job_folder() -> Path | None:
     """The folder of the job that runs here; None outside of a sweep."""
     job = HydraConfig.get()
     return Path(job.runtime.output_dir) if job.mode == RunMode.MULTIRUN else None

@@ -1,12 +1,16 @@
+"""A checkpoint that cannot be resumed is one clear error, and one that can is read once."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
+from depthdif.checkpoints.resume import read_resumed
 from depthdif.training import train
 
 SmallRun = Callable[..., DictConfig]
@@ -32,7 +36,7 @@ def test_a_checkpoint_that_cannot_be_resumed_is_one_clear_error_and_stays_as_it_
     with pytest.raises(expected, match="resume=") as error:
         train(small_run(*overrides, f"resume={path}", name="second"))
     assert "\n" not in str(error.value)
-    assert "type" in str(error.value)
+    assert "set " in str(error.value)
     assert (path.read_bytes() if path.exists() else None) == before
     assert not (tmp_path / "second").exists()
 
@@ -61,3 +65,26 @@ def test_a_weights_only_checkpoint_cannot_continue_a_training(small_run: SmallRu
     path = tmp_path / "first" / "checkpoints" / "last.ckpt"
     with pytest.raises(ValueError, match=r"without an optimizer.*save_weights_only=false"):
         train(small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", name="second"))
+
+
+def test_a_checkpoint_is_read_once_on_resume(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(small_run("trainer.max_steps=1", "logger=csv", name="first"))
+    path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    opened: list[Any] = []
+    original = torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda file, *options, **more: opened.append(file) or original(file, *options, **more)
+    )
+    cfg = small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", name="second")
+    train(cfg)
+    assert opened == [path]
+    opened.clear()
+    train(small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", name="third"), read_resumed(path))
+    assert opened == [path]
+    steps = [
+        original(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+        for name in ("second", "third")
+    ]
+    assert steps == [2, 2]

@@ -7,6 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from depthdif import UserError
 from depthdif.command_line import readable_errors
 from depthdif.sweep.table import sweeps
 
@@ -16,7 +17,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> float:
     if cfg.seed < 0:
-        raise ValueError(f"seed is {cfg.seed}: expected 0 or more; set seed=0")
+        raise UserError(f"seed is {cfg.seed}: expected 0 or more; set seed=0")
     if cfg.seed == 99:
         os.kill(os.getpid(), 9)
     if cfg.seed == 98:

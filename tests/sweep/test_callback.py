@@ -4,6 +4,7 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigAttributeError
 
+from depthdif import UserError
 from depthdif.sweep.callback import failure_reason
 
 
@@ -15,7 +16,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ValueError("decay is 2:\n expected\tless"), "decay is 2: expected less"),
+        (UserError("decay is 2:\n expected\tless"), "decay is 2: expected less"),
+        (ValueError("too many values to unpack"), "ValueError: too many values to unpack"),
         (FileNotFoundError("no such file"), "no such file"),
         (caused(InstantiationException("Error in call"), ValueError("decay is 2")), "decay is 2"),
         (
