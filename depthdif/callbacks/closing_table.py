@@ -30,7 +30,8 @@ from depthdif.weights_and_biases.logger import sync_command
 # Score, unit ({} is that of the field), decimals.
 SCORES = (("mse", "{}²", 4), ("psnr", "dB", 2), ("ssim", "", 4))
 DISTANCES = {
-    "ema/decay": "decay of the last update",
+    "ema/decay": "decay",
+    "ema/effective_decay": "decay of the last update",
     "ema/weight_relative_rms_delta": "RMS distance / RMS of weights",
     "ema/weight_rms_delta": "RMS distance",
     "ema/weight_mean_abs_delta": "mean absolute distance",

@@ -210,7 +210,9 @@ def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> l
 def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str, Any]) -> WeightState:
     """One average: what it scored, how far it was, and how long it remembers."""
     distances = {which: scalars.get(f"{name}/weight_{which}_delta", {}) for which in DISTANCES}
-    logged = list(scalars.get(f"{name}/decay", {}).values())
+    # Runs from before the two had keys of their own logged the effective decay as the decay.
+    series = scalars.get(f"{name}/effective_decay") or scalars.get(f"{name}/decay", {})
+    logged = list(series.values())
     asked = settings.get("decay") if name == "ema" else number_named(name)
     decay = float(asked) if isinstance(asked, int | float) and not isinstance(asked, bool) else None
     if logged and (decay is None or abs(logged[-1] - decay) > FLOAT32):
