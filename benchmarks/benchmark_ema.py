@@ -173,7 +173,7 @@ def print_table(title: str, candidates: dict[str, Action], device: torch.device)
 
 
 def main() -> None:
-    """Print the tables of every device at hand."""
+    """Print the tables of every device of the machine."""
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
     for device in devices:
         torch.manual_seed(0)
@@ -191,7 +191,7 @@ def main() -> None:
         print_table("swap in and out", exchanges(module), device)
         print_table("distances", distances(module), device)
     if len(devices) == 1:
-        print("\ncuda: no device at hand, not measured")
+        print("\ncuda: no device, not measured")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ IMAGE = "val_imgs/x_y_full_reconstruction"
 EMA_KEYS = {
     *(f"val_{weights}/recon_{score}_full_recon" for weights in ("standard", "ema") for score in SCORES),
     "ema/decay",
+    "ema/effective_decay",
     "ema/weight_mean_abs_delta",
     "ema/weight_rms_delta",
     "ema/weight_relative_rms_delta",

@@ -99,11 +99,12 @@ def _block_sums(weights: Tensor, shadow: Tensor) -> list[Tensor]:
     for first in range(0, shadow.numel(), size):
         average, raw = shadow[first : first + size], weights[first : first + size]
         block = scratch[: average.numel()].copy_(raw)
-        raw_square_sum = torch.dot(block, block)
+        # Not torch.dot: BLAS would start its threads for each block, and wait for all of them.
+        raw_norm = torch.linalg.vector_norm(block)
         delta = block.sub_(average.to(device))
-        square_sum = torch.dot(delta, delta)
+        norm = torch.linalg.vector_norm(delta)
         delta.abs_()
-        sums += (delta.sum(), square_sum, raw_square_sum, delta.amax())
+        sums += (delta.sum(), norm.square(), raw_norm.square(), delta.amax())
     return sums
 
 

@@ -72,9 +72,10 @@ def closest_combination(
             f"{len(times)} profiles at {len(set(times))} times are too much alike to be combined (condition number "
             f"{condition:.0e}, at most {WORST_CONDITION:.0e}); track widths that differ more, such as 0.05 and 0.10"
         )
-    if (decay, t) in (snapshots := list(zip(tracked, times, strict=True))):
-        # The solution is this snapshot alone; solving for it would round, differently with every LAPACK.
-        return Combination(np.eye(len(snapshots))[snapshots.index((decay, t))], 0.0)
+    is_snapshot = [(power, time) == (decay, t) for power, time in zip(tracked, times, strict=True)]
+    if any(is_snapshot):
+        # The solution is this snapshot alone; to solve for it would round, differently with every LAPACK.
+        return Combination(np.array(is_snapshot, np.float64), 0.0)
     wanted = inner_products(decay, t, gammas, at)
     # Right-hand sides: the profile wanted, and the Lagrange multiplier of sum(x) = 1.
     solved = scale * np.linalg.solve(correlations, np.stack([scale * wanted, scale], axis=1)).T

@@ -144,7 +144,10 @@ def distances(averages: Sequence[str]) -> Section:
         line_plot(title, [f"{name}/{distance}" for name in averages], log_y=True)
         for distance, title in DISTANCES.items()
     ]
-    return section("EMA distances", [*charts, line_plot("decay", [f"{name}/decay" for name in averages])])
+    return section(
+        "EMA distances",
+        [*charts, line_plot("effective decay", [f"{name}/effective_decay" for name in averages])],
+    )
 
 
 def training() -> Section:

@@ -62,7 +62,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Callable[..., DictConfig]:
+def config(tmp_path: Path) -> Callable[..., DictConfig]:
     return lambda *overrides: composed("posthoc_ema", f"output_dir={tmp_path / 'out'}", *overrides)
 
 
@@ -116,10 +116,10 @@ def test_a_tracked_width_is_rebuilt_to_the_bit(run: Path, width: str) -> None:
 
 def test_a_constant_decay_is_rebuilt_with_its_fit_error(run: Path) -> None:
     snapshots = SnapshotAverages(run / "ema_snapshots")
-    found = snapshots.closest(0.9)
-    assert 0 < found.fit_error < 0.05
+    combination = snapshots.closest(0.9)
+    assert 0 < combination.fit_error < 0.05
     # 0.9 ** 100 of the initial weights is nothing.
-    assert distance(snapshots.rebuild(found), tracked(run, "0.9")) < 1e-4
+    assert distance(snapshots.rebuild(combination), tracked(run, "0.9")) < 1e-4
 
 
 def test_float16_snapshots_are_as_coarse_as_float16(copy: Path) -> None:
@@ -132,25 +132,25 @@ def test_float16_snapshots_are_as_coarse_as_float16(copy: Path) -> None:
     assert 1e-5 < distance(rebuilt, tracked(copy, "width_0.07")) < 1e-3
 
 
-def test_the_ladder_is_scored_and_the_best_width_kept_as_a_checkpoint(
+def test_the_widths_are_scored_and_the_best_width_kept_as_a_checkpoint(
     run: Path,
-    asked: Callable[..., DictConfig],
+    config: Callable[..., DictConfig],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    returned = posthoc(asked(f"run={run}", "widths=[0.02,0.07,0.15]"))
+    returned = posthoc(config(f"run={run}", "widths=[0.02,0.07,0.15]"))
     out = tmp_path / "out"
-    rows = {row["weights"]: row for row in csv.DictReader((out / "ladder.csv").open(encoding="utf-8"))}
+    rows = {row["variant"]: row for row in csv.DictReader((out / "widths.csv").open(encoding="utf-8"))}
     # 0.02 is too narrow for ten snapshots.
     assert list(rows) == ["standard", "width 0.05", "width 0.07", "width 0.1", "width 0.15"]
     printed = capsys.readouterr().out
     assert "width 0.02 is left out" in printed
-    ladder = {name: float(row["mse"]) for name, row in rows.items() if name != "standard"}
-    best = min(ladder, key=lambda name: ladder[name])
-    assert returned == ladder[best]
+    averages = {name: float(row["mse"]) for name, row in rows.items() if name != "standard"}
+    best = min(averages, key=lambda name: averages[name])
+    assert returned == averages[best]
     checkpoint = out / f"{best.replace(' ', '_')}.ckpt"
     assert f"python scripts/evaluate.py checkpoint={checkpoint}" in printed
-    assert (out / "ladder.png").stat().st_size > 10_000
+    assert (out / "widths.png").stat().st_size > 10_000
     # Scores are those of the validation in training.
     logged = [row for row in csv.DictReader((run / "metrics/metrics.csv").open()) if row["val/loss"]][-1]
     for name, prefix in (
@@ -166,9 +166,9 @@ def test_the_ladder_is_scored_and_the_best_width_kept_as_a_checkpoint(
 
 
 def test_the_checkpoint_that_is_written_opens_like_that_of_a_run(
-    run: Path, asked: Callable[..., DictConfig], tmp_path: Path
+    run: Path, config: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
-    posthoc(asked(f"run={run}", "widths=[]", "width=0.07"))
+    posthoc(config(f"run={run}", "widths=[]", "width=0.07"))
     path = tmp_path / "out/width_0.07.ckpt"
     state, which = load_weights(path)
     assert which == "ema"
@@ -185,11 +185,11 @@ def test_the_checkpoint_that_is_written_opens_like_that_of_a_run(
 
 
 def test_averages_of_an_earlier_checkpoint_use_the_snapshots_until_then(
-    copy: Path, asked: Callable[..., DictConfig], tmp_path: Path
+    copy: Path, config: Callable[..., DictConfig], tmp_path: Path
 ) -> None:
     content = torch.load(copy / "checkpoints/last.ckpt", weights_only=True)
     torch.save({**content, "global_step": 85}, copy / "checkpoints/early.ckpt")
-    posthoc(asked(f"checkpoint='{copy}/checkpoints/early.ckpt'", "widths=[]", "width=0.05"))
+    posthoc(config(f"checkpoint='{copy}/checkpoints/early.ckpt'", "widths=[]", "width=0.05"))
     stored = load_file(copy / "ema_snapshots/step-00000080.safetensors")
     state = load_weights(tmp_path / "out/width_0.05.ckpt").state_dict
     assert all(
@@ -216,11 +216,11 @@ def test_averages_of_an_earlier_checkpoint_use_the_snapshots_until_then(
         (("run=x", "batches=0"), r"batches=0: expected an integer >= 1"),
     ],
 )
-def test_bad_input_is_one_line_that_says_what_to_type(
-    asked: Callable[..., DictConfig], overrides: tuple[str, ...], words: str
+def test_bad_input_is_one_line_that_says_what_to_set(
+    config: Callable[..., DictConfig], overrides: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
-        posthoc(asked(*overrides))
+        posthoc(config(*overrides))
     assert "\n" not in str(error.value)
 
 
@@ -265,18 +265,18 @@ def test_snapshots_that_cannot_serve_are_one_clear_error_each(copy: Path) -> Non
 
 
 def test_snapshots_of_another_model_than_the_checkpoint_are_refused(
-    copy: Path, asked: Callable[..., DictConfig]
+    copy: Path, config: Callable[..., DictConfig]
 ) -> None:
     folder = copy / "ema_snapshots"
     for file in folder.glob("*.safetensors"):
         save_file({f"{name}.other": tensor for name, tensor in load_file(file).items()}, file)
     with_sizes(folder)
     with pytest.raises(ValueError, match=r"another architecture than .*; set a checkpoint of the run"):
-        posthoc(asked(f"run='{copy}'", "width=0.07"))
+        posthoc(config(f"run='{copy}'", "width=0.07"))
 
 
 def test_a_run_that_took_no_snapshots_is_told_how_to_take_them(
-    copy: Path, asked: Callable[..., DictConfig]
+    copy: Path, config: Callable[..., DictConfig]
 ) -> None:
     content = torch.load(copy / "checkpoints/last.ckpt", weights_only=True)
     assert content["callbacks"].pop("EMASnapshots") == {
@@ -285,4 +285,4 @@ def test_a_run_that_took_no_snapshots_is_told_how_to_take_them(
     torch.save(content, copy / "checkpoints/last.ckpt")
     shutil.rmtree(copy / "ema_snapshots")
     with pytest.raises(FileNotFoundError, match=r"no snapshots.*train with model/ema=power first"):
-        posthoc(asked(f"run='{copy}'"))
+        posthoc(config(f"run='{copy}'"))

@@ -1,8 +1,7 @@
-"""Scores of many weight states of one model on its validation set, and the picture of them against the length of the average."""
+"""Scores of the variants of one model on its validation set: table, file, and figure against the width of the average."""
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +21,18 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.precision import autocast
 from depthdif.diffusion.reconstruction import physical_truth, reconstruct, score_estimate
+from depthdif.files import write_csv
+from depthdif.scores.score_names import SCORES, STANDARD, ScoreName
 
-# Kinds of weight states that stand on the ladder.
-LADDER = ("tracked", "rebuilt")
+# Kinds of power-function averages, among which the best width is chosen.
+POWER_FUNCTIONS = ("tracked", "rebuilt")
 
-# Score, what it is called ({} is the unit of the field), decimals.
-SCORES = (("mse", "MSE {}²", 4), ("psnr", "PSNR dB", 2), ("ssim", "SSIM", 4), ("loss", "val/loss", 5))
+COLUMNS = (*SCORES.values(), ScoreName("loss", "val/loss", "", 5))
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One weight state and its scores.
+class VariantScores:
+    """One variant and its scores.
 
     Attributes:
         name: "standard", "width 0.07", "decay 0.999".
@@ -47,6 +47,15 @@ class Rung:
     width: float | None
     fit_error: float | None
     scores: Mapping[str, float]
+
+    @property
+    def is_power_function(self) -> bool:
+        """Whether it is an average of a certain width."""
+        return self.kind in POWER_FUNCTIONS
+
+    def has(self, score: str) -> bool:
+        """Whether a score is finite."""
+        return math.isfinite(self.scores.get(score, math.nan))
 
 
 def validation_scores(
@@ -89,76 +98,81 @@ def validation_scores(
     return {**scores, "loss": losses / len(together["target"])}
 
 
-def best_of(rungs: Sequence[Rung], score: str = "mse") -> Rung | None:
-    """The rung of the ladder with the smallest MSE or loss; None where none is finite."""
-    finite = [r for r in rungs if r.kind in LADDER and math.isfinite(r.scores.get(score, math.nan))]
-    return min(finite, key=lambda rung: rung.scores[score], default=None)
+def best_width(variants: Sequence[VariantScores], score: str = "mse") -> VariantScores | None:
+    """The power-function average with the smallest MSE or loss; None where none is finite."""
+    finite = [variant for variant in variants if variant.is_power_function and variant.has(score)]
+    return min(finite, key=lambda variant: variant.scores[score], default=None)
 
 
-def ladder_table(rungs: Sequence[Rung], units: str) -> Table:
-    """A row for each weight state; a star at the width with the smallest MSE."""
-    best = best_of(rungs)
+def score_table(variants: Sequence[VariantScores], units: str) -> Table:
+    """A row for each variant; a star at the width with the smallest MSE."""
+    best = best_width(variants)
     table = Table(title="Validation, over the ocean (* width with the smallest MSE)")
-    table.add_column("weights")
-    table.add_column("fit error", justify="right")
-    for _, title, _ in SCORES:
-        table.add_column(title.format(units), justify="right")
-    for rung in rungs:
-        fit = (
-            "" if rung.fit_error is None else "tracked" if rung.kind == "tracked" else f"{rung.fit_error:.1e}"
-        )
-        scores = [f"{rung.scores[name]:.{n}f}" if name in rung.scores else "-" for name, _, n in SCORES]
-        table.add_row(rung.name, fit, scores[0] + ("*" if rung is best else ""), *scores[1:])
+    table.add_column("variant", no_wrap=True)
+    table.add_column("fit error", justify="right", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column.heading(units), justify="right", no_wrap=True)
+    for variant in variants:
+        fit = "" if variant.fit_error is None else f"{variant.fit_error:.1e}"
+        cells = [column.format(variant.scores.get(column.name)) for column in COLUMNS]
+        cells[0] += "*" if variant is best else ""
+        table.add_row(variant.name, "tracked" if variant.kind == "tracked" else fit, *cells)
     return table
 
 
-def write_ladder(rungs: Sequence[Rung], path: Path) -> None:
-    """All weight states and scores as CSV, at full precision; empty where a number is not defined."""
-    names = [name for name, _, _ in SCORES]
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["weights", "kind", "relative_width", "fit_error", *names])
-        for rung in rungs:
-            of_scores = [rung.scores.get(name, "") for name in names]
-            known = ["" if value is None else value for value in (rung.width, rung.fit_error)]
-            writer.writerow([rung.name, rung.kind, *known, *of_scores])
-    unfinished.replace(path)
+def write_scores(variants: Sequence[VariantScores], path: Path) -> None:
+    """All variants and scores as CSV, at full precision; empty where a number is not defined."""
+    names = [column.name for column in COLUMNS]
+    rows = [
+        {
+            "variant": variant.name,
+            "kind": variant.kind,
+            "relative_width": variant.width,
+            "fit_error": variant.fit_error,
+            **variant.scores,
+        }
+        for variant in variants
+    ]
+    write_csv(path, rows, ["variant", "kind", "relative_width", "fit_error", *names])
 
 
-def ladder_figure(rungs: Sequence[Rung], units: str, title: str) -> Figure:
+def score_figure(variants: Sequence[VariantScores], units: str, title: str) -> Figure:
     """MSE of the reconstructions and loss of the validation against relative width, with the optimum of each marked."""
     figure = Figure(figsize=(9.5, 4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
     scores = (("mse", f"MSE of the reconstructions ({units}²)"), ("loss", "validation loss"))
     for axis, (score, label) in zip(figure.subplots(1, 2), scores, strict=True):
-        draw_score(axis, [rung for rung in rungs if math.isfinite(rung.scores.get(score, math.nan))], score)
+        draw_score(axis, [variant for variant in variants if variant.has(score)], score)
         axis.set_ylabel(label)
         axis.set_xlabel("relative width of the average")
     return figure
 
 
-def draw_score(axis: Axes, rungs: Sequence[Rung], score: str) -> None:
-    """One score against width: the ladder as a line, what else was scored as points and a level."""
-    points = sorted((r.width, r.scores[score], r.kind, r.name) for r in rungs if r.width is not None)
-    ladder = [point for point in points if point[2] in LADDER]
-    axis.plot([x for x, *_ in ladder], [y for _, y, *_ in ladder], "-", color="tab:blue", lw=1.2)
+def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> None:
+    """One score against width: power functions on a line, a constant decay as a point, the standard weights as a level."""
+    averages = sorted((v for v in variants if v.width is not None), key=lambda v: v.width or 0.0)
+    powers = [average for average in averages if average.is_power_function]
+
+    def draw(averages: Sequence[VariantScores], style: str, **look: Any) -> None:
+        widths = [average.width or math.nan for average in averages]
+        axis.plot(widths, [average.scores[score] for average in averages], style, **look)
+
+    draw(powers, "-", color="tab:blue", lw=1.2)
     looks: dict[str, dict[str, Any]] = {
-        "rebuilt": {"marker": "o", "mfc": "white", "color": "tab:blue", "label": "rebuilt"},
-        "tracked": {"marker": "o", "color": "tab:blue", "label": "tracked in training"},
-        "constant": {"marker": "D", "color": "tab:orange", "label": "constant decay"},
+        "rebuilt": {"style": "o", "mfc": "white", "color": "tab:blue", "label": "rebuilt"},
+        "tracked": {"style": "o", "color": "tab:blue", "label": "tracked in training"},
+        "constant": {"style": "D", "color": "tab:orange", "label": "constant decay"},
     }
     for kind, look in looks.items():
-        of_kind = [(x, y) for x, y, other, _ in points if other == kind]
-        if of_kind:
-            axis.plot(*zip(*of_kind, strict=True), ls="", ms=5, **look)
-    draw_standard(axis, [y for _, y, *_ in points], [r.scores[score] for r in rungs if r.kind == "standard"])
-    if ladder:
-        width, least, _, name = min(ladder, key=lambda point: point[1])
-        axis.plot(width, least, "*", ms=12, ls="", color="tab:red", label=f"best: {name}", zorder=3)
+        if same_kind := [variant for variant in averages if variant.kind == kind]:
+            draw(same_kind, ms=5, **look)
+    levels = [variant.scores[score] for variant in variants if variant.kind == STANDARD]
+    draw_standard(axis, [variant.scores[score] for variant in averages], levels)
+    if (best := best_width(variants, score)) is not None:
+        draw([best], "*", ms=12, color="tab:red", label=f"best: {best.name}", zorder=3)
     axis.set_xscale("log")
-    axis.set_xticks([x for x, *_ in ladder], minor=False)
+    axis.set_xticks([variant.width for variant in powers if variant.width], minor=False)
     axis.tick_params(axis="x", labelrotation=60, labelsize=8)
     axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axis.xaxis.set_minor_locator(NullLocator())
@@ -167,7 +181,7 @@ def draw_score(axis: Axes, rungs: Sequence[Rung], score: str) -> None:
 
 
 def draw_standard(axis: Axes, scores: Sequence[float], standard: Sequence[float]) -> None:
-    """A level for the standard weights, or a word on them where the level would flatten everything else."""
+    """A level for the standard weights, or a note on them where it would flatten everything else."""
     look: dict[str, Any] = {"color": "0.4", "ls": "--", "lw": 1}
     for level in standard:
         span = max(scores, default=level) - min(scores, default=level)
