@@ -16,12 +16,13 @@ test: .venv/installed
 	$(BIN)/python -m pytest $(PARALLEL)
 
 # The numeric tests with the kernels of other CPUs and with other numbers of threads: a result may depend on both.
+# Threads wait passively, because those of parallel tests share the cores.
 NUMERIC := tests/ema tests/diffusion tests/first_guess tests/scores tests/evaluation
 
 test-kernels: .venv/installed
 	for kernels in default avx2; do for threads in 1 2; do \
 		echo "kernels: $$kernels, threads: $$threads"; \
-		ATEN_CPU_CAPABILITY=$$kernels DEPTHDIF_TEST_THREADS=$$threads \
+		OMP_WAIT_POLICY=passive ATEN_CPU_CAPABILITY=$$kernels DEPTHDIF_TEST_THREADS=$$threads \
 			$(BIN)/python -m pytest $(PARALLEL) -m 'not browser and not end_to_end' $(NUMERIC) || exit 1; \
 	done; done
 

@@ -8,18 +8,21 @@ from depthdif.diffusion.precision import autocast, fastest_precision
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "precision"),
+    ("capabilities", "kernels", "precision"),
     [
-        ({"amx_bf16": True}, "bf16-mixed"),
-        ({"avx512_bf16": True}, "bf16-mixed"),
-        ({"avx2": True}, "32-true"),
-        ({}, "32-true"),
+        ({"amx_bf16": True}, "AVX512", "bf16-mixed"),
+        ({"avx512_bf16": True}, "AVX512", "bf16-mixed"),
+        ({"amx_bf16": True}, "AVX2", "32-true"),
+        ({"amx_bf16": True}, "DEFAULT", "32-true"),
+        ({"avx2": True}, "AVX2", "32-true"),
+        ({}, "DEFAULT", "32-true"),
     ],
     ids=str,
 )
-def test_a_cpu_trains_in_bfloat16_only_where_its_hardware_computes_in_it(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
+def test_a_cpu_trains_in_bfloat16_only_where_its_hardware_and_the_kernels_in_use_compute_in_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], kernels: str, precision: str
 ) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kernels)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert fastest_precision("cpu") == precision
 

@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import depthdif.export.export
 from depthdif.checkpoints.trained_run import open_trained
@@ -239,15 +240,19 @@ def test_the_precision_of_the_run_goes_into_the_export_unless_another_is_set(
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     content["hyper_parameters"]["trainer"]["precision"] = "bf16-mixed"
     torch.save(content, tmp_path / "bfloat16.ckpt")
-    in_bfloat16 = OceanPipeline.from_pretrained(export(compose_export(checkpoint=tmp_path / "bfloat16.ckpt")))
-    assert in_bfloat16.trained.precision == "bf16-mixed"
-    card = ModelCard.load(Path(in_bfloat16.name_or_path) / "README.md")
-    assert "| precision | bf16-mixed |" in card.text
-    precise = export(
-        compose_export("overwrite=true", "++precision=32-true", checkpoint=tmp_path / "bfloat16.ckpt")
-    )
-    in_float32 = OceanPipeline.from_pretrained(precise)
-    assert in_float32.trained.precision == "32-true"
-    batch = next(iter(open_trained(compose_export()).data.val_dataloader()))
-    members = [pipeline.reconstruct(batch).members for pipeline in (in_bfloat16, in_float32)]
-    assert not np.array_equal(*members, equal_nan=True)
+    # The fused attention in bfloat16 needs kernels that ATEN_CPU_CAPABILITY may have switched off.
+    with sdpa_kernel(SDPBackend.MATH):
+        in_bfloat16 = OceanPipeline.from_pretrained(
+            export(compose_export(checkpoint=tmp_path / "bfloat16.ckpt"))
+        )
+        assert in_bfloat16.trained.precision == "bf16-mixed"
+        card = ModelCard.load(Path(in_bfloat16.name_or_path) / "README.md")
+        assert "| precision | bf16-mixed |" in card.text
+        precise = export(
+            compose_export("overwrite=true", "++precision=32-true", checkpoint=tmp_path / "bfloat16.ckpt")
+        )
+        in_float32 = OceanPipeline.from_pretrained(precise)
+        assert in_float32.trained.precision == "32-true"
+        batch = next(iter(open_trained(compose_export()).data.val_dataloader()))
+        members = [pipeline.reconstruct(batch).members for pipeline in (in_bfloat16, in_float32)]
+        assert not np.array_equal(*members, equal_nan=True)
