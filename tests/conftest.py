@@ -10,7 +10,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,14 @@ def no_wandb_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "no_netrc"))
 
 
+@pytest.fixture(autouse=True)
+def no_job_of_hydra() -> Iterator[None]:
+    """Hydra keeps the config that it was started with for the process: no test sees that of another."""
+    yield
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
 @pytest.fixture
 def compose_train() -> Callable[..., DictConfig]:
     """Composes `conf/train.yaml` with overrides."""
@@ -95,7 +103,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Comp
         with monkeypatch.context() as process:
             process.chdir(folder)
             process.setattr(sys, "argv", [str(ROOT / "scripts" / f"{name}.py"), *arguments])
-            process.setattr(SweepCallback, "begun", [])
+            process.setattr(SweepCallback, "started_sweeps", [])
             # Also set back at the end where the script sets it.
             process.setenv("HYDRA_FULL_ERROR", "0")
             try:
@@ -106,9 +114,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Comp
                     errors.write(f"{left.code}\n")
                 code = left.code if isinstance(left.code, int) else int(left.code is not None)
             finally:
-                # Hydra keeps what it was started with, and takes over the log.
-                GlobalHydra.instance().clear()
-                HydraConfig.instance().cfg = None
+                # Hydra takes over the log.
                 root.handlers[:] = handlers
                 root.setLevel(level)
         return subprocess.CompletedProcess([name, *arguments], code, printed.getvalue(), errors.getvalue())

@@ -19,7 +19,7 @@ from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
 from depthdif.evaluation.evaluator import Evaluator
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.posthoc_ema.ladder import validation_scores
+from depthdif.posthoc_ema.variant_scores import validation_scores
 from depthdif.training import train
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

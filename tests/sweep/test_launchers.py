@@ -67,7 +67,7 @@ def test_a_failed_job_does_not_lose_the_others(
     assert "again:" in finished.stdout
     assert "Traceback" not in finished.stdout + finished.stderr
     assert "deprecated" not in finished.stderr
-    assert "Traceback" in (folder / "sweep" / "1" / "app.log").read_text()
+    assert "Traceback" in (folder / "sweep" / "1" / "train.log").read_text()
     record = read_record(folder / "sweep" / "1")
     assert record is not None
     assert record.reason == reason
