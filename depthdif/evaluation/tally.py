@@ -17,9 +17,9 @@ from depthdif.scores.spectra import WindowSpectra, isotropic
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Bins of spread, in units of the largest standard deviation of the field.
+# Edges of the bins of spread, in units of the largest standard deviation of the field.
 SPREAD_EDGES = np.geomspace(1e-4, 10, 201)
-# Bins that they are merged into, of about as many cells each.
+# Groups that the bins are merged into, of about as many cells each.
 SPREAD_GROUPS = 12
 
 
@@ -82,7 +82,7 @@ class Tally:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the method has a spread."""
+        """Whether the forecasts have a spread."""
         return bool(self.ranks)
 
     @property
@@ -101,12 +101,13 @@ class Tally:
         """Expected and actual RMSE in bins of spread."""
         return spread_and_error(np.sum(self.spread, axis=0), SPREAD_GROUPS)
 
-    def spectrum(self, error: bool = False) -> Array | None:
-        """(D, K) isotropic spectrum of the method or its error, NaN where no window is free of land; None without any window."""
+    def spectra(self) -> tuple[Array, Array] | None:
+        """(D, K) isotropic spectra of the method and of its error, NaN where no window is free of land; None without any."""
         if self.grid.spectra is None or not np.sum(self.modes):
             return None
-        power = np.sum(self.error_power if error else self.power, axis=0)
-        return isotropic(power, np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers)
+        modes, wavenumbers = np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers
+        power, error_power = (np.sum(sums, axis=0) for sums in (self.power, self.error_power))
+        return isotropic(power, modes, wavenumbers), isotropic(error_power, modes, wavenumbers)
 
     def add(
         self, forecast: Ensemble | GaussianForecast, truth: Truth, generator: np.random.Generator
@@ -135,10 +136,6 @@ class Tally:
         self.parts.append({**sums, "crps": sums["absolute"]})
         self.add_map(np.square(errors).mean(axis=1), truth)
         self.add_spectra(ensemble.members, truth)
-
-    def add_truth(self, truth: Truth) -> None:
-        """The spectra of the truth itself."""
-        self.add_spectra(truth.values[:, None], truth)
 
     def add_map(self, squares: Array, truth: Truth) -> None:
         """Squared error, (B, D, H, W), and count of each water column."""
