@@ -89,24 +89,19 @@ class UNetDenoiser(nn.Module):
     ) -> None:
         super().__init__()
         levels = len(block_out_channels)
-        if levels < 1 or any(channels < 1 or channels % norm_groups for channels in block_out_channels):
-            raise ValueError(
-                f"block_out_channels is {list(block_out_channels)}: expected multiples of norm_groups={norm_groups}, "
-                "such as model.denoiser.block_out_channels=[32,64,128]"
-            )
-        if layers_per_block < 1:
-            raise ValueError(
-                f"layers_per_block is {layers_per_block}: expected at least 1, such as model.denoiser.layers_per_block=2"
-            )
-        if not set(attention_levels) <= set(range(levels)):
-            raise ValueError(
-                f"attention_levels is {list(attention_levels)}: expected levels out of 0-{levels - 1}, "
-                f"such as model.denoiser.attention_levels=[{levels - 1}]"
-            )
-        if not 0 <= dropout < 1:
-            raise ValueError(
-                f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1"
-            )
+        multiples = all(channels >= 1 and channels % norm_groups == 0 for channels in block_out_channels)
+        known_levels = set(attention_levels) <= set(range(levels))
+        for holds, name, value, expected, example in (
+            (levels > 0 and multiples, "block_out_channels", list(block_out_channels),
+             f"multiples of norm_groups={norm_groups}", "[32,64,128]"),
+            (layers_per_block >= 1, "layers_per_block", layers_per_block, "at least 1", 2),
+            (known_levels, "attention_levels", list(attention_levels), f"levels out of 0-{levels - 1}", f"[{levels - 1}]"),
+            (0 <= dropout < 1, "dropout", dropout, "0 <= dropout < 1", 0.1),
+        ):  # fmt: skip
+            if not holds:
+                raise ValueError(
+                    f"{name} is {value}: expected {expected}, such as model.denoiser.{name}={example}"
+                )
         attends = [level in attention_levels for level in range(levels)]
         self.depths, self.surface_channels = depths, surface_channels
         self.smallest_multiple = 2 ** (levels - 1)

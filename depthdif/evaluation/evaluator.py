@@ -22,15 +22,7 @@ from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.evaluation.result import (
-    IDW,
-    MODEL,
-    OI,
-    TRAINING_MEAN,
-    Method,
-    best_method,
-    scores_over_depths,
-)
+from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
 from depthdif.evaluation.tally import Grid, Tally
 from depthdif.figures.case import Case, case_of
 from depthdif.first_guess.protocol import FirstGuess, PatchData
@@ -49,11 +41,7 @@ BASELINES = {"idw": IDW, "oi": OI}
 class Evaluator:
     """Scores each method over the validation patches of a run, as sums for each patch.
 
-    Args:
-        plan: the settings.
-        run: the checkpoint, opened; its module is moved to `device`, its sampler gets seed and ensemble size of the plan.
-        device: where to reconstruct.
-        say: prints a line.
+    The module of the run is moved to `device`, and its sampler gets seed and ensemble size of the plan. `say` prints a line.
 
     Attributes:
         variants: those of the plan that the checkpoint has.
@@ -101,7 +89,7 @@ class Evaluator:
         return available
 
     def independent(self, members: int) -> int:
-        """How many of so many members are independent of each other."""
+        """How many of an ensemble of so many members are independent of each other."""
         return independent_members(members, self.run.module.sampler.antithetic)
 
     def progress_on(self, console: Console) -> Progress:
@@ -203,26 +191,17 @@ class Evaluator:
 def make_baselines(
     configs: Mapping[str, Any], own: FirstGuess | None, sample: Sample, say: Say
 ) -> dict[Method, FirstGuess]:
-    """The first guesses to compare with: for its kind that of the run, which was fitted to these data, else the configured one.
+    """The first guesses to compare with: `own`, which the run was trained with, for its kind, else that of `configs`.
 
-    One that fails on these data, because it was fitted to other surface fields, is left out.
-
-    Args:
-        configs: of the baselines, `idw` and `oi`.
-        own: first guess that the run was trained with, if any.
-        sample: one patch to try them on.
-        say: prints a line.
+    One that fails on the `sample`, because it was fitted to other surface fields, is left out.
     """
     baselines: dict[Method, FirstGuess] = {}
     for name, config in configs.items():
-        method = BASELINES[name]
-        configured: FirstGuess = instantiate(config)
+        method, configured = BASELINES[name], instantiate(config)
         if own is not None and type(own) is type(configured):
             baselines[method] = own
             if own != configured:
-                say(
-                    f"{method.label}: with the settings that the run was trained with, not those of baselines.{name}"
-                )
+                say(f"{method.label}: with the settings of the run, not those of baselines.{name}")
             continue
         try:
             configured(PatchData.from_sample(sample))

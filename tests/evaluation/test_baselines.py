@@ -55,7 +55,7 @@ def test_the_first_guess_of_the_run_takes_the_place_of_its_kind(sample: Sample) 
     made = make_baselines(CONFIGS, own, sample, lines.append)
     assert made[OI] is own
     assert isinstance(made[IDW], InverseDistance)
-    assert lines == ["OI: with the settings that the run was trained with, not those of baselines.oi"]
+    assert lines == ["OI: with the settings of the run, not those of baselines.oi"]
     lines.clear()
     make_baselines(CONFIGS, OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01), sample, lines.append)
     assert lines == []

@@ -47,7 +47,7 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-def test_the_levels_nearest_to_the_wanted_depths_are_shown_once_each() -> None:
+def test_the_levels_nearest_to_the_target_depths_are_shown_once_each() -> None:
     assert nearest_levels(DEPTHS, [90, 110, 0, 2000]) == [0, 2, 3]
 
 
