@@ -32,11 +32,6 @@ class PanelWriter:
     """Draws the first patches of a mini-batch, one panel for each variant.
 
     When a panel cannot be written, as on a full disk, a warning is logged once and training goes on.
-
-    Args:
-        folder: of the PNG files.
-        samples: patches in a panel.
-        depths: depths in a panel, metres; the nearest levels are taken.
     """
 
     def __init__(self, folder: str | Path, samples: int, depths: Sequence[float]) -> None:

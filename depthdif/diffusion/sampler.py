@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,6 +37,7 @@ def is_stochastic(scheduler: Any) -> bool:
     return type(scheduler).__name__ in STOCHASTIC or algorithm.startswith("sde-")
 
 
+@dataclasses.dataclass(eq=False)
 class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
@@ -58,37 +60,29 @@ class ReverseSampler:
             noise schedule has, or antithetic pairs with a stochastic scheduler.
     """
 
-    def __init__(
-        self,
-        scheduler: Callable[..., Any],
-        *,
-        steps: int,
-        seed: int,
-        ensemble_size: int,
-        clamp_observations: bool,
-        members_at_once: int | None,
-        antithetic: bool,
-        inflation: float,
-    ) -> None:
+    scheduler: Callable[..., Any]
+    _: dataclasses.KW_ONLY
+    steps: int
+    seed: int
+    ensemble_size: int
+    clamp_observations: bool
+    members_at_once: int | None
+    antithetic: bool
+    inflation: float
+
+    def __post_init__(self) -> None:
+        at_once = 1 if self.members_at_once is None else self.members_at_once
         for name, value, least in (
-            ("steps", steps, 1),
-            ("ensemble_size", ensemble_size, 1),
-            ("seed", seed, 0),
-            ("inflation", inflation, 0),
-            ("members_at_once", 1 if members_at_once is None else members_at_once, 1),
+            ("steps", self.steps, 1),
+            ("ensemble_size", self.ensemble_size, 1),
+            ("seed", self.seed, 0),
+            ("inflation", self.inflation, 0),
+            ("members_at_once", at_once, 1),
         ):
             if value < least:
                 raise UserError(
                     f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
                 )
-        self.scheduler = scheduler
-        self.steps = steps
-        self.seed = seed
-        self.ensemble_size = ensemble_size
-        self.clamp_observations = clamp_observations
-        self.members_at_once = members_at_once
-        self.antithetic = antithetic
-        self.inflation = inflation
 
     @torch.no_grad()
     def __call__(
@@ -116,17 +110,15 @@ class ReverseSampler:
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
         # The odd member of an antithetic pair starts from minus the noise of the even one.
         paired = 2 if self.antithetic else 1
+        chains = [(index, member) for index in batch["index"].tolist() for member in members]
         generators = [
-            sample_generator(self.seed, index, member - member % paired)
-            for index in batch["index"].tolist()
-            for member in members
+            sample_generator(self.seed, index, member - member % paired) for index, member in chains
         ]
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
-        draws = torch.stack([torch.randn(known.shape[1:], generator=generator) for generator in generators])
-        signs = torch.tensor([1 - 2 * (member % paired) for member in members])
-        noise = (draws.unflatten(0, (-1, len(members))) * signs[:, None, None, None]).flatten(0, 1)
-        noise = noise.to(known.device)
+        draws = [torch.randn(known.shape[1:], generator=generator) for generator in generators]
+        signs = [1 - 2 * (member % paired) for _, member in chains]
+        noise = torch.stack([sign * draw for sign, draw in zip(signs, draws, strict=True)]).to(known.device)
         field = noise * scheduler.init_noise_sigma
         # Only the stochastic schedulers take generators.
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters

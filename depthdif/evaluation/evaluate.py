@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,23 +25,13 @@ from depthdif.terminal import print_lines
 def evaluate(
     plan: EvaluationPlan, run: TrainedRun, device: torch.device, config: Mapping[str, Any]
 ) -> Evaluation:
-    """Score a trained run beside its baselines, write and draw everything, print the table.
+    """Score a trained run beside its baselines on a device, write and draw everything, print the table.
 
-    Args:
-        plan: the settings.
-        run: the checkpoint, opened.
-        device: where to reconstruct.
-        config: the whole config of the evaluation, for the record.
-
-    Raises:
-        UserError: bad input, before any work starts.
+    `config` is the whole config of the evaluation, for the record. A UserError for bad input comes before any work.
     """
     started = time.monotonic()
     console = Console()
-
-    def say(line: str) -> None:
-        print_lines(console, line)
-
+    say = partial(print_lines, console)
     seen = seen_in_training(run, config)
     if seen:
         say("caution: the model was trained on a part of this region; these are not scores of unseen data")

@@ -64,7 +64,7 @@ class Evaluation:
         truth: the spectra of the truth.
         counts: (S, P) of `resample_counts`.
         density: scores of each method by the share of observed columns.
-        chosen: the variant of the density curve and of the case.
+        chosen: variant of the density curve and of the case; "" when none could be scored.
         case: one patch, by the name of the estimate.
         depths: (D,) metres.
         panel_levels: levels of the case and of the spectra.

@@ -40,10 +40,7 @@ def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> 
         f"figures:   {near(folder / 'figures')}",
         f"more:      {command('evaluate')} checkpoint={checkpoint} ensemble_size=32 data.validation_patches=128",
     ]
-    with (
-        atomic_path(folder / "evaluation.txt") as path,
-        path.open("w", encoding="utf-8") as file,
-    ):
+    with atomic_path(folder / "evaluation.txt") as path, path.open("w", encoding="utf-8") as file:
         for target in (console, Console(file=file, width=160)):
             target.print(score_table(evaluation, narrow=target.width < WIDE))
             print_lines(target, *lines)
