@@ -181,7 +181,7 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     assert not torch.allclose(free[observed], batch["observations"][observed], atol=0.1)
 
 
-def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_set(
+def test_more_steps_than_the_noise_schedule_has_raises_with_the_value_to_set(
     make_batch: MakeBatch,
 ) -> None:
     sampler = reverse_sampler(DDIMScheduler.from_config, steps=1001)
