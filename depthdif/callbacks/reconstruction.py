@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from depthdif import UserError
+from depthdif import UserError, check_integer
 from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.ensemble import independent_members
@@ -39,10 +39,7 @@ class ReconstructionCallback(Callback):
     """
 
     def __init__(self, folder: str | Path, panel_samples: int, panel_depths: Sequence[float]) -> None:
-        if panel_samples < 1:
-            raise UserError(
-                f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2"
-            )
+        check_integer("callbacks.reconstruction.panel_samples", panel_samples, 1)
         if not panel_depths or min(panel_depths) < 0:
             raise UserError(
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "

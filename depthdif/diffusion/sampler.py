@@ -23,6 +23,7 @@ STOCHASTIC = (
     "KDPM2AncestralDiscreteScheduler",
     "LCMScheduler",
 )
+LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
 def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
@@ -71,15 +72,9 @@ class ReverseSampler:
     inflation: float
 
     def __post_init__(self) -> None:
-        at_once = 1 if self.members_at_once is None else self.members_at_once
-        for name, value, least in (
-            ("steps", self.steps, 1),
-            ("ensemble_size", self.ensemble_size, 1),
-            ("seed", self.seed, 0),
-            ("inflation", self.inflation, 0),
-            ("members_at_once", at_once, 1),
-        ):
-            if value < least:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise UserError(
                     f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
                 )

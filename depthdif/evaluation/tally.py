@@ -58,22 +58,19 @@ class Tally:
     Attributes:
         parts: sums (B, D) of each batch so far; see `scores_from_sums`.
         ranks: (R,) of each patch.
-        spread: (N, 3) of each patch, see `sums_by_spread`.
+        spread: (N, 3) over all patches, see `sums_by_spread`.
         map_square, map_count: (H, W) of the grid, over all patches and depths.
-        power, error_power, modes: (D, K) of each patch, see `WindowSpectra`.
+        power, error_power, modes: (D, K) over all patches, see `WindowSpectra`.
     """
 
     grid: Grid
     rank_bins: int = 0
     parts: list[Sums] = field(default_factory=list)
     ranks: list[NDArray[np.integer]] = field(default_factory=list)
-    spread: list[Array] = field(default_factory=list)
-    power: list[Array] = field(default_factory=list)
-    error_power: list[Array] = field(default_factory=list)
-    modes: list[Array] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.map_square, self.map_count = (np.zeros(self.grid.ocean.shape) for _ in range(2))
+        self.spread, self.power, self.error_power, self.modes = (np.zeros(()) for _ in range(4))
 
     @property
     def sums(self) -> Sums:
@@ -99,15 +96,17 @@ class Tally:
 
     def spread_and_error(self) -> tuple[Array, Array]:
         """Expected and actual RMSE in bins of spread."""
-        return spread_and_error(np.sum(self.spread, axis=0), SPREAD_GROUPS)
+        return spread_and_error(self.spread, SPREAD_GROUPS)
 
     def spectra(self) -> tuple[Array, Array] | None:
         """(D, K) isotropic spectra of the method and of its error, NaN where no window is free of land; None without any."""
-        if self.grid.spectra is None or not np.sum(self.modes):
+        if self.grid.spectra is None or not self.modes.any():
             return None
-        modes, wavenumbers = np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers
-        power, error_power = (np.sum(sums, axis=0) for sums in (self.power, self.error_power))
-        return isotropic(power, modes, wavenumbers), isotropic(error_power, modes, wavenumbers)
+        power, error_power = (
+            isotropic(sums, self.modes, self.grid.spectra.wavenumbers)
+            for sums in (self.power, self.error_power)
+        )
+        return power, error_power
 
     def add(
         self, forecast: Ensemble | GaussianForecast, truth: Truth, generator: np.random.Generator
@@ -123,7 +122,7 @@ class Tally:
             for patch, scored in enumerate(truth.scored):
                 self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
                 values = variance[patch][scored], np.square(error[patch][scored])
-                self.spread.append(sums_by_spread(*values, self.grid.scale * SPREAD_EDGES))
+                self.spread = self.spread + sums_by_spread(*values, self.grid.scale * SPREAD_EDGES)
         self.parts.append(sums)
         self.add_map(np.square(error), truth)
         self.add_spectra(forecast.mean[:, None], truth)
@@ -155,9 +154,9 @@ class Tally:
             windows = self.grid.spectra.free_of_land(ocean)
             power, modes = self.grid.spectra.sums(fields, windows, latitude)
             error_power, _ = self.grid.spectra.sums(fields - values, windows, latitude)
-            self.power.append(power)
-            self.error_power.append(error_power)
-            self.modes.append(modes)
+            self.power = self.power + power
+            self.error_power = self.error_power + error_power
+            self.modes = self.modes + modes
 
 
 def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:

@@ -268,7 +268,9 @@ def test_two_antithetic_members_have_no_crps_and_a_line_tells_what_to_set(
     )
     assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {"rmse", "bias", "mae", "rmse_ratio"}
     output = capsys.readouterr().out
-    assert "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in output
+    assert (
+        "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in output
+    )
 
 
 def test_the_script_warns_of_a_region_that_was_trained_on(

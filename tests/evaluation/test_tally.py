@@ -52,7 +52,7 @@ def test_sums_are_those_of_the_scored_cells_of_each_patch() -> None:
     expected |= {"variance": 5 / 4 * members[2, :, 1].var(axis=0, ddof=1)[here].sum()}
     assert {name: tally.sums[name][2, 1] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert np.sum(tally.ranks) == truth.scored.sum()
-    assert np.sum(tally.spread, axis=0)[:, 0].sum() == truth.scored.sum()
+    assert tally.spread[:, 0].sum() == truth.scored.sum()
 
 
 def test_single_members_count_as_the_mean_of_their_scores() -> None:
