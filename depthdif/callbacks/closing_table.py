@@ -20,12 +20,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.ema import EMACallback
+from depthdif.callbacks.reconstruction import ema_callback
 from depthdif.ema.decay import half_life, horizon
 from depthdif.figures.panel import display_units
 from depthdif.files import near
 from depthdif.scores.score_names import SCORES, first_guess_scores, scores_by_variant, variant_label
-from depthdif.terminal import print_lines, print_table
+from depthdif.terminal import command, print_lines, print_table
 from depthdif.weights_and_biases.logger import sync_command
 
 DISTANCES = {
@@ -46,47 +46,39 @@ def score_table(metrics: Mapping[str, Any], units: str, decays: Mapping[str, flo
     """
     variants, decays = scores_by_variant(metrics), decays or {}
     best = {name: best_variant(variants, name) for name in SCORES}
-    table = Table(
-        title="First validation mini-batch, over the ocean", caption="* best of the weights", box=box.SIMPLE_HEAD,
-        min_width=60, padding=(0, 0, 0, 1),
-    )  # fmt: skip
+    table = plain_table("First validation mini-batch, over the ocean", caption="* best of the weights")
     table.add_column("weights")
     if decays:
         table.add_column("half-life,\nupdates", justify="right", no_wrap=True)
     for score in SCORES.values():
         table.add_column(score.heading(units).replace(" ", "\n", 1), justify="right", no_wrap=True)
-
-    def add(label: str, scores: Mapping[str, float], variant: str = "") -> None:
+    rows = {"first_guess": first_guess} if (first_guess := first_guess_scores(metrics)) else {}
+    for variant in sorted(variants, key=lambda variant: decays.get(variant, 0.0)):
+        rows[variant] = variants[variant]
+    for variant, scores in rows.items():
+        label = variant_label(variant)
+        if variant == "ema" and variant in decays:
+            label = f"EMA {decays[variant]}{', main' if len(decays) > 1 else ''}"
         lives = [f"{half_life(decays[variant]):.3g}" if variant in decays else ""] if decays else []
         cells = [
-            f"{score.format(scores.get(name))}{'*' if variant and variant == best[name] else ' '}"
+            f"{score.format(scores.get(name))}{'*' if variant == best[name] else ' '}"
             for name, score in SCORES.items()
         ]
         table.add_row(label, *lives, *cells)
-
-    if first_guess := first_guess_scores(metrics):
-        add("first guess", first_guess)
-    for variant in sorted(variants, key=lambda variant: decays.get(variant, 0.0)):
-        add(label_of(variant, decays), variants[variant], variant)
     return table
+
+
+def plain_table(title: str, caption: str | None = None) -> Table:
+    """An empty table of the closing table, of at least 60 columns."""
+    return Table(title=title, caption=caption, box=box.SIMPLE_HEAD, min_width=60, padding=(0, 0, 0, 1))
 
 
 def best_variant(variants: Mapping[str, Mapping[str, float]], score: str) -> str | None:
     """The variant with the best value of a score; None where no finite one was logged."""
     sign = -1 if SCORES[score].higher_is_better else 1
-    finite = {
-        variant: sign * scores[score]
-        for variant, scores in variants.items()
-        if math.isfinite(scores.get(score, math.nan))
-    }
-    return min(finite, key=finite.__getitem__) if finite else None
-
-
-def label_of(variant: str, decays: Mapping[str, float]) -> str:
-    """The label of a variant in a table: "standard", "EMA 0.99", and "EMA 0.983, main" beside others."""
-    if variant != "ema" or "ema" not in decays:
-        return variant_label(variant)
-    return f"EMA {decays['ema']}{', main' if len(decays) > 1 else ''}"
+    values = {variant: sign * scores.get(score, math.nan) for variant, scores in variants.items()}
+    finite = [variant for variant, value in values.items() if math.isfinite(value)]
+    return min(finite, key=values.__getitem__, default=None)
 
 
 def against_first_guess(metrics: Mapping[str, Any]) -> str:
@@ -102,9 +94,8 @@ def against_first_guess(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def too_long(decays: Mapping[str, float], updates: float) -> str:
-    """One line where the main average reaches back beyond the start of the run, so that initial weights stay in it; else ""."""
-    decay = decays.get("ema", 0.0)
+def too_long(decay: float, updates: float) -> str:
+    """One line where the average reaches back beyond the start of the run, so that initial weights stay in it; else ""."""
     if not 0 < updates < horizon(decay):
         return ""
     return (
@@ -124,9 +115,7 @@ def best_decay(metrics: Mapping[str, Any], decays: Mapping[str, float]) -> str:
 
 def distance_table(metrics: Mapping[str, Any]) -> Table:
     """How far the averaged weights are from the standard ones."""
-    table = Table(
-        title="Distance of the EMA from the standard weights", box=box.SIMPLE_HEAD, min_width=60, padding=(0, 0, 0, 1)
-    )  # fmt: skip
+    table = plain_table("Distance of the EMA from the standard weights")
     table.add_column("key", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("meaning")
@@ -134,20 +123,6 @@ def distance_table(metrics: Mapping[str, Any]) -> Table:
         if key in metrics:
             table.add_row(key, f"{float(metrics[key]):.6g}", meaning)
     return table
-
-
-def ema_callback(trainer: Trainer) -> EMACallback | None:
-    """The callback that keeps the averages of a run; None without EMA."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
-
-
-def constant_decays(ema: EMACallback | None) -> dict[str, float]:
-    """The constant decay of each average by its variant; empty without EMA."""
-    if ema is None:
-        return {}
-    decays = {"ema": ema.decay} | {f"ema_{extra}": extra for extra in ema.extra_decays}
-    return {variant: decay for variant, decay in decays.items() if isinstance(decay, float)}
 
 
 def peak_memory() -> str:
@@ -160,11 +135,7 @@ def peak_memory() -> str:
 
 
 class ClosingTable(Callback):
-    """Prints the closing table after a fit and keeps it as `closing_table.txt`.
-
-    Args:
-        folder: of the run.
-    """
+    """Prints the closing table after a fit and writes it to `closing_table.txt` in the `folder` of the run."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -189,17 +160,22 @@ class ClosingTable(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the tables, the paths and the next commands; keep them in the run folder."""
+        """Print the tables, the paths and the next commands, and write them to the run folder."""
         metrics, ema = trainer.callback_metrics, ema_callback(trainer)
-        decays = constant_decays(ema)
+        # A power-function average has no constant decay.
+        averages = {} if ema is None else ema.decays
+        decays = {variant: decay for variant, decay in averages.items() if isinstance(decay, float)}
         units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
         tables = [score_table(metrics, units, decays)]
         if "ema/tracked_floating_tensors" in metrics:
             tables.append(distance_table(metrics))
         lines = [against_first_guess(metrics)]
-        if ema is not None and not ema.warmup and ema.start_step <= 1:
-            lines.append(too_long(decays, trainer.global_step / ema.apply_every_n_steps))
-        lines.append(self.speed(trainer))
+        if ema is not None and "ema" in decays and not ema.warmup and ema.start_step <= 1:
+            lines.append(too_long(decays["ema"], trainer.global_step / ema.apply_every_n_steps))
+        steps, seconds = trainer.global_step - self.first_step, self.training_seconds
+        rate = f"{steps / seconds:.2f} steps/s" if seconds else "no training"
+        speed = f"{steps} optimizer steps in {seconds:.0f} s ({rate}, without validation)"
+        lines.append(f"{speed}, peak memory {peak_memory()}")
         places = {"best decay": best_decay(metrics, decays)} if len(decays) > 1 else {}
         places |= self.places(trainer)
         width = max(map(len, places)) + 2
@@ -211,32 +187,22 @@ class ClosingTable(Callback):
                     print_table(console, table)
                 print_lines(console, *filter(None, lines))
 
-    def speed(self, trainer: Trainer) -> str:
-        """Steps, steps per second of training (validation apart) and memory, in one line."""
-        steps = trainer.global_step - self.first_step
-        rate = f"{steps / self.training_seconds:.2f} steps/s" if self.training_seconds else "no training"
-        return f"{steps} optimizer steps in {self.training_seconds:.0f} s ({rate}, validation apart), peak memory {peak_memory()}"
-
     def places(self, trainer: Trainer) -> dict[str, str]:
         """Paths and the next commands by their labels."""
         places = {"run": near(self.folder), "panels": near(self.folder / "panels")}
-        written = {
-            "last" if callback.monitor is None else "best": callback.best_model_path
+        checkpoints = {
+            "last checkpoint" if callback.monitor is None else "best checkpoint": callback.best_model_path
             for callback in trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint)
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path
         }
-        best, last = written.get("best"), written.get("last")
-        if best:
-            places["best checkpoint"] = near(best)
-        if last:
-            places["last checkpoint"] = near(last)
+        places |= {label: near(checkpoints[label]) for label in sorted(checkpoints)}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 upload = sync_command(logger)
                 places["upload to W&B" if upload else "W&B run"] = upload or str(logger.experiment.url)
-        if last:
-            longer = 2 * trainer.global_step
+        if "last checkpoint" in places:
+            resume = shlex.quote(places["last checkpoint"])
             places["train on"] = (
-                f"python scripts/train.py resume={shlex.quote(near(last))} trainer.max_steps={longer}"
+                f"{command('train')} resume={resume} trainer.max_steps={2 * trainer.global_step}"
             )
         return places

@@ -1,4 +1,4 @@
-"""Draws the panels of a validation, keeps them as PNG and hands them to the loggers."""
+"""Draws the panels of a validation as PNG files and logs them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,9 @@ IMAGE_KEY = "val_imgs/x_y_full_reconstruction"
 
 
 class PanelWriter:
-    """Shows the first patches of a mini-batch, one panel for each variant.
+    """Draws the first patches of a mini-batch, one panel for each variant.
 
-    A panel that cannot be written, as on a full disk, is warned of once, and training goes on without it.
-
-    Args:
-        folder: of the PNGs.
-        samples: patches that a panel shows.
-        depths: that a panel shows, metres; the nearest levels are taken.
+    When a panel cannot be written, as on a full disk, a warning is logged once and training goes on.
     """
 
     def __init__(self, folder: str | Path, samples: int, depths: Sequence[float]) -> None:
@@ -50,11 +45,16 @@ class PanelWriter:
         trainer: Trainer,
         data: OceanDataModule,
         batch: Mapping[str, Tensor],
-        members: Mapping[str, Tensor | np.ndarray],
+        members: Mapping[str, np.ndarray],
         with_ema: bool,
     ) -> None:
-        """Draw, keep and log the panel of each variant, from its `members` (B, E, D, H, W) in physical units."""
-        cases = {variant: self.cases(data, batch, fields) for variant, fields in members.items()}
+        """Draw and log the panel of each variant, from its `members` (B, E, D, H, W) in physical units."""
+        cases: dict[str, list[Case]] = {variant: [] for variant in members}
+        for variant, fields in members.items():
+            for index, ensemble in enumerate(fields[: self.samples]):
+                sample = {name: tensor[index].cpu() for name, tensor in batch.items()}
+                member = ensemble[0] if len(ensemble) > 1 else None
+                cases[variant].append(case_of(sample, ensemble.mean(axis=0), data.standardization, member))
         levels = nearest_levels(data.depths, self.depths)
         # The same error colours for all variants: only then do their panels compare at a glance.
         limits = [
@@ -67,8 +67,9 @@ class PanelWriter:
                 title = f"{variant_label(variant)} weights, step {step}"
                 figure = reconstruction_figure(shown, data.depths, levels, limits, units, title)
                 key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
-                pictures[key] = save_figure(figure, panel_path(self.folder, key, step))
-            # Lightning numbers optimizer steps from 0 in what it logs: the pictures stand beside the scores.
+                path = self.folder / f"{key.rpartition('/')[2]}_step={step:07d}.png"
+                pictures[key] = save_figure(figure, path)
+            # Lightning numbers optimizer steps from 0 in what it logs: the pictures have the step of the scores.
             for logger in trainer.loggers:
                 log_pictures(logger, pictures, step=max(step - 1, 0))
         except OSError as error:
@@ -78,25 +79,9 @@ class PanelWriter:
                 )
             self.has_warned = True
 
-    def cases(
-        self, data: OceanDataModule, batch: Mapping[str, Tensor], members: Tensor | np.ndarray
-    ) -> list[Case]:
-        """The first patches, with the mean of their members and the first of several."""
-        cases = []
-        for index, ensemble in enumerate(members[: self.samples]):
-            sample = {name: tensor[index].cpu() for name, tensor in batch.items()}
-            member = ensemble[0] if len(ensemble) > 1 else None
-            cases.append(case_of(sample, ensemble.mean(axis=0), data.standardization, member))
-        return cases
-
-
-def panel_path(folder: Path, key: str, step: int) -> Path:
-    """File of the panel of an image key at an optimizer step."""
-    return folder / f"{key.rpartition('/')[2]}_step={step:07d}.png"
-
 
 def log_pictures(logger: Logger, pictures: Mapping[str, Path], step: int) -> None:
-    """Hand the PNGs of one validation to a logger that takes pictures; the others keep scalars alone."""
+    """Log the PNGs of one validation to W&B or TensorBoard; other loggers take scalars only."""
     if isinstance(logger, WandbLogger):
         from wandb import Image
 

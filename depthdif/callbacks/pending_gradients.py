@@ -1,4 +1,4 @@
-"""Gradients that are accumulated but not yet applied are part of a checkpoint, so that resuming loses none."""
+"""Checkpoints with the gradients that are accumulated but not yet applied."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class PendingGradients(Callback):
     """Saves the gradients of an unfinished window of `trainer.accumulate_grad_batches`, and restores them on resume.
 
     A run that is resumed from a checkpoint within such a window equals the uninterrupted one bit for bit (on a GPU with
-    `trainer.deterministic=true`). Two cases are left out, and the window then goes on without the gradients of its batches so
-    far: several devices, each of which has gradients of its own, and a run interrupted while the gradients of a batch are
+    `trainer.deterministic=true`). Two cases are left out, and the window then continues without the gradients of its earlier
+    batches: several devices, each of which has its own gradients, and an interruption while the gradients of a batch are
     computed, because that batch is trained again.
     """
 
@@ -26,7 +26,7 @@ class PendingGradients(Callback):
         self.restored: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remember the module, whose gradients `state_dict` saves."""
+        """Store the module, whose gradients `state_dict` saves."""
         self.module, self.devices = pl_module, trainer.world_size
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,17 +38,17 @@ class PendingGradients(Callback):
         self.restored = {}
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """From here the gradients hold a part of a batch that is not done."""
+        """Mark the gradients as incomplete until the end of the batch."""
         self.is_pending = self.is_changing = True
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """The window is complete: Lightning drops its gradients before the next one."""
+        """Mark the window as complete: Lightning zeroes its gradients before the next one."""
         self.is_pending = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The gradients hold whole batches again."""
+        """Mark the gradients as those of whole batches."""
         self.is_changing = False
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -22,31 +22,21 @@ LOSS_EVERY_N_STEPS = 10
 
 
 class StepProgress(Callback):
-    """Steps rather than epochs, which mean nothing when patches are drawn at random; short in a log file, too."""
+    """Shows optimizer steps, because epochs mean nothing when patches are drawn at random, and prints scores of validations."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the bar, from where a resumed run stands."""
+        """Show the bar, from the first step of a resumed run."""
         planned = trainer.estimated_stepping_batches
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
-        )
-        self.task = self.progress.add_task(
-            "training",
-            total=int(planned) if math.isfinite(planned) else None,
-            completed=trainer.global_step,
-            loss="",
-        )
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"),
+        )  # fmt: skip
+        total = int(planned) if math.isfinite(planned) else None
+        self.task = self.progress.add_task("training", total=total, completed=trainer.global_step, loss="")
         self.progress.start()
 
     @rank_zero_only
@@ -70,25 +60,17 @@ class StepProgress(Callback):
         """Print the MSE of each variant."""
         if self.progress is None:
             return
-        scores = ", ".join(
-            f"{variant} {scores['mse']:.4g}"
-            for variant, scores in scores_by_variant(trainer.callback_metrics).items()
-        )
-        self.progress.console.print(
-            f"step {trainer.global_step}: MSE of the reconstructions: {scores}", highlight=False
-        )
+        variants = scores_by_variant(trainer.callback_metrics)
+        scores = ", ".join(f"{variant} {scores['mse']:.4g}" for variant, scores in variants.items())
+        line = f"step {trainer.global_step}: MSE of the reconstructions: {scores}"
+        self.progress.console.print(line, highlight=False)
         self.progress.update(self.task, description="training")
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop()
-
-    @rank_zero_only
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Leave the bar as it stands and give the terminal back."""
+        """Stop the bar."""
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)

@@ -1,11 +1,10 @@
-"""Reconstructs the same patches with each variant of the weights after every validation epoch, scores and shows them."""
+"""Reconstruction of the same patches with each variant of the weights after every validation epoch: scores and panels."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from depthdif import UserError
+from depthdif import UserError, check_integer
 from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.ensemble import independent_members
@@ -27,26 +26,20 @@ class ReconstructionCallback(Callback):
     """Caches the first validation mini-batch and runs the full reverse chain on it with the standard and the EMA weights.
 
     The noise of the chain depends on the sampler's seed and on the sample alone, so that the weights are the only difference
-    between two panels, of one validation and of any two. Scores go to `val/*`, with EMA to `val_standard/*` and `val_ema/*`,
-    those of the first guess on the same mini-batch to `val_first_guess/*`; panels to every logger that takes pictures and to
-    `folder`. The precision is that of the trainer.
+    between two panels, of one validation and of any two. Scores are logged as `val/*`, with EMA as `val_standard/*` and
+    `val_ema/*`, those of the first guess on the same mini-batch as `val_first_guess/*`. The precision is that of the trainer.
 
     Args:
-        folder: where the PNG of each panel is kept.
-        panel_samples: patches that a panel shows.
-        panel_depths: depths that a panel shows, metres; the nearest levels are taken.
+        folder: of the PNG files of the panels, which go to W&B and TensorBoard too.
+        panel_samples: patches in a panel.
+        panel_depths: depths in a panel, metres; the nearest levels are taken.
 
     Raises:
         UserError: for no sample or no depth, and at the start of a fit for more samples than the first validation mini-batch has.
     """
 
-    def __init__(
-        self, folder: str | Path, panel_samples: int = 2, panel_depths: Sequence[float] = (0, 100, 500)
-    ) -> None:
-        if panel_samples < 1:
-            raise UserError(
-                f"panel_samples is {panel_samples}: expected at least 1, such as callbacks.reconstruction.panel_samples=2"
-            )
+    def __init__(self, folder: str | Path, panel_samples: int, panel_depths: Sequence[float]) -> None:
+        check_integer("callbacks.reconstruction.panel_samples", panel_samples, 1)
         if not panel_depths or min(panel_depths) < 0:
             raise UserError(
                 f"panel_depths is {list(panel_depths)}: expected metres below the surface, "
@@ -70,7 +63,7 @@ class ReconstructionCallback(Callback):
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the panels against the number of processes, and say where the CRPS will be missing."""
+        """Check the panels against the number of processes, and warn where the CRPS will be missing."""
         assert isinstance(pl_module, DiffusionModule)
         self.check_data(trainer.datamodule, trainer.world_size)  # type: ignore[attr-defined]
         sampler = pl_module.sampler
@@ -99,15 +92,14 @@ class ReconstructionCallback(Callback):
             return
         assert isinstance(pl_module, DiffusionModule)
         statistics = trainer.datamodule.standardization  # type: ignore[attr-defined]
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        ema = next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)
-        scores, panels = {}, {}
-        for variant in loaded_variants(ema):
-            ensemble = reconstruct(pl_module, self.batch, statistics, str(trainer.precision))
+        ema = ema_callback(trainer)
+        scores, members = {}, {}
+        for variant in (STANDARD,) if ema is None else ema.variants:
+            with contextlib.nullcontext() if ema is None else ema.weights(variant):
+                ensemble = reconstruct(pl_module, self.batch, statistics, str(trainer.precision))
             scores[variant] = score_ensemble(ensemble, self.batch, statistics)
-            # A copy of what is shown: the members of all variants together would be large.
-            shown = ensemble.members[: self.panel_samples].copy()
-            panels[variant] = dataclasses.replace(ensemble, members=shown)
+            # A copy of what the panel shows: the members of all variants together would be large.
+            members[variant] = ensemble.members[: self.panel_samples].copy()
         logged = log_keys("val", scores[STANDARD if ema is None else ema.evaluates])
         if ema is not None:
             for variant in scores:
@@ -121,13 +113,11 @@ class ReconstructionCallback(Callback):
             sync_dist=trainer.world_size > 1,
         )
         if trainer.is_global_zero:
-            members = {variant: ensemble.members for variant, ensemble in panels.items()}
             self.panels.write(trainer, trainer.datamodule, self.batch, members, with_ema=ema is not None)  # type: ignore[attr-defined]
         self.batch = None
 
 
-def loaded_variants(ema: EMACallback | None) -> Iterator[str]:
-    """The name of each variant, while its weights are in the module; the standard weights alone without EMA."""
-    for variant in (STANDARD,) if ema is None else ema.variants:
-        with contextlib.nullcontext() if ema is None else ema.weights(variant):
-            yield variant
+def ema_callback(trainer: Trainer) -> EMACallback | None:
+    """The callback that keeps the averages of a run; None without EMA."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, EMACallback)), None)

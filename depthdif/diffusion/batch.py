@@ -1,4 +1,4 @@
-"""Checks of a batch before a reverse chain runs on it: a fault is an error in one line, not NaN in the output."""
+"""Checks of a batch before a reverse chain runs on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import Module
 
 from depthdif import UserError
 
-# The dimensions of what a denoiser is told: batch, depths, surface fields, height, width.
+# Dimensions of the conditions of a denoiser: batch, depths, surface fields, height, width.
 SHAPES = {
     "observations": "BDHW",
     "observed_mask": "BDHW",
@@ -29,13 +29,13 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
     """Check a batch of the data contract (docs/data.md); `target` is not needed.
 
     Args:
-        batch: what is to be reconstructed.
+        batch: to reconstruct.
         denoiser: its `depths` and `surface_channels`, where it has them, are compared with the batch.
         first_guess: whether the model diffuses the residual of a first guess.
 
     Raises:
-        UserError: a tensor is missing, of another shape than the others or than the denoiser, a mask that is not bool,
-            an observation outside the ocean, NaN or infinity, a value where its mask says that there is none.
+        UserError: a tensor is missing or has another shape than the others or than the denoiser, a mask is not bool,
+            an observation lies outside the ocean, a value is not finite or not 0 where its mask is false.
     """
     if ("first_guess" in batch) != first_guess:
         raise UserError(
@@ -45,9 +45,7 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
     shapes = SHAPES | FIRST_GUESS_SHAPES if first_guess else SHAPES
     missing = sorted(shapes.keys() - batch.keys())
     if missing:
-        raise UserError(
-            f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)}, as docs/data.md says"
-        )
+        raise UserError(f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)} (docs/data.md)")
     check_shapes(batch, shapes, denoiser)
     for name in MASKS:
         if batch[name].dtype != torch.bool:
@@ -56,26 +54,22 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
 
 
 def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoiser: Module) -> None:
-    """Raise UserError where a tensor has another shape than the observations, the surface or the denoiser say."""
-    if batch["observations"].ndim != 4 or batch["surface"].ndim != 4:
+    """Raise UserError where a shape does not match the observations, the surface or the denoiser."""
+    observations, surface = tuple(batch["observations"].shape), tuple(batch["surface"].shape)
+    if len(observations) != 4 or len(surface) != 4:
         raise UserError(
-            f"observations are {tuple(batch['observations'].shape)} and surface {tuple(batch['surface'].shape)}: "
-            "expected (batch, depths, height, width) and (batch, surface fields, height, width)"
+            f"observations are {observations} and surface {surface}: expected (batch, depths, height, width) and "
+            "(batch, surface fields, height, width)"
         )
-    size, depths, height, width = batch["observations"].shape
-    surfaces = batch["surface"].shape[1]
-    sizes = {"B": size, "D": depths, "S": surfaces, "H": height, "W": width, "2": 2}
+    sizes = dict(zip("BDHWS2", (*observations, surface[1], 2), strict=True))
     for name, letters in shapes.items():
         expected = tuple(sizes[letter] for letter in letters)
         if tuple(batch[name].shape) != expected:
             raise UserError(
-                f"{name} is {tuple(batch[name].shape)}: expected {expected} beside observations of "
-                f"{tuple(batch['observations'].shape)}"
+                f"{name} is {tuple(batch[name].shape)}: expected {expected} beside observations of {observations}"
             )
-    for attribute, what, count in (
-        ("depths", "depths", depths),
-        ("surface_channels", "surface fields", surfaces),
-    ):
+    for attribute, what, letter in (("depths", "depths", "D"), ("surface_channels", "surface fields", "S")):
+        count = sizes[letter]
         trained = getattr(denoiser, attribute, count)
         if trained != count:
             raise UserError(
@@ -84,7 +78,7 @@ def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoise
 
 
 def check_values(batch: Mapping[str, Tensor], shapes: Mapping[str, str]) -> None:
-    """Raise UserError for what would end as NaN, as a value on land, or as an observation that nobody made."""
+    """Raise UserError for observations outside the ocean, values that are not finite, and values outside their mask."""
     counts = {
         "observed cells lie outside the ocean: expected observed_mask to be a subset of ocean_mask": (
             batch["observed_mask"] & ~batch["ocean_mask"]

@@ -1,4 +1,4 @@
-"""The denoiser: a `diffusers` U-Net that sees the noisy field beside everything that is known of the patch."""
+"""The denoiser: a `diffusers` U-Net of the noisy field and the conditions of the patch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from torch.nn import functional
 
 from depthdif import DAYS_PER_YEAR
 
-POSITION_AND_SEASON_FEATURES = 5
-
-# Channels of the condition, in order: of depths and of surface fields. Beside a first guess the network is told where and how
-# far to trust it and what the surface says against it, but no absolute value: from those it learns the places it has seen,
-# and is worse than the first guess in an ocean it has not (docs/results.md).
+# Channels of the condition, in order: of depths and of surface fields. Beside a first guess they hold its error and the
+# innovations of the surface, but no absolute value: a network that sees absolute values learns the region of its training,
+# and is worse than the first guess in another ocean (docs/results.md).
 PLAIN_CONDITIONS = (("observations", "observed_mask", "ocean_mask"), ("surface", "surface_mask"))
 RESIDUAL_CONDITIONS = (
     ("first_guess_error", "first_guess_misfit", "observed_mask", "ocean_mask"),
@@ -31,13 +29,13 @@ def condition_channels(depths: int, surface_channels: int, first_guess: bool = F
 
 
 def condition_image(batch: Mapping[str, Tensor]) -> Tensor:
-    """Stack what is known of each cell: (B, C, H, W) float32, C as `condition_channels` counts."""
+    """The conditions of each cell, stacked: (B, C, H, W) float32 with the C channels of `condition_channels`."""
     depth_names, surface_names = RESIDUAL_CONDITIONS if "first_guess" in batch else PLAIN_CONDITIONS
     return torch.cat([batch[name].float() for name in (*depth_names, *surface_names)], dim=1)
 
 
 def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:
-    """Where and when a patch lies, without a seam at the date line or at new year.
+    """Features of position and day of year without a seam at the date line or at new year.
 
     `coordinates` (B, 2) are latitude and longitude in degrees, `day_of_year` (B,) runs from 1 to 366. Returns (B, 5): the
     unit vector of the position on the sphere, then cosine and sine of the season.
@@ -56,13 +54,6 @@ def position_and_season(coordinates: Tensor, day_of_year: Tensor) -> Tensor:
     )
 
 
-def embedding(channels: int) -> nn.Sequential:
-    """From `position_and_season` to what is added to the embedding of the time step."""
-    return nn.Sequential(
-        nn.Linear(POSITION_AND_SEASON_FEATURES, channels), nn.SiLU(), nn.Linear(channels, channels)
-    )
-
-
 class UNetDenoiser(nn.Module):
     """`diffusers.UNet2DModel`, conditioned by channels and by an embedding of position and season.
 
@@ -78,8 +69,7 @@ class UNetDenoiser(nn.Module):
         dropout: probability within the residual blocks.
         norm_groups: groups of the group normalisation.
         first_guess: whether batches hold a first guess.
-        position_and_season: whether the network is told where and when a patch lies. Worth it where a model is used in the
-            region that it was trained in; elsewhere it has nothing to go by.
+        position_and_season: whether position and season of a patch are conditions; of use in the region of the training alone.
 
     Raises:
         ValueError: for a count below 1, channels that the groups do not divide, an unknown level or a probability outside [0, 1).
@@ -89,34 +79,29 @@ class UNetDenoiser(nn.Module):
         self,
         depths: int,
         surface_channels: int,
-        block_out_channels: Sequence[int] = (32, 64, 128),
-        layers_per_block: int = 2,
+        block_out_channels: Sequence[int] = (32, 64, 144),
+        layers_per_block: int = 1,
         attention_levels: Sequence[int] = (),
         dropout: float = 0.0,
         norm_groups: int = 8,
         first_guess: bool = False,
-        position_and_season: bool = True,
+        position_and_season: bool = False,
     ) -> None:
         super().__init__()
         levels = len(block_out_channels)
-        if levels < 1 or any(channels < 1 or channels % norm_groups for channels in block_out_channels):
-            raise ValueError(
-                f"block_out_channels is {list(block_out_channels)}: expected multiples of norm_groups={norm_groups}, "
-                "such as model.denoiser.block_out_channels=[32,64,128]"
-            )
-        if layers_per_block < 1:
-            raise ValueError(
-                f"layers_per_block is {layers_per_block}: expected at least 1, such as model.denoiser.layers_per_block=2"
-            )
-        if not set(attention_levels) <= set(range(levels)):
-            raise ValueError(
-                f"attention_levels is {list(attention_levels)}: expected levels out of 0-{levels - 1}, "
-                f"such as model.denoiser.attention_levels=[{levels - 1}]"
-            )
-        if not 0 <= dropout < 1:
-            raise ValueError(
-                f"dropout is {dropout}: expected 0 <= dropout < 1, such as model.denoiser.dropout=0.1"
-            )
+        multiples = all(channels >= 1 and channels % norm_groups == 0 for channels in block_out_channels)
+        known_levels = set(attention_levels) <= set(range(levels))
+        for holds, name, value, expected, example in (
+            (levels > 0 and multiples, "block_out_channels", list(block_out_channels),
+             f"multiples of norm_groups={norm_groups}", "[32,64,128]"),
+            (layers_per_block >= 1, "layers_per_block", layers_per_block, "at least 1", 2),
+            (known_levels, "attention_levels", list(attention_levels), f"levels out of 0-{levels - 1}", f"[{levels - 1}]"),
+            (0 <= dropout < 1, "dropout", dropout, "0 <= dropout < 1", 0.1),
+        ):  # fmt: skip
+            if not holds:
+                raise ValueError(
+                    f"{name} is {value}: expected {expected}, such as model.denoiser.{name}={example}"
+                )
         attends = [level in attention_levels for level in range(levels)]
         self.depths, self.surface_channels = depths, surface_channels
         self.smallest_multiple = 2 ** (levels - 1)
@@ -134,14 +119,18 @@ class UNetDenoiser(nn.Module):
         # The first prediction is 0: for a residual, the first guess itself.
         nn.init.zeros_(self.unet.conv_out.weight)
         nn.init.zeros_(self.unet.conv_out.bias)
-        self.position_and_season = embedding(4 * block_out_channels[0]) if position_and_season else None
+        self.position_and_season: nn.Sequential | None = None
+        if position_and_season:
+            channels = 4 * block_out_channels[0]
+            self.position_and_season = nn.Sequential(
+                nn.Linear(5, channels), nn.SiLU(), nn.Linear(channels, channels)
+            )
 
     def forward(self, noisy: Tensor, timesteps: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Predict x0, the noise or the velocity, as the noise schedule's `prediction_type` says.
+        """Predict x0, the noise or the velocity, by the `prediction_type` of the noise schedule: (B, D, H, W) float32.
 
         `noisy` is (B, D, H, W), `timesteps` (B,) or a scalar, `batch` the data contract. Cells outside the ocean are set to
-        zero first, in training and in sampling alike, so that no noise enters from where no field is.
-        Returns (B, D, H, W) float32.
+        zero first, in training and in sampling, so that no noise enters from there.
         """
         height, width = noisy.shape[-2:]
         image = torch.cat([noisy * batch["ocean_mask"], condition_image(batch)], dim=1)

@@ -28,8 +28,8 @@ class Ensemble:
 
     Spread, quantiles and probabilistic scores are those of the inflated ensemble: the deviations of the members from
     their mean are multiplied by `inflation` (Anderson & Anderson 1999,
-    doi 10.1175/1520-0493(1999)127<2741:AMCIOT>2.0.CO;2), because an ensemble that was trained on few basins is too sure of
-    itself in another. The members are as the reverse chain returned them.
+    doi 10.1175/1520-0493(1999)127<2741:AMCIOT>2.0.CO;2), because an ensemble that was trained on few basins is overconfident
+    in another. The members are as the reverse chain returned them.
 
     Attributes:
         members: (B, E, D, H, W) float32.
@@ -85,7 +85,7 @@ class Ensemble:
         return np.moveaxis(quantiles, 0, 1)
 
     def variance(self) -> Array:
-        """(B, D, H, W) squared error that the mean should have; NaN without spread.
+        """(B, D, H, W) expected squared error of the mean; NaN without spread.
 
         In the mean of antithetic pairs the error of sampling cancels; that of independent members counts.
         """

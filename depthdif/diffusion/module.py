@@ -1,4 +1,4 @@
-"""The LightningModule: puts denoiser, noise schedule, objective and reverse sampler together, and trains them."""
+"""The LightningModule: denoiser, noise schedule, objective and reverse sampler together, and their training."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class DiffusionModule(LightningModule):
     """Conditional diffusion of standardised depth fields.
 
     Args:
-        denoiser: network (noisy field, time steps, batch) to prediction.
+        denoiser: network from (noisy field, time steps, batch) to the prediction.
         noise_schedule: `diffusers` scheduler of the forward process; its `prediction_type` is what the denoiser predicts.
         objective: loss of the denoiser on a batch.
         sampler: reverse chain.
-        residual: from field to what is diffused, and back.
-        optimizer: makes the optimiser from the parameters.
-        lr_scheduler: makes the learning-rate schedule from the optimiser and `num_training_steps`.
+        residual: transform between the field and the diffused quantity.
+        optimizer: function from the parameters to the optimiser.
+        lr_scheduler: function from the optimiser and `num_training_steps` to the learning-rate schedule.
         seed: of every draw in training and of the draws of `val/loss`.
 
     Raises:
@@ -48,7 +48,7 @@ class DiffusionModule(LightningModule):
         residual: Residual,
         optimizer: Callable[..., torch.optim.Optimizer],
         lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
-        seed: int = 0,
+        seed: int,
     ) -> None:
         super().__init__()
         prediction_type = noise_schedule.config.prediction_type
@@ -57,7 +57,7 @@ class DiffusionModule(LightningModule):
                 f"prediction_type is {prediction_type!r}: expected one of {', '.join(PREDICTION_TYPES)}, "
                 "such as model.noise_schedule.prediction_type=sample"
             )
-        # A chain that cannot run is refused here rather than at the first validation.
+        # Raises here rather than at the first validation.
         sampler.prepared_scheduler(noise_schedule, torch.device("cpu"))
         self.denoiser = denoiser
         self.noise_schedule = noise_schedule
@@ -87,18 +87,18 @@ class DiffusionModule(LightningModule):
         return self.objective(self.denoiser, self.noise_schedule, clean, conditions, generator)
 
     def setup(self, stage: str) -> None:
-        """Refuse a precision that the reverse chain cannot run in, before any work starts."""
+        """Raise UserError for a precision that the reverse chain cannot run in."""
         autocast(str(self.trainer.precision), self.device)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        # Time steps, noise and dropout of a batch depend on its place in the run and on nothing that ran before, so that a
-        # resumed run draws what the uninterrupted one would have drawn. (Lightning's epoch number runs ahead after a resume.)
+        # Time steps, noise and dropout of a batch depend on its number in the run alone, so that a resumed run draws the same
+        # as an uninterrupted one. (Lightning's epoch number runs ahead after a resume.)
         batches_done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         place = [self.seed, batches_done, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch, logged as `train/loss`."""
         loss = self.loss(batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
         return loss
@@ -113,7 +113,7 @@ class DiffusionModule(LightningModule):
         """Reconstruct one batch: an ensemble in units of the field, on the CPU.
 
         Raises:
-            UserError: no data module, which knows the units, was given to the trainer.
+            UserError: the trainer has no data module, which holds the statistics of the field.
         """
         data = getattr(self.trainer, "datamodule", None)
         if data is None:
@@ -123,7 +123,7 @@ class DiffusionModule(LightningModule):
         return reconstruct(self, batch, data.standardization, str(self.trainer.precision))
 
     def configure_optimizers(self) -> Any:
-        """Optimiser with the learning rate set anew at every step of the planned training.
+        """Optimiser, and its learning-rate schedule over the steps of the training.
 
         Raises:
             UserError: when the number of planned steps is not known.

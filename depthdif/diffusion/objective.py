@@ -1,4 +1,4 @@
-"""The training objective: what the denoiser predicts, and how its error is weighted over the ocean."""
+"""The training objective: the target of the denoiser, and the weights of its error over the ocean."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 def prediction_target(
     noise_schedule: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the denoiser should return for `clean` (B, D, H, W) and `noise` at `timesteps` (B,)."""
+    """Target of the denoiser for `clean` (B, D, H, W) and `noise` at `timesteps` (B,)."""
     prediction_type = noise_schedule.config.prediction_type
     if prediction_type == "sample":
         return clean
@@ -44,7 +44,8 @@ class MaskedDiffusionObjective:
 
     Args:
         latitude_weighting: weight cells by the cosine of their latitude, which is their area on a regular grid.
-        min_snr_gamma: clip the signal-to-noise weight of a time step here (5 in Hang et al. 2023); None weighs all steps alike.
+        min_snr_gamma: upper limit of the signal-to-noise weight of a time step (5 in Hang et al. 2023); None weighs all steps
+            alike.
 
     Raises:
         ValueError: for a `min_snr_gamma` that is not positive.
@@ -68,7 +69,7 @@ class MaskedDiffusionObjective:
     ) -> Tensor:
         """The loss, a scalar, at uniformly drawn time steps.
 
-        `clean` (B, D, H, W) is what is diffused, 0 outside the ocean, and `batch` the data contract.
+        `clean` (B, D, H, W) is the diffused quantity, 0 outside the ocean, and `batch` the data contract.
         `generator` (on the CPU) fixes the draws of time steps and noise; None takes the global stream of the batch's device.
         """
         device = clean.device if generator is None else torch.device("cpu")
@@ -81,16 +82,12 @@ class MaskedDiffusionObjective:
             snr = signal_to_noise_ratio(noise_schedule, timesteps)
             weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
             squared_error = squared_error * weight[:, None, None, None]
-        return ocean_mean(squared_error, self.cell_weights(batch))
-
-    def cell_weights(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Weight of each cell, (B, D, H, W): 0 outside the ocean; 1, or the cosine of the latitude, within."""
         weights = batch["ocean_mask"].float()
         if self.latitude_weighting:
             weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
-        return weights
+        return ocean_mean(squared_error, weights)
 
 
 def ocean_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of `values`; cells of weight 0 count for nothing, whatever they hold."""
+    """Weighted mean of `values`; those of weight 0 may be NaN."""
     return torch.where(weights > 0, weights * values, 0).sum() / weights.sum()

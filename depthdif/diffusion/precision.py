@@ -21,14 +21,14 @@ def fastest_precision(accelerator: str = "auto") -> str:
     if accelerator in ("auto", "cpu"):
         capabilities = torch.cpu.get_capabilities()
         native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
-        # Attention in bfloat16 fails where PyTorch is told to use lesser kernels than those of the CPU.
+        # Attention in bfloat16 fails where ATEN_CPU_CAPABILITY selects lesser kernels than those of the CPU.
         kernels = torch.backends.cpu.get_cpu_capability()
         return "bf16-mixed" if native and kernels == "AVX512" else "32-true"
     return "32-true"
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Context in which a module with float32 weights computes as a Lightning trainer of this `precision` lets it.
+    """Autocast context of a module with float32 weights, the same as under a Lightning trainer of this `precision`.
 
     Args:
         precision: `32-true`, `bf16-mixed` or `16-mixed`, or Lightning's short names `32`, `bf16`, `16`.

@@ -1,4 +1,4 @@
-"""What is diffused: the field itself, or what a first guess leaves of it."""
+"""The diffused quantity: the field itself, or its residual from a first guess."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-# An interpolation knows no error at an observed cell; the residual there is counted in this share of its standard deviation.
+# The error of an interpolation is 0 at an observed cell; this share of the standard deviation is the least that divides.
 LEAST_ERROR = 0.05
 
 
 class Residual(nn.Module):
     """Field to residual and back: (field - first guess) / error of the first guess, cell by cell; 0 outside the ocean.
 
-    Near unit variance in every cell: what a first guess knows of its own error (small near a profile, large in a sea without
-    one) is not left for the network to learn, and noise schedules and networks work alike with any first guess. CorrDiff
-    (Mardani et al. 2023, arXiv 2309.15214, section 3) diffuses the residual of a regression, on one scale.
+    The residual has near unit variance in every cell, so that the network need not learn the error of the first guess (small
+    near a profile, large far from all), and noise schedules suit any first guess. CorrDiff (Mardani et al. 2023,
+    arXiv 2309.15214, section 3) diffuses the residual of a regression on one scale.
 
-    The statistics are buffers, which follow the module to its device; they come with the data, and are not saved in a
+    The statistics are buffers, which follow the module to its device. They come with the data and are not part of the
     `state_dict`.
 
     Args:
@@ -48,36 +48,34 @@ class Residual(nn.Module):
         self.surface_slope: Tensor
         self.surface_intercept: Tensor
         self.surface_std: Tensor
-        for name, values in (
-            ("std", std),
-            ("surface_slope", surface_slope),
-            ("surface_intercept", surface_intercept),
-            ("surface_std", surface_std),
-        ):
+        statistics = {
+            "std": std,
+            "surface_slope": surface_slope,
+            "surface_intercept": surface_intercept,
+            "surface_std": surface_std,
+        }
+        for name, values in statistics.items():
             buffer = (
                 None if values is None else torch.tensor(list(values), dtype=torch.float32)[:, None, None]
             )
             self.register_buffer(name, buffer, persistent=False)
 
     def conditions(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with what the network sees of the first guess.
+        """The batch with the conditions that come from the first guess.
 
-        `first_guess_error` and `first_guess_misfit` (B, D, H, W) come in units of the residual's standard deviation: how far it
-        trusts itself, and by how much it misses each observation when that is left out. `surface_innovation`
-        (B, S, H, W) is each surface field minus what the first guess says of it, in standard deviations, 0 where one of them
-        is missing: innovations are what data assimilation calls an observation minus its forecast.
+        `first_guess_error` and `first_guess_misfit` (B, D, H, W), the error of the first guess and its leave-one-out misfit at
+        each observation, are scaled to units of the residual's standard deviation. `surface_innovation` (B, S, H, W), each
+        surface field minus its regression on the first guess, is in standard deviations, 0 where one of the two is missing.
         """
         if self.std is None:
             return dict(batch)
         scaled = {name: batch[name] / self.std for name in ("first_guess_error", "first_guess_misfit")}
-        return {**batch, **scaled, "surface_innovation": self.surface_innovation(batch)}
-
-    def surface_innovation(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """(B, S, H, W), see `conditions`."""
-        surface, guess = batch["surface"], batch["first_guess"][:, :1]
         both = batch["surface_mask"] & batch["ocean_mask"][:, :1]
-        innovation = surface - self.surface_intercept - self.surface_slope * guess
-        return torch.where(both, innovation / self.surface_std, 0)
+        innovation = (
+            batch["surface"] - self.surface_intercept - self.surface_slope * batch["first_guess"][:, :1]
+        )
+        scaled["surface_innovation"] = torch.where(both, innovation / self.surface_std, 0)
+        return {**batch, **scaled}
 
     def scale(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(B, D, H, W) error of the first guess, standardised units, at least a share of its standard deviation."""

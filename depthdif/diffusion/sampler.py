@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ STOCHASTIC = (
     "KDPM2AncestralDiscreteScheduler",
     "LCMScheduler",
 )
+LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
 def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
@@ -36,22 +38,22 @@ def is_stochastic(scheduler: Any) -> bool:
     return type(scheduler).__name__ in STOCHASTIC or algorithm.startswith("sde-")
 
 
+@dataclasses.dataclass(eq=False)
 class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
     Args:
-        scheduler: makes the `diffusers` scheduler from the config and betas of the noise schedule, such as
+        scheduler: function from config and betas of the noise schedule to the `diffusers` scheduler, such as
             `DDIMScheduler.from_config`.
         steps: reverse steps; at most the time steps of the noise schedule.
         seed: of all noise of the chain.
         ensemble_size: reconstructions E of each sample.
-        clamp_observations: hold observed cells on the noised observations along the chain, and on the observations at its end.
-        members_at_once: members of each sample that the network sees in one call, which bounds the memory of a large
-            ensemble; None is all of them. The members do not depend on it.
+        clamp_observations: set observed cells to the noised observations at each step, and to the observations at the end.
+        members_at_once: members of each sample in one call of the network, which bounds the memory of a large ensemble;
+            None is all of them. The members do not depend on it.
         antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
-            doi 10.1017/S0305004100031455). Each is a sample as good as any, but errors of sampling cancel in the mean of a
-            pair, as far as the chain is linear in its noise. Only every other member is independent. For schedulers that are
-            deterministic after their first noise alone: with fresh noise at every step a pair is not opposite.
+            doi 10.1017/S0305004100031455): sampling errors cancel in the mean of a pair as far as the chain is linear in its
+            noise, and only every other member is independent. For schedulers without fresh noise at every step alone.
         inflation: of the spread of the ensemble (`Ensemble`); the samples that are returned are not inflated.
 
     Raises:
@@ -59,44 +61,31 @@ class ReverseSampler:
             noise schedule has, or antithetic pairs with a stochastic scheduler.
     """
 
-    def __init__(
-        self,
-        scheduler: Callable[..., Any],
-        steps: int = 20,
-        seed: int = 0,
-        ensemble_size: int = 1,
-        clamp_observations: bool = False,
-        members_at_once: int | None = None,
-        antithetic: bool = False,
-        inflation: float = 1.0,
-    ) -> None:
-        for name, value, least in (
-            ("steps", steps, 1),
-            ("ensemble_size", ensemble_size, 1),
-            ("seed", seed, 0),
-            ("inflation", inflation, 0),
-            ("members_at_once", 1 if members_at_once is None else members_at_once, 1),
-        ):
-            if value < least:
+    scheduler: Callable[..., Any]
+    _: dataclasses.KW_ONLY
+    steps: int
+    seed: int
+    ensemble_size: int
+    clamp_observations: bool
+    members_at_once: int | None
+    antithetic: bool
+    inflation: float
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise UserError(
                     f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
                 )
-        self.scheduler = scheduler
-        self.steps = steps
-        self.seed = seed
-        self.ensemble_size = ensemble_size
-        self.clamp_observations = clamp_observations
-        self.members_at_once = members_at_once
-        self.antithetic = antithetic
-        self.inflation = inflation
 
     @torch.no_grad()
     def __call__(
         self, denoiser: Module, noise_schedule: Any, known: Tensor, batch: Mapping[str, Tensor]
     ) -> Tensor:
-        """E samples of what is diffused for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
+        """E samples of the diffused quantity for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
 
-        `known` (B, D, H, W) is what is diffused at the observed cells, else 0, and `batch` the data contract.
+        `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract.
         """
         members = range(self.ensemble_size)
         at_once = self.members_at_once or self.ensemble_size
@@ -114,24 +103,36 @@ class ReverseSampler:
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
-        indices = batch["index"].tolist()
-        generators = [sample_generator(self.seed, index, member) for index in indices for member in members]
+        # The odd member of an antithetic pair starts from minus the noise of the even one.
+        paired = 2 if self.antithetic else 1
+        chains = [(index, member) for index in batch["index"].tolist() for member in members]
+        generators = [
+            sample_generator(self.seed, index, member - member % paired) for index, member in chains
+        ]
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
-        noise = self.initial_noise(known, generators)
-        if self.antithetic:
-            noise = self.in_pairs(noise.unflatten(0, (-1, len(members))), members, indices).flatten(0, 1)
+        draws = [torch.randn(known.shape[1:], generator=generator) for generator in generators]
+        signs = [1 - 2 * (member % paired) for _, member in chains]
+        noise = torch.stack([sign * draw for sign, draw in zip(signs, draws, strict=True)]).to(known.device)
         field = noise * scheduler.init_noise_sigma
+        # Only the stochastic schedulers take generators.
+        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+        arguments = {"generator": generators} if takes_generator else {}
         # Heun's scheduler lists each inner time step twice: the network is evaluated once an entry.
         for position, timestep in enumerate(scheduler.timesteps):
-            field = self.step(scheduler, denoiser, field, timestep, batch, generators)
+            prediction = denoiser(scheduler.scale_model_input(field, timestep), timestep, batch)
+            field = scheduler.step(prediction, timestep, field, **arguments).prev_sample
             if self.clamp_observations:
-                field = self.clamp(scheduler, field, position, noise, known, batch["observed_mask"])
+                clamped = known
+                if position + 1 < len(scheduler.timesteps):
+                    level = scheduler.timesteps[position + 1].expand(len(known))
+                    clamped = scheduler.add_noise(known, noise, level)
+                field = torch.where(batch["observed_mask"], clamped, field)
         samples = torch.where(batch["ocean_mask"], field, 0)
         return samples.unflatten(0, (-1, len(members)))
 
     def prepared_scheduler(self, noise_schedule: Any, device: torch.device) -> Any:
-        """A fresh scheduler at the start of its chain; a chain never sees the state that another one left.
+        """A new scheduler for each chain, because schedulers keep the state of a chain.
 
         Raises:
             UserError: more steps than the noise schedule has, or antithetic pairs with a stochastic scheduler.
@@ -141,7 +142,7 @@ class ReverseSampler:
             raise UserError(
                 f"steps is {self.steps}, but the noise schedule has {available}: set model.sampler.steps={available} or less"
             )
-        # Its betas themselves: not every scheduler of diffusers knows every name of a noise schedule.
+        # The betas as values: not every scheduler of diffusers has every named noise schedule.
         scheduler = self.scheduler(noise_schedule.config, trained_betas=noise_schedule.betas.numpy())
         if self.antithetic and is_stochastic(scheduler):
             raise UserError(
@@ -150,43 +151,3 @@ class ReverseSampler:
             )
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
-
-    @staticmethod
-    def initial_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
-        """Standard normal noise of the shape of `like`, sample by sample from its own generator."""
-        draws = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
-        return torch.stack(draws).to(like.device)
-
-    def in_pairs(self, noise: Tensor, members: range, indices: list[int]) -> Tensor:
-        """Noise (B, E, D, H, W) of some members, that of each odd one replaced by minus that of the member before it."""
-        odd = [place for place, member in enumerate(members) if member % 2]
-        for place in odd:
-            partners = [sample_generator(self.seed, index, members[place] - 1) for index in indices]
-            noise[:, place] = -self.initial_noise(noise[:, place], partners)
-        return noise
-
-    @staticmethod
-    def step(
-        scheduler: Any,
-        denoiser: Module,
-        field: Tensor,
-        timestep: Tensor,
-        batch: Mapping[str, Tensor],
-        generators: list[torch.Generator],
-    ) -> Tensor:
-        """One reverse step from `field` (B, D, H, W) at `timestep`."""
-        prediction = denoiser(scheduler.scale_model_input(field, timestep), timestep, batch)
-        # Only the stochastic schedulers take generators.
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        arguments = {"generator": generators} if takes_generator else {}
-        return scheduler.step(prediction, timestep, field, **arguments).prev_sample
-
-    @staticmethod
-    def clamp(
-        scheduler: Any, field: Tensor, position: int, noise: Tensor, known: Tensor, observed_mask: Tensor
-    ) -> Tensor:
-        """Put what is known, noised to the level that the chain has reached, into the observed cells."""
-        if position + 1 < len(scheduler.timesteps):
-            level = scheduler.timesteps[position + 1].expand(len(known))
-            known = scheduler.add_noise(known, noise, level)
-        return torch.where(observed_mask, known, field)

@@ -1,16 +1,17 @@
-"""Evaluation of a trained run on its held-out region, from a checkpoint to table, files and figures."""
+"""Evaluation of a trained run on its validation region, from a checkpoint to table, files and figures."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from depthdif.checkpoints.trained_run import TrainedRun
-from depthdif.evaluation.evaluator import Evaluator, chosen_variant
+from depthdif.evaluation.evaluator import Evaluator
 from depthdif.evaluation.figures import draw_figures
 from depthdif.evaluation.files import write_files
 from depthdif.evaluation.plan import EvaluationPlan
@@ -24,35 +25,25 @@ from depthdif.terminal import print_lines
 def evaluate(
     plan: EvaluationPlan, run: TrainedRun, device: torch.device, config: Mapping[str, Any]
 ) -> Evaluation:
-    """Score a trained run beside its baselines, write and draw everything, print the table.
+    """Score a trained run beside its baselines on a device, write and draw everything, print the table.
 
-    Args:
-        plan: the settings.
-        run: the checkpoint, opened.
-        device: where to reconstruct.
-        config: the whole config of the evaluation, for the record.
-
-    Raises:
-        UserError: bad input, before any work starts.
+    `config` is the whole config of the evaluation, for the record. A UserError for bad input comes before any work.
     """
     started = time.monotonic()
     console = Console()
-
-    def say(line: str) -> None:
-        print_lines(console, line)
-
+    say = partial(print_lines, console)
     seen = seen_in_training(run, config)
     if seen:
-        say("caution: the model was trained on a part of this region; these are not scores of held-out data")
+        say("caution: the model was trained on a part of this region; these are not scores of unseen data")
     evaluator = Evaluator(plan, run, device, say)
     with evaluator.progress_on(console):
         tallies, truth = evaluator.baselines()
         for variant in evaluator.variants:
             tallies |= evaluator.model(variant)
-        chosen = chosen_variant(tallies)
+        scored = [method.weights for method in tallies if method.weights]
+        chosen = "ema" if "ema" in scored else next(reversed(scored), "")
         density = evaluator.density_curve(chosen)
         case = evaluator.case(tallies, chosen)
-    seconds = time.monotonic() - started
     evaluation = Evaluation(
         tallies=tallies,
         truth=truth,
@@ -63,7 +54,7 @@ def evaluate(
         depths=run.data.depths,
         panel_levels=nearest_levels(run.data.depths, plan.panel_depths),
         units=display_units(run.data.field.units),
-        provenance=provenance(plan, run, device, config, seconds=seconds, seen=seen),
+        provenance=provenance(plan, run, device, config, seconds=time.monotonic() - started, seen=seen),
     )
     write_files(evaluation, plan.output_dir)
     draw_figures(evaluation, plan.output_dir / "figures")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,30 +20,28 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.evaluation.baselines import Say, first_guess_forecast, make_baselines, training_mean
-from depthdif.evaluation.forecast import Truth
+from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.evaluation.result import MODEL, OI, TRAINING_MEAN, Method, compared
+from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
 from depthdif.evaluation.tally import Grid, Tally
 from depthdif.figures.case import Case, case_of
-from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.bootstrap import resample_counts
 from depthdif.scores.score import Scores, over_depths
 from depthdif.scores.spectra import WindowSpectra
-from depthdif.terminal import progress_bar
+from depthdif.terminal import command, progress_bar
 
 Batch = dict[str, Tensor]
 Tallies = dict[Method, Tally]
+Say = Callable[[str], None]
+
+BASELINES = {"idw": IDW, "oi": OI}
 
 
 class Evaluator:
     """Scores each method over the validation patches of a run, as sums for each patch.
 
-    Args:
-        plan: the settings.
-        run: the checkpoint, opened; its module is moved to `device`, its sampler gets seed and ensemble size of the plan.
-        device: where to reconstruct.
-        say: prints a line.
+    The module of the run is moved to `device`, and its sampler gets seed and ensemble size of the plan. `say` prints a line.
 
     Attributes:
         variants: those of the plan that the checkpoint has.
@@ -56,59 +55,75 @@ class Evaluator:
         self.plan = plan
         self.run = run
         self.say = say
-        self.variants = available_variants(run, plan.weights, say)
+        self.variants = self.available_variants()
         self.samples = first_patches(run.data, plan.patches)
         self.counts = resample_counts(len(self.samples), plan.bootstrap_samples, plan.seed)
         own: FirstGuess | None = instantiate(run.cfg.model.first_guess)
         self.first_guesses = make_baselines(plan.baselines, own, self.samples[0], say)
-        self.grid = grid_of(run.data)
+        field = run.data.field
+        self.grid = Grid(
+            latitude=field.latitude,
+            longitude=field.longitude,
+            ocean=field.surface_ocean_mask,
+            scale=float(run.data.standardization.std.max()),
+            spectra=WindowSpectra.from_grid(run.data.patch_size, field.latitude, field.longitude),
+        )
         run.module.to(device)
         run.module.sampler.seed = plan.seed
-        sizes = {"ensemble_size": plan.ensemble_size}
-        if plan.densities:
-            sizes["density_ensemble_size"] = plan.density_ensemble_size
-        for key, size in sizes.items():
+        for key in ("ensemble_size", "density_ensemble_size") if plan.densities else ("ensemble_size",):
+            size = getattr(plan, key)
             if self.independent(size) < 2:
                 say(f"{key}={size} has one independent member: no CRPS and spread of it; set {key}=4 or more")
 
+    def available_variants(self) -> list[str]:
+        """The variants of the plan that the checkpoint has; a line is printed when it has no "ema"."""
+        available = []
+        for variant in self.plan.weights:
+            try:
+                available.append(self.run.load(variant))
+            except ValueError as error:
+                # The default evaluates both.
+                if variant != "ema" or len(self.plan.weights) == 1:
+                    raise
+                self.say(f"no rows for the EMA weights: {error}")
+        return available
+
     def independent(self, members: int) -> int:
-        """How many of so many members are independent of each other."""
+        """How many of an ensemble of so many members are independent of each other."""
         return independent_members(members, self.run.module.sampler.antithetic)
 
     def progress_on(self, console: Console) -> Progress:
         """The bar over all the work; a baseline costs about as much as one sample of the model."""
         plan = self.plan
-        each = (
-            1
-            + plan.ensemble_size * len(self.variants)
-            + len(plan.densities) * (1 + plan.density_ensemble_size)
-        )
+        table = 1 + plan.ensemble_size * len(self.variants)
+        density_curve = len(plan.densities) * (1 + plan.density_ensemble_size)
         self.progress = progress_bar(console)
-        self.task = self.progress.add_task("evaluating", total=each * len(self.samples))
+        self.task = self.progress.add_task("evaluating", total=(table + density_curve) * len(self.samples))
         return self.progress
 
     def baselines(self, samples: Subset[Sample] | None = None) -> tuple[Tallies, Tally]:
         """Tallies of the training mean and the first guesses, and that of the truth, over the validation set."""
         # The PIT of a Gaussian is shown in as many bins as the ranks of the ensemble.
         rank_bins = self.plan.ensemble_size + 1
-        tallies = {
-            method: Tally(self.grid, rank_bins if method in self.first_guesses else 0)
-            for method in (TRAINING_MEAN, *self.first_guesses)
-        }
+        tallies = {TRAINING_MEAN: Tally(self.grid)}
+        tallies |= {method: Tally(self.grid, rank_bins) for method in self.first_guesses}
         truth_tally = Tally(self.grid)
         generator = np.random.default_rng(self.plan.seed)
+        statistics = self.run.data.standardization
         for batch, truth in self.batches(samples or self.samples, "baselines", cost=1):
-            truth_tally.add_truth(truth)
-            statistics = self.run.data.standardization
-            tallies[TRAINING_MEAN].add(training_mean(batch, statistics), truth, generator)
+            truth_tally.add_spectra(truth.values[:, None], truth)
+            # The mean profile of the training region is 0 in standardised units.
+            mean = GaussianForecast(statistics.restore(np.zeros_like(truth.values)))
+            tallies[TRAINING_MEAN].add(mean, truth, generator)
             for method, first_guess in self.first_guesses.items():
-                tallies[method].add(first_guess_forecast(first_guess, batch, statistics), truth, generator)
+                forecast = GaussianForecast.from_first_guess(first_guess, batch, statistics)
+                tallies[method].add(forecast, truth, generator)
         return tallies, truth_tally
 
     def model(
         self, variant: str, samples: Subset[Sample] | None = None, members: int | None = None
     ) -> Tallies:
-        """Tallies of single samples and of their mean; none, which is said, where a sample is not finite."""
+        """Tallies of single samples and of their mean; none, and a line is printed, where a sample is not finite."""
         members = members or self.plan.ensemble_size
         self.run.load(variant)
         single, mean = Tally(self.grid), Tally(self.grid, rank_bins=self.independent(members) + 1)
@@ -134,8 +149,7 @@ class Evaluator:
             tallies, _ = self.baselines(samples)
             if variant:
                 tallies |= self.model(variant, samples, self.plan.density_ensemble_size)
-            sums = {method: over_depths(tally.sums) for method, tally in tallies.items()}
-            curve[density] = {method: scores[0] for method, scores in compared(sums, self.counts).items()}
+            curve[density] = scores_over_depths(tallies, self.counts)
         return curve
 
     def reconstruct(self, batch: Batch, members: int) -> Ensemble:
@@ -153,49 +167,54 @@ class Evaluator:
 
     def case(self, tallies: Tallies, variant: str) -> dict[str, Case]:
         """The patch of median error with this variant, beside OI, for each estimate by its name."""
-        if not variant:
+        best = best_method(tallies, variant)
+        if best is None:
             return {}
         self.run.load(variant)
-        best = max((method for method in tallies if method.weights == variant), key=lambda row: row.members)
         sums = over_depths(tallies[best].sums)
         error = sums["square"][:, 0] / sums["count"][:, 0]
-        median = int(np.argsort(error)[len(error) // 2])
-        batch = collate([self.samples[median]])
+        batch = collate([self.samples[int(np.argsort(error)[len(error) // 2])]])
         statistics = self.run.data.standardization
-        oi = self.first_guesses.get(OI)
-        guess = None if oi is None else first_guess_forecast(oi, batch, statistics).mean[0]
+        sample = {name: tensor[0] for name, tensor in batch.items()}
+        first_guess = None
+        if OI in self.first_guesses:
+            guess = GaussianForecast.from_first_guess(self.first_guesses[OI], batch, statistics).mean[0]
+            first_guess = np.where(sample["ocean_mask"], guess, np.nan)
         ensemble = self.reconstruct(batch, best.members)
         fields = {best.estimate: ensemble.mean[0], Method(MODEL).estimate: ensemble.members[0, 0]}
-        sample = {name: tensor[0] for name, tensor in batch.items()}
-        first_guess = None if guess is None else np.where(sample["ocean_mask"], guess, np.nan)
         return {
             name: dataclasses.replace(case_of(sample, field, statistics), first_guess=first_guess)
             for name, field in fields.items()
         }
 
 
-def chosen_variant(tallies: Tallies) -> str:
-    """The variant of density curve and case: the average of the run, else the last that was scored; "" without any."""
-    scored = [method.weights for method in tallies if method.weights]
-    return "ema" if "ema" in scored else next(reversed(scored), "")
+def make_baselines(
+    configs: Mapping[str, Any], own: FirstGuess | None, sample: Sample, say: Say
+) -> dict[Method, FirstGuess]:
+    """The first guesses to compare with: `own`, which the run was trained with, for its kind, else that of `configs`.
 
-
-def available_variants(run: TrainedRun, variants: Sequence[str], say: Say) -> list[str]:
-    """Those of the `variants` that the checkpoint has; a run without EMA has no "ema", which is said.
-
-    Raises:
-        UserError: a variant that it does not have.
+    One that fails on the `sample`, because it was fitted to other surface fields, is left out.
     """
-    available = []
-    for variant in variants:
+    baselines: dict[Method, FirstGuess] = {}
+    for name, config in configs.items():
+        method, configured = BASELINES[name], instantiate(config)
+        if own is not None and type(own) is type(configured):
+            baselines[method] = own
+            if own != configured:
+                say(f"{method.label}: with the settings of the run, not those of baselines.{name}")
+            continue
         try:
-            available.append(run.load(variant))
-        except ValueError as error:
-            # The default evaluates both.
-            if variant != "ema" or len(variants) == 1:
-                raise
-            say(f"no rows for the EMA weights: {error}")
-    return available
+            configured(PatchData.from_sample(sample))
+        except UserError as error:
+            say(f"{method.label} is left out, it cannot be made for these data: {error}")
+            continue
+        baselines[method] = configured
+        if own is None:
+            say(
+                f"{method.label}: with the settings of baselines.{name}, because the run has no first guess; fit "
+                f"others with {command('fit_first_guess')} model/first_guess={name}"
+            )
+    return baselines
 
 
 def first_patches(data: OceanDataModule, count: int | None, density: float | None = None) -> Subset[Sample]:
@@ -211,15 +230,3 @@ def first_patches(data: OceanDataModule, count: int | None, density: float | Non
             f"data.validation_patches={count} instead"
         )
     return Subset(samples, range(count or len(samples)))
-
-
-def grid_of(data: OceanDataModule) -> Grid:
-    """The grid that the patches of `data` are cut from."""
-    field = data.field
-    return Grid(
-        latitude=field.latitude,
-        longitude=field.longitude,
-        ocean=field.surface_ocean_mask,
-        scale=float(data.standardization.std.max()),
-        spectra=WindowSpectra.from_grid(data.patch_size, field.latitude, field.longitude),
-    )

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from depthdif.data.normalization import Standardization
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.probabilistic import gaussian_crps
 
 Array = NDArray[np.floating]
@@ -50,15 +51,27 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class GaussianForecast:
-    """A best estimate with a Gaussian error; scored as an `Ensemble` is.
+    """A best estimate with a Gaussian error, both (B, D, H, W); scored as an `Ensemble` is.
 
-    Attributes:
-        mean: (B, D, H, W) best estimate.
-        deviation: (B, D, H, W) standard deviation of its error; None where it is not known.
+    `deviation` is the standard deviation of the error, None where it is not known.
     """
 
     mean: Array
     deviation: Array | None = None
+
+    @classmethod
+    def from_first_guess(
+        cls, first_guess: FirstGuess, batch: Mapping[str, Tensor], standardization: Standardization
+    ) -> GaussianForecast:
+        """The first guess of each patch of a batch and its error."""
+        results = []
+        for patch in range(len(batch["target"])):
+            sample = {name: tensor[patch].numpy() for name, tensor in batch.items()}
+            results.append(first_guess(PatchData.from_sample(sample)))
+        guess = np.stack([result.estimate for result in results])
+        deviation = np.sqrt(np.stack([result.error_variance for result in results]))
+        std = standardization.std.astype(np.float32)[:, None, None]
+        return cls(standardization.restore(guess), deviation * std)
 
     @property
     def has_spread(self) -> bool:
@@ -66,11 +79,11 @@ class GaussianForecast:
         return self.deviation is not None
 
     def variance(self) -> Array:
-        """(B, D, H, W) squared error that is expected; NaN where it is not known."""
+        """(B, D, H, W) expected squared error; NaN where it is not known."""
         return np.full_like(self.mean, np.nan) if self.deviation is None else np.square(self.deviation)
 
     def crps(self, truth: Array) -> Array:
-        """(B, D, H, W) CRPS against the `truth`: the closed form, or the absolute error where none is expected."""
+        """(B, D, H, W) CRPS against the `truth`: the closed form, or the absolute error of an estimate without error."""
         error = self.mean - truth
         return np.abs(error) if self.deviation is None else gaussian_crps(error, self.deviation)
 

@@ -11,13 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError, check_integer
 
-LEAST = {
-    "ensemble_size": 1,
-    "density_ensemble_size": 1,
-    "bootstrap_samples": 100,
-    "batch_size": 1,
-    "seed": 0,
-}
+LEAST = {"ensemble_size": 1, "density_ensemble_size": 1, "bootstrap_samples": 100, "batch_size": 1, "seed": 0}
 
 
 @dataclasses.dataclass(frozen=True)

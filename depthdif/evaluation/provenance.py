@@ -1,4 +1,4 @@
-"""The record of an evaluation: checkpoint, versions, device, seeds, and whether its region was held out."""
+"""The record of an evaluation: checkpoint, versions, device, seeds, and whether the model was trained in its region."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def seen_in_training(run: TrainedRun, config: Mapping[str, Any]) -> bool:
     """Whether the model was trained on cells of the region that is evaluated: only where another region was set.
 
     Raises:
-        UserError: the checkpoint names code for its regions that neither depthdif nor the user did.
+        UserError: the checkpoint refers to code for its regions that is neither in depthdif nor in `config`.
     """
     data = run.checkpoint["hyper_parameters"]["data"]
     recorded = OmegaConf.create({name: data.get(name) for name in ("validation", "training")})

@@ -18,7 +18,6 @@ from depthdif.scores.score_names import variant_label
 Array = NDArray[np.floating]
 
 MODEL = "model"
-ONE_SAMPLE = "one sample"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Method:
 
     Attributes:
         name: "training mean", "IDW", "OI", or "model".
-        weights: of the model: "standard", "ema" or "ema_0.99"; else empty.
+        weights: variant of the model, "standard", "ema" or "ema_0.99"; empty for other methods.
         members: samples whose mean is the estimate; 1 for a single one.
     """
 
@@ -37,15 +36,20 @@ class Method:
 
     @property
     def estimate(self) -> str:
-        """Of the model, which estimate this is: "one sample" or "mean of 8"."""
+        """The estimate of the model, "one sample" or "mean of 8"; empty for other methods."""
         if self.name != MODEL:
             return ""
-        return ONE_SAMPLE if self.members == 1 else f"mean of {self.members}"
+        return "one sample" if self.members == 1 else f"mean of {self.members}"
 
     @property
     def label(self) -> str:
         """Label in tables and figures: "OI", "EMA, mean of 8"."""
         return f"{variant_label(self.weights)}, {self.estimate}" if self.name == MODEL else self.name
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of a CSV file that identify the method."""
+        return {"method": self.name, "weights": self.weights, "estimate": self.estimate}
 
 
 TRAINING_MEAN, IDW, OI = (Method(name) for name in ("training mean", "IDW", "OI"))
@@ -60,7 +64,7 @@ class Evaluation:
         truth: the spectra of the truth.
         counts: (S, P) of `resample_counts`.
         density: scores of each method by the share of observed columns.
-        chosen: the variant of the density curve and of the case.
+        chosen: variant of the density curve and of the case; "" when none could be scored.
         case: one patch, by the name of the estimate.
         depths: (D,) metres.
         panel_levels: levels of the case and of the spectra.
@@ -87,22 +91,32 @@ class Evaluation:
     @property
     def best(self) -> Method | None:
         """The mean of most samples with the chosen variant; None where no variant was scored."""
-        candidates = [method for method in self.tallies if method.weights == self.chosen]
-        return max(candidates, key=lambda method: method.members, default=None)
+        return best_method(self.tallies, self.chosen)
 
     @cached_property
     def overall(self) -> dict[Method, Scores]:
         """Scores over all depths."""
-        sums = {method: over_depths(tally.sums) for method, tally in self.tallies.items()}
-        return {method: scores[0] for method, scores in compared(sums, self.counts).items()}
+        return scores_over_depths(self.tallies, self.counts)
 
     @cached_property
     def by_depth(self) -> dict[Method, list[Scores]]:
         """Scores of each depth."""
-        return compared({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
+        return compare({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
 
 
-def compared(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Scores]]:
+def best_method(tallies: Mapping[Method, Tally], variant: str) -> Method | None:
+    """The mean of most samples with a variant; None where the variant was not scored."""
+    candidates = [method for method in tallies if method.name == MODEL and method.weights == variant]
+    return max(candidates, key=lambda method: method.members, default=None)
+
+
+def scores_over_depths(tallies: Mapping[Method, Tally], counts: Array) -> dict[Method, Scores]:
+    """Scores of each method over all depths."""
+    sums = {method: over_depths(tally.sums) for method, tally in tallies.items()}
+    return {method: scores for method, (scores,) in compare(sums, counts).items()}
+
+
+def compare(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Scores]]:
     """Scores of each method, with ratios to OI where there is one."""
     return {
         method: scores_with_intervals(method_sums, sums.get(OI), counts)

@@ -13,11 +13,11 @@ from rich.table import Table
 from depthdif.evaluation.result import Evaluation
 from depthdif.files import atomic_path, near
 from depthdif.scores.score import RATIOS, Score, Scores, verdict
-from depthdif.terminal import print_lines
+from depthdif.terminal import command, print_lines
 
-# With fewer the percentiles of the bootstrap are coarse and too narrow.
+# With fewer patches the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
-# Columns of a terminal that hold the table with all its intervals.
+# Width of a terminal, in columns, that fits the table with all its intervals.
 WIDE = 110
 # Score, heading, whether its interval is shown.
 COLUMNS = (
@@ -33,11 +33,14 @@ COLUMNS = (
 
 def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> None:
     """Print the table, a summary and where the files are; write the same to `evaluation.txt`."""
-    lines = [*summary(evaluation), *next_steps(evaluation, folder)]
-    with (
-        atomic_path(folder / "evaluation.txt") as path,
-        path.open("w", encoding="utf-8") as file,
-    ):
+    checkpoint = shlex.quote(evaluation.provenance["checkpoint"])
+    lines = [
+        *summary(evaluation),
+        f"numbers:   {near(folder / 'scores.csv')}, {near(folder / 'evaluation.json')}",
+        f"figures:   {near(folder / 'figures')}",
+        f"more:      {command('evaluate')} checkpoint={checkpoint} ensemble_size=32 data.validation_patches=128",
+    ]
+    with atomic_path(folder / "evaluation.txt") as path, path.open("w", encoding="utf-8") as file:
         for target in (console, Console(file=file, width=160)):
             target.print(score_table(evaluation, narrow=target.width < WIDE))
             print_lines(target, *lines)
@@ -103,8 +106,8 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
     else:
         yield f"{evaluation.best.label}: RMSE {cell(scores, 'rmse', True)} {evaluation.units}; there is no OI to compare with."
     if "spread_skill" in scores:
-        yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below, it is too sure of itself)."
-    if evaluation.truth.spectrum() is None:
+        yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below 1 is overconfident)."
+    if evaluation.truth.spectra() is None:
         yield "There are no spectra: no window of half a patch is free of land."
     if evaluation.patches < ENOUGH_PATCHES:
         yield (
@@ -112,8 +115,8 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
             f"data.validation_patches={ENOUGH_PATCHES} or more."
         )
     yield (
-        "The intervals tell what other patches and profiles of this region would give, and take patches as independent, which "
-        "overlapping ones are not; they say nothing of other regions or other training runs."
+        "The intervals cover other patches and profiles of this region, not other regions or training runs; they take "
+        "patches as independent, which overlapping ones are not."
     )
 
 
@@ -124,11 +127,3 @@ def against_oi(scores: Scores) -> Iterator[str]:
             score = scores[name]
             interval = f", 95 % interval {brackets(score)}" if score.low is not None else ""
             yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score)}."
-
-
-def next_steps(evaluation: Evaluation, folder: Path) -> Iterator[str]:
-    """Where the files are, and the next command."""
-    yield f"numbers:   {near(folder / 'scores.csv')}, {near(folder / 'evaluation.json')}"
-    yield f"figures:   {near(folder / 'figures')}"
-    checkpoint = shlex.quote(evaluation.provenance["checkpoint"])
-    yield f"more:      python scripts/evaluate.py checkpoint={checkpoint} ensemble_size=32 data.validation_patches=128"

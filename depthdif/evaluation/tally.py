@@ -17,9 +17,9 @@ from depthdif.scores.spectra import WindowSpectra, isotropic
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Bins of spread, in units of the largest standard deviation of the field.
+# Edges of the bins of spread, in units of the largest standard deviation of the field.
 SPREAD_EDGES = np.geomspace(1e-4, 10, 201)
-# Bins that they are merged into, of about as many cells each.
+# Groups that the bins are merged into, of about as many cells each.
 SPREAD_GROUPS = 12
 
 
@@ -58,22 +58,19 @@ class Tally:
     Attributes:
         parts: sums (B, D) of each batch so far; see `scores_from_sums`.
         ranks: (R,) of each patch.
-        spread: (N, 3) of each patch, see `sums_by_spread`.
+        spread: (N, 3) over all patches, see `sums_by_spread`.
         map_square, map_count: (H, W) of the grid, over all patches and depths.
-        power, error_power, modes: (D, K) of each patch, see `WindowSpectra`.
+        power, error_power, modes: (D, K) over all patches, see `WindowSpectra`.
     """
 
     grid: Grid
     rank_bins: int = 0
     parts: list[Sums] = field(default_factory=list)
     ranks: list[NDArray[np.integer]] = field(default_factory=list)
-    spread: list[Array] = field(default_factory=list)
-    power: list[Array] = field(default_factory=list)
-    error_power: list[Array] = field(default_factory=list)
-    modes: list[Array] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.map_square, self.map_count = (np.zeros(self.grid.ocean.shape) for _ in range(2))
+        self.spread, self.power, self.error_power, self.modes = (np.zeros(()) for _ in range(4))
 
     @property
     def sums(self) -> Sums:
@@ -82,7 +79,7 @@ class Tally:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the method has a spread."""
+        """Whether the forecasts have a spread."""
         return bool(self.ranks)
 
     @property
@@ -99,14 +96,17 @@ class Tally:
 
     def spread_and_error(self) -> tuple[Array, Array]:
         """Expected and actual RMSE in bins of spread."""
-        return spread_and_error(np.sum(self.spread, axis=0), SPREAD_GROUPS)
+        return spread_and_error(self.spread, SPREAD_GROUPS)
 
-    def spectrum(self, error: bool = False) -> Array | None:
-        """(D, K) isotropic spectrum of the method or its error, NaN where no window is free of land; None without any window."""
-        if self.grid.spectra is None or not np.sum(self.modes):
+    def spectra(self) -> tuple[Array, Array] | None:
+        """(D, K) isotropic spectra of the method and of its error, NaN where no window is free of land; None without any."""
+        if self.grid.spectra is None or not self.modes.any():
             return None
-        power = np.sum(self.error_power if error else self.power, axis=0)
-        return isotropic(power, np.sum(self.modes, axis=0), self.grid.spectra.wavenumbers)
+        power, error_power = (
+            isotropic(sums, self.modes, self.grid.spectra.wavenumbers)
+            for sums in (self.power, self.error_power)
+        )
+        return power, error_power
 
     def add(
         self, forecast: Ensemble | GaussianForecast, truth: Truth, generator: np.random.Generator
@@ -122,7 +122,7 @@ class Tally:
             for patch, scored in enumerate(truth.scored):
                 self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
                 values = variance[patch][scored], np.square(error[patch][scored])
-                self.spread.append(sums_by_spread(*values, self.grid.scale * SPREAD_EDGES))
+                self.spread = self.spread + sums_by_spread(*values, self.grid.scale * SPREAD_EDGES)
         self.parts.append(sums)
         self.add_map(np.square(error), truth)
         self.add_spectra(forecast.mean[:, None], truth)
@@ -135,10 +135,6 @@ class Tally:
         self.parts.append({**sums, "crps": sums["absolute"]})
         self.add_map(np.square(errors).mean(axis=1), truth)
         self.add_spectra(ensemble.members, truth)
-
-    def add_truth(self, truth: Truth) -> None:
-        """The spectra of the truth itself."""
-        self.add_spectra(truth.values[:, None], truth)
 
     def add_map(self, squares: Array, truth: Truth) -> None:
         """Squared error, (B, D, H, W), and count of each water column."""
@@ -158,9 +154,9 @@ class Tally:
             windows = self.grid.spectra.free_of_land(ocean)
             power, modes = self.grid.spectra.sums(fields, windows, latitude)
             error_power, _ = self.grid.spectra.sums(fields - values, windows, latitude)
-            self.power.append(power)
-            self.error_power.append(error_power)
-            self.modes.append(modes)
+            self.power = self.power + power
+            self.error_power = self.error_power + error_power
+            self.modes = self.modes + modes
 
 
 def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:

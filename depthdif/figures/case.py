@@ -45,7 +45,7 @@ class Case:
 
     @property
     def estimates(self) -> dict[str, Field]:
-        """The estimates of the truth by their labels: first guess, member and mean, those that there are."""
+        """The available estimates of the truth by their labels: first guess, member and mean."""
         mean = "reconstruction" if self.member is None else "ensemble mean"
         fields = {"first guess": self.first_guess, "one member": self.member, mean: self.reconstruction}
         return {label: field for label, field in fields.items() if field is not None}
@@ -105,6 +105,5 @@ def column_far_from_observations(case: Case) -> tuple[int, int] | None:
 def format_position(latitude: float, longitude: float) -> str:
     """Such as `12.5°S 65.5°E`; longitudes beyond the date line are folded back."""
     folded = (float(longitude) + 180) % 360 - 180
-    north = "N" if latitude >= 0 else "S"
-    east = "E" if folded >= 0 else "W"
+    north, east = "NS"[int(latitude < 0)], "EW"[int(folded < 0)]
     return f"{abs(float(latitude)):.1f}°{north} {abs(folded):.1f}°{east}"

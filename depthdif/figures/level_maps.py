@@ -41,13 +41,16 @@ def draw_level(
     low, high = np.nanpercentile(truth, [1, 99])
     high = max(high, low + 1e-3)
     draw_observations(canvas, left, top, case, level, low, high)
-    label_latitudes(canvas, left, top, case.latitude)
-    left += MAP_WIDTH + MAP_GAP
-    draw_map(canvas, left, top, truth, FIELD_COLOURS, low, high, "truth")
-    for name, field in case.estimates.items():
+    for latitude in round_numbers(case.latitude, 4):
+        place = top + MAP_HEIGHT * (1 - float(share_of_patch(case.latitude, latitude)))
+        label = format_degrees(latitude, "NS")
+        canvas.text(left - LABEL_GAP, place, label, fontsize=7, ha="right", va="center")
+    fields = {"truth": truth}
+    for name, estimate in case.estimates.items():
+        fields[f"{name}, RMSE {format_number(case.rmse(estimate, level), 2)}"] = estimate[level]
+    for title, field in fields.items():
         left += MAP_WIDTH + MAP_GAP
-        title = f"{name}, RMSE {format_number(case.rmse(field, level), 2)}"
-        draw_map(canvas, left, top, field[level], FIELD_COLOURS, low, high, title)
+        draw_map(canvas, left, top, field, FIELD_COLOURS, low, high, title)
     left += MAP_WIDTH + MAP_GAP
     draw_colour_bar(canvas, left, top, FIELD_COLOURS, low, high, units)
     left += BAR_ROOM
@@ -67,16 +70,11 @@ def draw_map(
     title: str,
 ) -> None:
     """One field (H, W), south at the bottom, land grey, with its title above it."""
+    extent = (left, left + MAP_WIDTH, top + MAP_HEIGHT, top)
     canvas.imshow(
-        np.ma.masked_invalid(field),
-        origin="lower",
-        extent=(left, left + MAP_WIDTH, top + MAP_HEIGHT, top),
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        interpolation="nearest",
-        aspect="auto",
-    )
+        np.ma.masked_invalid(field), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high,
+        interpolation="nearest", aspect="auto",
+    )  # fmt: skip
     canvas.add_patch(Rectangle((left, top), MAP_WIDTH, MAP_HEIGHT, fill=False, linewidth=0.6))
     canvas.text(left + MAP_WIDTH / 2, top - LABEL_GAP, title, fontsize=8, ha="center", va="bottom")
 
@@ -93,14 +91,8 @@ def draw_observations(
     canvas.scatter(
         left + MAP_WIDTH * share_of_patch(case.longitude, case.longitude[columns]),
         top + MAP_HEIGHT * (1 - share_of_patch(case.latitude, case.latitude[rows])),
-        c=values[rows, columns],
-        cmap=FIELD_COLOURS,
-        vmin=low,
-        vmax=high,
-        s=14,
-        edgecolors="0.25",
-        linewidths=0.4,
-    )
+        c=values[rows, columns], cmap=FIELD_COLOURS, vmin=low, vmax=high, s=14, edgecolors="0.25", linewidths=0.4,
+    )  # fmt: skip
 
 
 def draw_colour_bar(
@@ -117,19 +109,11 @@ def draw_colour_bar(
     canvas.text(left, top - LABEL_GAP, units, fontsize=8, va="bottom")
 
 
-def label_latitudes(canvas: Axes, left: float, top: float, latitudes: Field) -> None:
-    """Round latitudes left of a map."""
-    for latitude in round_numbers(latitudes, 4):
-        place = top + MAP_HEIGHT * (1 - float(share_of_patch(latitudes, latitude)))
-        label = format_degrees(latitude, "NS")
-        canvas.text(left - LABEL_GAP, place, label, fontsize=7, ha="right", va="center")
-
-
 def label_longitudes(canvas: Axes, left: float, top: float, longitudes: Field) -> None:
     """Round longitudes below a map."""
     for longitude in round_numbers(longitudes, 3):
         place = left + MAP_WIDTH * float(share_of_patch(longitudes, longitude))
-        label = format_degrees((longitude + 180) % 360 - 180, "EW")
+        label = format_degrees(longitude, "EW")
         canvas.text(place, top + MAP_HEIGHT + LABEL_GAP, label, fontsize=7, ha="center", va="top")
 
 
@@ -147,8 +131,10 @@ def round_numbers(values: Field, most: int) -> Field:
 
 
 def format_degrees(degrees: float, letters: str) -> str:
-    """Such as `12.5°S` for -12.5 and the letters "NS"."""
-    return f"{abs(round(float(degrees), 3)):g}°{letters[int(degrees < 0)]}"
+    """Such as `12.5°S` for -12.5 and the letters "NS"; longitudes beyond the date line are folded back."""
+    folded = round((float(degrees) + 180) % 360 - 180, 3)
+    letter = letters[int(folded < 0)] if folded else ""
+    return f"{abs(folded):g}°{letter}"
 
 
 def format_number(value: float, decimals: int) -> str:

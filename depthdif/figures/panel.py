@@ -1,7 +1,7 @@
 """The panel of a validation: for each patch a row of maps for each depth, beside profiles against depth.
 
-All places are computed here in inches, and all maps share one set of axes: a layout engine, and axes of their own for a hundred
-maps and colour bars, would take seconds of every validation.
+Positions are computed here in inches, and all maps share one set of axes: a layout engine and a hundred axes would take
+seconds of every validation.
 """
 
 from __future__ import annotations
@@ -13,22 +13,36 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from depthdif.data.units import canonical_units
-from depthdif.figures.case import Case, Field, column_far_from_observations, most_complete_observed_column
+from depthdif.figures.case import (
+    Case,
+    Field,
+    column_far_from_observations,
+    format_position,
+    most_complete_observed_column,
+)
 from depthdif.figures.level_maps import MAP_HEIGHT, draw_level, label_longitudes, width_of_maps
-from depthdif.figures.profiles import draw_profile
 from depthdif.files import atomic_path
 
 # Inches.
 LEFT, RIGHT, TOP = 0.85, 0.15, 0.45
 CASE_TITLE, ROW_TITLE, CASE_BOTTOM = 0.25, 0.24, 0.5
 PROFILE_WIDTH, PROFILE_GAP, PROFILE_TITLE = 1.6, 0.55, 0.36
+# Colour, style and width of the lines of a profile.
+LINES = {
+    "truth": ("black", "-", 1.4),
+    "first guess": ("tab:blue", "--", 1.2),
+    "one member": ("tab:orange", "-", 0.9),
+    "ensemble mean": ("tab:red", "-", 1.2),
+    "reconstruction": ("tab:red", "-", 1.2),
+}
 
 
-def nearest_levels(depths: Field, wanted: Sequence[float]) -> list[int]:
-    """Levels of `depths` (D,) metres nearest to those wanted, each once, downwards."""
-    return sorted({int(np.abs(depths - depth).argmin()) for depth in wanted})
+def nearest_levels(depths: Field, targets: Sequence[float]) -> list[int]:
+    """Indices of the levels of `depths` (D,) nearest to the target depths, each once, in ascending order."""
+    return sorted({int(np.abs(depths - target).argmin()) for target in targets})
 
 
 def error_limits(errors: Sequence[Field], levels: Sequence[int]) -> list[float]:
@@ -69,7 +83,8 @@ def reconstruction_figure(
         for row, (level, limit) in enumerate(zip(levels, case_limits, strict=True)):
             row_top = top + row * (ROW_TITLE + MAP_HEIGHT) + ROW_TITLE
             draw_level(canvas, LEFT, row_top, case, level, limit, units)
-            label_depth(canvas, row_top, depths[level])
+            canvas.text(LEFT / 4, row_top + MAP_HEIGHT / 2, f"{depths[level]:.4g} m", rotation=90, ha="center",
+                        va="center", fontsize=10, weight="bold")  # fmt: skip
             if np.isfinite(case.truth[level]).any():
                 bottom_map = row_top
         if bottom_map is not None:
@@ -83,33 +98,40 @@ def reconstruction_figure(
     return figure
 
 
-def label_depth(canvas: Axes, top: float, depth: float) -> None:
-    """The depth of a row of maps at the left edge."""
-    middle = top + MAP_HEIGHT / 2
-    canvas.text(
-        LEFT / 4, middle, f"{depth:.4g} m", rotation=90, ha="center", va="center", fontsize=10, weight="bold"
-    )
-
-
 def draw_profiles(
     canvas: Axes, left: float, top: float, bottom: float, case: Case, depths: Field, units: str
 ) -> list[Axes]:
-    """The longest observed column of a case, and one far from all observations, beside its maps."""
+    """Profiles of the longest observed column of a case, and of one far from all observations, beside its maps."""
     width, height = canvas.get_xlim()[1], canvas.get_ylim()[0]
-    places = {
+    deepest = float(depths[-1])
+    columns = {
         "at a profile": most_complete_observed_column(case),
         "far from profiles": column_far_from_observations(case),
     }
-    drawn = []
-    for name, place in places.items():
-        left += PROFILE_GAP
-        if place is not None:
-            axis = canvas.figure.add_axes(
-                (left / width, 1 - bottom / height, PROFILE_WIDTH / width, (bottom - top) / height)
-            )
-            draw_profile(axis, case, depths, place, name, units)
-            drawn.append(axis)
-        left += PROFILE_WIDTH
+    drawn: list[Axes] = []
+    for number, (name, place) in enumerate(columns.items()):
+        if place is None:
+            continue
+        place_left = left + PROFILE_GAP + number * (PROFILE_GAP + PROFILE_WIDTH)
+        axis = canvas.figure.add_axes(
+            (place_left / width, 1 - bottom / height, PROFILE_WIDTH / width, (bottom - top) / height)
+        )
+        row, column = place
+        for label, field in {"truth": case.truth, **case.estimates}.items():
+            colour, style, thickness = LINES[label]
+            axis.plot(field[:, row, column], depths, style, color=colour, linewidth=thickness, label=label)
+        observed = case.observations[:, row, column]
+        axis.plot(
+            observed, depths, "o", markersize=3, markerfacecolor="none", color="black", label="observed"
+        )
+        axis.set_ylim(deepest * 1.03, -0.03 * deepest)
+        position = format_position(case.latitude[row], case.longitude[column])
+        axis.set_title(f"{name}\n{position}", fontsize=8)
+        axis.set_xlabel(units, fontsize=7, labelpad=1)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+        axis.tick_params(labelsize=7)
+        drawn.append(axis)
     if drawn:
         drawn[0].set_ylabel("depth (m)", fontsize=7, labelpad=1)
     return drawn

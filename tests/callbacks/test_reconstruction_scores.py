@@ -87,7 +87,7 @@ def test_each_variant_and_the_first_guess_have_all_scores(trained: tuple[Path, T
         assert metrics[f"val_first_guess/recon_{score}_full_recon"] == pytest.approx(value, rel=1e-5)
 
 
-def test_without_two_independent_members_the_crps_is_left_out_and_a_line_says_how_to_get_it(
+def test_without_two_independent_members_the_crps_is_left_out_and_a_line_tells_what_to_set(
     small_run: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):

@@ -42,14 +42,14 @@ def test_the_truth_is_not_needed(make_batch: MakeBatch) -> None:
 
 
 @pytest.mark.parametrize("name", (SHAPES | FIRST_GUESS_SHAPES))
-def test_a_tensor_that_is_missing_is_named(make_batch: MakeBatch, name: str) -> None:
+def test_the_name_of_a_missing_tensor_is_in_the_error(make_batch: MakeBatch, name: str) -> None:
     batch = guessed(make_batch())
     del batch[name]
     assert name in refusal(batch)
 
 
 @pytest.mark.parametrize("name", (SHAPES | FIRST_GUESS_SHAPES))
-def test_a_tensor_of_another_shape_is_named(make_batch: MakeBatch, name: str) -> None:
+def test_the_name_of_a_tensor_of_another_shape_is_in_the_error(make_batch: MakeBatch, name: str) -> None:
     batch = guessed(make_batch())
     batch[name] = batch[name][:1]
     assert name in refusal(batch)
@@ -82,7 +82,7 @@ def test_observations_outside_the_ocean_are_counted(make_batch: MakeBatch) -> No
 
 
 @pytest.mark.parametrize("name", ["observations", "surface"])
-def test_a_value_where_the_mask_says_that_there_is_none_is_refused(make_batch: MakeBatch, name: str) -> None:
+def test_a_value_outside_its_mask_raises(make_batch: MakeBatch, name: str) -> None:
     batch = make_batch()
     batch[name] = torch.ones_like(batch[name])
     assert f"{name} are not 0 where" in refusal(batch, first_guess=False)

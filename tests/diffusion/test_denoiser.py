@@ -24,7 +24,7 @@ def test_an_untrained_denoiser_predicts_zero_which_is_the_first_guess(make_batch
     assert not UNetDenoiser(3, 1, (8, 16))(batch["target"], torch.tensor(5), batch).any()
 
 
-def test_a_denoiser_that_is_not_told_the_place_does_not_depend_on_it(make_batch: MakeBatch) -> None:
+def test_without_position_and_season_a_denoiser_does_not_depend_on_them(make_batch: MakeBatch) -> None:
     batch = make_batch()
     denoiser = tiny(position_and_season=False)
     elsewhere = {**batch, "coordinates": batch["coordinates"] + 30, "day_of_year": batch["day_of_year"] + 100}
@@ -58,7 +58,7 @@ def test_every_condition_changes_the_prediction(make_batch: MakeBatch, name: str
     batch = make_batch()
     changed = dict(batch)
     changed[name] = ~batch[name] if batch[name].dtype == torch.bool else batch[name] + 30
-    denoiser = tiny()
+    denoiser = tiny(position_and_season=True)
     field = torch.zeros_like(batch["target"])
     before, after = (denoiser(field, torch.tensor(5), one) for one in (batch, changed))
     assert not torch.allclose(before, after, atol=1e-6)

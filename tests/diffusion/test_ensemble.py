@@ -124,7 +124,9 @@ def test_predict_gives_the_ensemble_in_physical_units(small_run: Callable[..., D
     assert surface.mean() == pytest.approx(data.standardization.mean[0], abs=data.standardization.std[0])
 
 
-def test_predict_without_the_data_module_says_how_to_give_it(small_run: Callable[..., DictConfig]) -> None:
+def test_predict_without_the_data_module_raises_with_the_call_that_works(
+    small_run: Callable[..., DictConfig],
+) -> None:
     cfg = small_run("data.field.depths=3", "data.field.times=1")
     data = build_data(cfg)
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)

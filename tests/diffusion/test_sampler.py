@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,15 @@ from depthdif.diffusion.sampler import ReverseSampler
 MakeBatch = Callable[..., dict[str, Tensor]]
 PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/model/sampler").glob("*.yaml"))
+
+
+def reverse_sampler(scheduler: Callable[..., Any], **options: Any) -> ReverseSampler:
+    """A sampler of single members, without clamping, pairs and inflation unless `options` set them."""
+    plain: dict[str, Any] = {
+        "steps": 20, "seed": 0, "ensemble_size": 1, "clamp_observations": False, "members_at_once": None,
+        "antithetic": False, "inflation": 1.0,
+    }  # fmt: skip
+    return ReverseSampler(scheduler, **{**plain, **options})
 
 
 def cosine(prediction_type: str = "sample") -> DDPMScheduler:
@@ -59,7 +69,7 @@ def test_a_chain_whose_denoiser_knows_the_truth_ends_at_the_truth(
 ) -> None:
     batch = make_batch()
     noise_schedule = cosine(prediction_type)
-    sampler = ReverseSampler(scheduler.from_config, steps=20)
+    sampler = reverse_sampler(scheduler.from_config, steps=20)
     samples = sampler(Oracle(noise_schedule), noise_schedule, batch["observations"], batch)
     assert samples.shape == (2, 1, 3, 8, 8)
     torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
@@ -80,7 +90,7 @@ def test_every_option_of_the_config_ends_at_the_truth_where_the_denoiser_knows_i
 @pytest.mark.parametrize("scheduler", [UniPCMultistepScheduler, HeunDiscreteScheduler])
 def test_schedulers_that_take_no_generator_run_too(make_batch: MakeBatch, scheduler: type) -> None:
     batch = make_batch()
-    samples = ReverseSampler(scheduler.from_config, steps=10)(
+    samples = reverse_sampler(scheduler.from_config, steps=10)(
         Oracle(cosine()), cosine(), batch["observations"], batch
     )
     torch.testing.assert_close(samples[:, 0], batch["target"], atol=2e-2, rtol=0)
@@ -90,7 +100,7 @@ def test_schedulers_that_take_no_generator_run_too(make_batch: MakeBatch, schedu
 def test_a_sample_does_not_depend_on_the_batch_it_is_in(make_batch: MakeBatch, scheduler: type) -> None:
     batch = make_batch(size=3)
     alone = {name: tensor[2:] for name, tensor in batch.items()}
-    sampler = ReverseSampler(scheduler.from_config, steps=5, ensemble_size=2)
+    sampler = reverse_sampler(scheduler.from_config, steps=5, ensemble_size=2)
     together = sampler(Echo(), cosine(), batch["observations"], batch)
     torch.testing.assert_close(
         together[2:], sampler(Echo(), cosine(), alone["observations"], alone), atol=1e-5, rtol=1e-5
@@ -100,7 +110,7 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_in(make_batch: MakeBatch, s
 def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_batch: MakeBatch) -> None:
     batch = make_batch()
     first, again, other = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, seed=seed)(
+        reverse_sampler(DDIMScheduler.from_config, steps=3, seed=seed)(
             Echo(), cosine(), batch["observations"], batch
         )
         for seed in (0, 0, 1)
@@ -112,7 +122,7 @@ def test_the_same_seed_repeats_a_reconstruction_and_another_one_changes_it(make_
 def test_ensemble_members_differ_and_a_larger_ensemble_keeps_the_smaller(make_batch: MakeBatch) -> None:
     batch = make_batch()
     small, large = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(
+        reverse_sampler(DDIMScheduler.from_config, steps=3, ensemble_size=size)(
             Echo(), cosine(), batch["observations"], batch
         )
         for size in (2, 4)
@@ -136,7 +146,7 @@ def test_members_do_not_depend_on_how_many_the_network_sees_at_once(
             return super().forward(noisy, timestep, batch)
 
     whole, parts = (
-        ReverseSampler(scheduler.from_config, steps=3, ensemble_size=5, members_at_once=size)(
+        reverse_sampler(scheduler.from_config, steps=3, ensemble_size=5, members_at_once=size)(
             Counting(), cosine(), batch["observations"], batch
         )
         for size in (None, at_once)
@@ -149,7 +159,7 @@ def test_members_do_not_depend_on_how_many_the_network_sees_at_once(
 
 def test_cells_outside_the_ocean_are_zero(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    samples = ReverseSampler(DDPMScheduler.from_config, steps=3)(
+    samples = reverse_sampler(DDPMScheduler.from_config, steps=3)(
         Echo(), cosine(), batch["observations"], batch
     )
     assert torch.equal(samples[:, 0][~batch["ocean_mask"]], torch.zeros((~batch["ocean_mask"]).sum()))
@@ -162,7 +172,7 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     batch = make_batch()
     observed = batch["observed_mask"]
     clamped, free = (
-        ReverseSampler(scheduler.from_config, steps=4, clamp_observations=clamp)(
+        reverse_sampler(scheduler.from_config, steps=4, clamp_observations=clamp)(
             Echo(), cosine(), batch["observations"], batch
         )[:, 0]
         for clamp in (True, False)
@@ -171,10 +181,10 @@ def test_clamped_observations_come_back_exactly_and_unclamped_ones_do_not(
     assert not torch.allclose(free[observed], batch["observations"][observed], atol=0.1)
 
 
-def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_set(
+def test_more_steps_than_the_noise_schedule_has_raises_with_the_value_to_set(
     make_batch: MakeBatch,
 ) -> None:
-    sampler = ReverseSampler(DDIMScheduler.from_config, steps=1001)
+    sampler = reverse_sampler(DDIMScheduler.from_config, steps=1001)
     with pytest.raises(ValueError, match=r"steps is 1001.*model\.sampler\.steps=1000"):
         sampler(Echo(), cosine(), torch.zeros(2, 3, 8, 8), make_batch())
 
@@ -184,7 +194,7 @@ def test_more_steps_than_the_noise_schedule_has_is_an_error_that_says_what_to_se
 )
 def test_counts_out_of_range_are_errors_that_name_the_override(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"{name} is {value}.*model\.sampler\.{name}="):
-        ReverseSampler(DDIMScheduler.from_config, **{name: value})
+        reverse_sampler(DDIMScheduler.from_config, **{name: value})
 
 
 def test_antithetic_members_start_from_opposite_noise_and_the_first_of_each_pair_is_as_without(
@@ -194,7 +204,7 @@ def test_antithetic_members_start_from_opposite_noise_and_the_first_of_each_pair
     batch["observations"] = torch.zeros_like(batch["observations"])
 
     def members(**options: object) -> Tensor:
-        sampler = ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, **options)  # type: ignore[arg-type]
+        sampler = reverse_sampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, **options)  # type: ignore[arg-type]
         return sampler(Echo(), cosine(), batch["observations"], batch)
 
     plain, pairs = members(), members(antithetic=True)
@@ -207,7 +217,7 @@ def test_antithetic_members_start_from_opposite_noise_and_the_first_of_each_pair
 def test_the_samples_are_not_inflated(make_batch: MakeBatch) -> None:
     batch = make_batch()
     plain, inflated = (
-        ReverseSampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, inflation=inflation)(
+        reverse_sampler(DDIMScheduler.from_config, steps=3, ensemble_size=4, inflation=inflation)(
             Echo(), cosine(), batch["observations"], batch
         )
         for inflation in (1.0, 1.5)

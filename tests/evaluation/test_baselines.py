@@ -7,7 +7,8 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
 from depthdif.data.patches import Box
 from depthdif.data.synthetic import synthetic_field
-from depthdif.evaluation.baselines import first_guess_forecast, make_baselines, training_mean
+from depthdif.evaluation.evaluator import make_baselines
+from depthdif.evaluation.forecast import GaussianForecast
 from depthdif.evaluation.result import IDW, OI
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
@@ -41,42 +42,41 @@ def sample(data: OceanDataModule) -> Sample:
 
 
 def test_the_baselines_of_the_config_stand_in_where_the_run_has_no_first_guess(sample: Sample) -> None:
-    said: list[str] = []
-    made = make_baselines(CONFIGS, None, sample, said.append)
+    lines: list[str] = []
+    made = make_baselines(CONFIGS, None, sample, lines.append)
     assert list(made) == [IDW, OI]
-    assert len(said) == 2
-    assert "baselines.oi" in said[1]
+    assert len(lines) == 2
+    assert "baselines.oi" in lines[1]
 
 
 def test_the_first_guess_of_the_run_takes_the_place_of_its_kind(sample: Sample) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     own = OptimalInterpolation(500.0, 500.0, None, 0.1)
-    made = make_baselines(CONFIGS, own, sample, said.append)
+    made = make_baselines(CONFIGS, own, sample, lines.append)
     assert made[OI] is own
     assert isinstance(made[IDW], InverseDistance)
-    assert said == ["OI: with the settings that the run was trained with, not those of baselines.oi"]
-    said.clear()
-    make_baselines(CONFIGS, OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01), sample, said.append)
-    assert said == []
+    assert lines == ["OI: with the settings of the run, not those of baselines.oi"]
+    lines.clear()
+    make_baselines(CONFIGS, OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01), sample, lines.append)
+    assert lines == []
 
 
 def test_a_baseline_that_does_not_fit_the_surface_fields_is_left_out_with_the_reason(sample: Sample) -> None:
-    said: list[str] = []
-    made = make_baselines({"oi": {**OI_CONFIG, "surface_scale": [1.0, 2.0, 3.0]}}, None, sample, said.append)
+    lines: list[str] = []
+    made = make_baselines({"oi": {**OI_CONFIG, "surface_scale": [1.0, 2.0, 3.0]}}, None, sample, lines.append)
     assert made == {}
-    (line,) = said
+    (line,) = lines
     assert line.startswith(
         "OI is left out, it cannot be made for these data: model.first_guess.surface_scale"
     )
 
 
-def test_baselines_are_physical(data: OceanDataModule, sample: Sample) -> None:
+def test_the_forecast_of_a_first_guess_is_in_units_of_the_field(
+    data: OceanDataModule, sample: Sample
+) -> None:
     batch = collate([sample])
-    mean = training_mean(batch, data.standardization)
-    assert not mean.has_spread
-    assert mean.mean[0, 1, 2, 3] == pytest.approx(data.standardization.mean[1])
     oi = OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01)
-    forecast = first_guess_forecast(oi, batch, data.standardization)
+    forecast = GaussianForecast.from_first_guess(oi, batch, data.standardization)
     guess, variance, *_ = oi(PatchData.from_sample(sample))
     assert forecast.mean[0] == pytest.approx(data.standardization.restore(guess), rel=1e-5)
     assert forecast.deviation is not None

@@ -66,11 +66,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, TrainedRun, Path]:
     folder = tmp_path_factory.mktemp("evaluated")
-    found, run = evaluated(
+    result, run = evaluated(
         checkpoint, folder, "ensemble_size=3", "density_ensemble_size=2", "densities=[0.02,0.05]",
         "bootstrap_samples=200", "panel_depths=[0,300]", "seed=4",
     )  # fmt: skip
-    return found, run, folder
+    return result, run, folder
 
 
 def rmse_of(estimates: list[np.ndarray], run: TrainedRun) -> float:
@@ -85,19 +85,19 @@ def rmse_of(estimates: list[np.ndarray], run: TrainedRun) -> float:
 
 def test_the_table_has_a_row_for_every_method(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
     model = [Method(MODEL, weights, members) for weights in ("standard", "ema") for members in (1, 3)]
-    found = whole[0]
-    assert list(found.overall) == [TRAINING_MEAN, IDW, OI, *model]
-    assert score_table(found).row_count == 7
-    assert found.best == Method(MODEL, "ema", 3)
-    assert set(found.overall[found.best]) == {
+    result = whole[0]
+    assert list(result.overall) == [TRAINING_MEAN, IDW, OI, *model]
+    assert score_table(result).row_count == 7
+    assert result.best == Method(MODEL, "ema", 3)
+    assert set(result.overall[result.best]) == {
         *("rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio")
     }
-    assert "spread_skill" not in found.overall[TRAINING_MEAN]
-    assert all(found.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio"))
+    assert "spread_skill" not in result.overall[TRAINING_MEAN]
+    assert all(result.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio"))
 
 
-def test_baselines_score_what_a_direct_computation_finds(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
-    found, run, _ = whole
+def test_baselines_score_as_a_direct_computation(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
+    result, run, _ = whole
     samples = list(run.data.validation_samples())
     oi = instantiate(run.cfg.model.first_guess)
     expected = {
@@ -105,13 +105,13 @@ def test_baselines_score_what_a_direct_computation_finds(whole: tuple[Evaluation
         OI: rmse_of([oi(PatchData.from_sample(sample)).estimate for sample in samples], run),
     }
     for method, rmse in expected.items():
-        assert found.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
+        assert result.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
 
 
-def test_the_model_scores_what_a_direct_computation_finds(
+def test_the_model_scores_as_a_direct_computation(
     whole: tuple[Evaluation, TrainedRun, Path],
 ) -> None:
-    found, run, _ = whole
+    result, run, _ = whole
     run.load("standard")
     run.module.sampler.ensemble_size, run.module.sampler.seed = 3, 4
     estimates: list[np.ndarray] = []
@@ -120,7 +120,7 @@ def test_the_model_scores_what_a_direct_computation_finds(
         with torch.no_grad(), autocast(run.precision, CPU):
             estimates += list(run.module.reconstruct(batch).mean(dim=1).numpy())
     expected = rmse_of(estimates, run)
-    assert found.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)
+    assert result.overall[Method(MODEL, "standard", 3)]["rmse"].value == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_single_sample_is_scored_as_a_user_gets_it_with_an_ensemble_of_one(
@@ -145,12 +145,12 @@ def test_a_single_sample_is_scored_as_a_user_gets_it_with_an_ensemble_of_one(
 
 
 def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
-    found, run, folder = whole
+    result, run, folder = whole
     content = json.loads((folder / "evaluation.json").read_text())
-    for method, scores in found.overall.items():
+    for method, scores in result.overall.items():
         for name, score in scores.items():
             assert content["overall"][method.label][name]["value"] == score.value
-    assert [level["depth_m"] for level in content["by_depth"]["OI"]] == found.depths.tolist()
+    assert [level["depth_m"] for level in content["by_depth"]["OI"]] == result.depths.tolist()
     provenance = content["provenance"]
     assert provenance["checkpoint"] == str(run.path)
     assert len(provenance["checkpoint_sha256"]) == 64
@@ -161,7 +161,7 @@ def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, T
         rows = list(csv.DictReader(file))
     overall = [row for row in rows if row["method"] == "OI" and row["score"] == "rmse" and not row["depth_m"]]
     assert [row["observed_share"] for row in overall] == ["0.05", "0.02"]
-    assert float(overall[0]["value"]) == found.overall[OI]["rmse"].value
+    assert float(overall[0]["value"]) == result.overall[OI]["rmse"].value
     assert float(overall[0]["low_95"]) <= float(overall[0]["value"]) <= float(overall[0]["high_95"])
     assert not any(value.lower() in ("nan", "inf") for row in rows for value in row.values())
     assert not list(folder.rglob("*unfinished*"))
@@ -178,12 +178,12 @@ def test_every_figure_is_drawn(whole: tuple[Evaluation, TrainedRun, Path]) -> No
 def test_the_density_curve_meets_the_table_where_they_share_the_observations(
     whole: tuple[Evaluation, TrainedRun, Path],
 ) -> None:
-    found = whole[0]
-    assert list(found.density) == [0.02, 0.05]
+    result = whole[0]
+    assert list(result.density) == [0.02, 0.05]
     for method in (TRAINING_MEAN, IDW, OI):
-        assert found.density[0.05][method] == found.overall[method]
-    assert found.density[0.02][OI]["rmse"].value > found.density[0.05][OI]["rmse"].value
-    assert Method(MODEL, "ema", 2) in found.density[0.02]
+        assert result.density[0.05][method] == result.overall[method]
+    assert result.density[0.02][OI]["rmse"].value > result.density[0.05][OI]["rmse"].value
+    assert Method(MODEL, "ema", 2) in result.density[0.02]
 
 
 @pytest.fixture
@@ -210,26 +210,26 @@ def test_without_average_first_guess_and_ensemble_what_is_left_is_scored(
 ) -> None:
     path = checkpoint_of(tmp_path / "run", "model/first_guess=none")
     capsys.readouterr()
-    found, _ = evaluated(
+    result, _ = evaluated(
         path, tmp_path / "out", "ensemble_size=1", "patches=1", "densities=[]", "bootstrap_samples=100"
     )
-    assert list(found.overall) == [TRAINING_MEAN, IDW, OI, Method(MODEL, "standard", 1)]
-    scores = found.overall[Method(MODEL, "standard", 1)]
+    assert list(result.overall) == [TRAINING_MEAN, IDW, OI, Method(MODEL, "standard", 1)]
+    scores = result.overall[Method(MODEL, "standard", 1)]
     assert "spread_skill" not in scores
     assert scores["crps"].value == scores["mae"].value
     assert all(score.low is None for score in scores.values())
-    said = " ".join(capsys.readouterr().out.split())
-    assert "no rows for the EMA weights" in said
-    assert "because the run has no first guess" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "no rows for the EMA weights" in output
+    assert "because the run has no first guess" in output
     # The one patch has no window free of land.
     assert {path.stem for path in (tmp_path / "out/figures").glob("*.png")} == FIGURES - {
         "density",
         "spectra",
     }
-    assert "no window of half a patch is free of land" in said
+    assert "no window of half a patch is free of land" in output
 
 
-def test_what_the_checkpoint_does_not_hold_is_refused_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
+def test_variants_and_patches_that_do_not_exist_raise_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no 'ema_0.9' weights; it holds standard, ema"):
         evaluated(checkpoint, tmp_path, "weights=[standard,ema_0.9]")
     with pytest.raises(
@@ -253,25 +253,27 @@ def test_samples_that_are_not_finite_leave_their_rows_out(
         return name
 
     monkeypatch.setattr(TrainedRun, "load", load_spoilt)
-    found, _ = evaluated(checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100")
-    assert [method.weights for method in found.overall if method.weights] == ["standard", "standard"]
-    assert found.chosen == "standard"
+    result, _ = evaluated(checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100")
+    assert [method.weights for method in result.overall if method.weights] == ["standard", "standard"]
+    assert result.chosen == "standard"
     assert "the ema weights reconstruct values that are not finite" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_two_antithetic_members_have_no_crps_and_a_line_says_what_to_set(
+def test_two_antithetic_members_have_no_crps_and_a_line_tells_what_to_set(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluation, _ = evaluated(
         checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]"
     )
     assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {"rmse", "bias", "mae", "rmse_ratio"}
-    said = capsys.readouterr().out
-    assert "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in said
+    output = capsys.readouterr().out
+    assert (
+        "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in output
+    )
 
 
-def test_the_script_says_when_the_region_typed_was_trained_on(
+def test_the_script_warns_of_a_region_that_was_trained_on(
     run_script: RunScript, checkpoint: Path, tmp_path: Path
 ) -> None:
     finished = run_script(
@@ -288,8 +290,8 @@ def test_the_script_says_when_the_region_typed_was_trained_on(
 
 
 def test_the_script_helps_and_refuses_without_a_traceback(run_script: RunScript, tmp_path: Path) -> None:
-    asked = run_script("evaluate", "--help", folder=tmp_path)
-    assert "scripts/evaluate.py checkpoint=" in asked.stdout
+    shown = run_script("evaluate", "--help", folder=tmp_path)
+    assert "scripts/evaluate.py checkpoint=" in shown.stdout
     refused = run_script("evaluate", "checkpoint=none.ckpt", "ensemble_size=0", folder=tmp_path)
     assert refused.returncode == 1
     assert "\nerror: ensemble_size=0; expected an integer of at least 1" in refused.stderr

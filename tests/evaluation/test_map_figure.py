@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthdif.evaluation.map_figure import covered, degrees
+from depthdif.evaluation.map_figure import covered
 from depthdif.evaluation.tally import Grid, Tally
 
 GRID = Grid(
@@ -26,7 +26,3 @@ def test_a_map_shows_what_the_patches_touch_in_one_piece(touched: list[int], sho
     columns, rows = covered(tally)
     assert columns.tolist() == shown
     assert rows == slice(3, 5)
-
-
-def test_degrees_are_written_as_on_a_chart() -> None:
-    assert [degrees(40, "N", "S"), degrees(-2.5, "N", "S"), degrees(0, "E", "W")] == ["40°N", "2.5°S", "0°"]

@@ -22,7 +22,7 @@ def test_a_cell_shows_its_interval_where_there_is_one() -> None:
     assert cell(scores, "crps", interval=True) == ""
 
 
-def test_better_is_said_only_where_the_whole_interval_says_so() -> None:
+def test_better_means_that_the_whole_interval_of_the_ratio_is_below_one() -> None:
     scores = {"rmse_ratio": Score(0.9, 0.8, 1.02), "crps_ratio": Score(0.7, 0.6, 0.8)}
     rmse, crps = against_oi(scores)
     assert (

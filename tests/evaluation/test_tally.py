@@ -52,7 +52,7 @@ def test_sums_are_those_of_the_scored_cells_of_each_patch() -> None:
     expected |= {"variance": 5 / 4 * members[2, :, 1].var(axis=0, ddof=1)[here].sum()}
     assert {name: tally.sums[name][2, 1] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert np.sum(tally.ranks) == truth.scored.sum()
-    assert np.sum(tally.spread, axis=0)[:, 0].sum() == truth.scored.sum()
+    assert tally.spread[:, 0].sum() == truth.scored.sum()
 
 
 def test_single_members_count_as_the_mean_of_their_scores() -> None:
@@ -102,16 +102,19 @@ def test_the_error_spectrum_is_that_of_the_error() -> None:
     perfect.add(GaussianForecast(truth.values), truth, np.random.default_rng(0))
     noisy.add_members(Ensemble(members_of(truth)), truth)
     for_truth = Tally(GRID)
-    for_truth.add_truth(truth)
-    assert np.array_equal(perfect.spectrum(), for_truth.spectrum())  # type: ignore[arg-type]
-    assert np.all(perfect.spectrum(error=True) == 0)
-    assert np.all(noisy.spectrum(error=True) > 0)  # type: ignore[operator]
+    for_truth.add_spectra(truth.values[:, None], truth)
+    spectra = [tally.spectra() for tally in (perfect, noisy, for_truth)]
+    (power, perfect_error), (_, noisy_error), (truth_power, _) = spectra  # type: ignore[misc]
+    assert np.array_equal(power, truth_power)
+    assert np.all(perfect_error == 0)
+    assert np.all(noisy_error > 0)
 
 
 def test_patches_too_small_for_spectra_have_none() -> None:
     tally = Tally(dataclasses.replace(GRID, spectra=None))
-    tally.add_truth(make_truth())
-    assert tally.spectrum() is None
+    truth = make_truth()
+    tally.add_spectra(truth.values[:, None], truth)
+    assert tally.spectra() is None
 
 
 def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:

@@ -16,6 +16,7 @@ from depthdif.figures.case import (
     format_position,
     most_complete_observed_column,
 )
+from depthdif.figures.level_maps import format_degrees
 from depthdif.figures.panel import error_limits, nearest_levels, reconstruction_figure, save_figure
 
 DEPTHS = np.array([0.0, 50.0, 100.0, 500.0])
@@ -46,7 +47,7 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-def test_the_levels_nearest_to_the_wanted_depths_are_shown_once_each() -> None:
+def test_the_levels_nearest_to_the_target_depths_are_shown_once_each() -> None:
     assert nearest_levels(DEPTHS, [90, 110, 0, 2000]) == [0, 2, 3]
 
 
@@ -151,3 +152,10 @@ def test_a_panel_has_few_axes_because_each_costs_time() -> None:
 )
 def test_positions_are_written_as_on_a_chart(latitude: float, longitude: float, words: str) -> None:
     assert format_position(latitude, longitude) == words
+
+
+def test_degrees_are_written_as_on_a_chart() -> None:
+    assert [format_degrees(40, "NS"), format_degrees(-2.5, "NS"), format_degrees(190, "EW")] == [
+        "40°N", "2.5°S", "170°W",
+    ]  # fmt: skip
+    assert format_degrees(0, "EW") == "0°"
