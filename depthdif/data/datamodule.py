@@ -249,7 +249,7 @@ class OceanDataModule(LightningDataModule):
             "units": self.field.units,
             "depths": self.depths.tolist(),
             "surface": list(self.field.surface_names),
-            "surface_units": list(self.field.surface_units),
+            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface],
             "first_guess": describe_first_guess(self._first_guess),
         }
 

@@ -113,7 +113,7 @@ class TimeRange:
             ) from error
         times = np.zeros(len(index), bool)
         times[inside] = True
-        return Selection(times, np.ones(field.grid_shape, bool))
+        return Selection(times, np.ones(field.target.shape[-2:], bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +148,7 @@ class PatchSet:
         name: str = "training",
     ) -> None:
         height, width = patch_size
-        rows, columns = field.grid_shape
+        rows, columns = field.target.shape[-2:]
         if height > rows or width > columns:
             raise UserError(
                 f"data.patch_size=[{height},{width}] is larger than the grid of {rows} x {columns} cells; "
