@@ -29,7 +29,7 @@ from depthdif.data.dataset import (
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
-from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
+from depthdif.data.patches import PatchSet, Region, as_patch_size, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -106,7 +106,11 @@ class OceanDataModule(LightningDataModule):
         self._validation_profiles = ProfileSampler(validation_density, self._profiles.shallow_fraction)
         held_out = validation.select(field)
         self._region = held_out.complement() if training is None else training.select(field)
-        check_separate(self._region, held_out)
+        if self._region.overlaps(held_out):
+            raise UserError(
+                "data.training and data.validation overlap; expected regions without a common cell: narrow "
+                "one of them, or set data.training=null to train on everything outside data.validation"
+            )
         self._training_patches = PatchSet(
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )
@@ -115,7 +119,7 @@ class OceanDataModule(LightningDataModule):
         self._validation_patches = possible.spread(validation_patches, layout)
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
-        self._residual_statistics: ResidualStatistics | None = None
+        self.residual_statistics: ResidualStatistics | None = None
 
     @classmethod
     def from_files(
@@ -160,11 +164,6 @@ class OceanDataModule(LightningDataModule):
             raise RuntimeError("the statistics are not known yet; call setup() first")
         return self._surface_standardization
 
-    @property
-    def residual_statistics(self) -> ResidualStatistics | None:
-        """What the first guess leaves of the training fields; None without a first guess."""
-        return self._residual_statistics
-
     def setup(self, stage: str | None = None) -> None:
         """Measure the statistics of the training region, unless a checkpoint gave them.
 
@@ -177,9 +176,9 @@ class OceanDataModule(LightningDataModule):
             self._surface_standardization = Standardization.join(
                 [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             )
-        if self._first_guess is not None and self._residual_statistics is None:
+        if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
-            self._residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
+            self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
@@ -240,7 +239,7 @@ class OceanDataModule(LightningDataModule):
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
         residual = state_dict["residual"]
-        self._residual_statistics = residual and ResidualStatistics(**residual)
+        self.residual_statistics = residual and ResidualStatistics(**residual)
 
     def _description(self) -> dict[str, Any]:
         """What a checkpoint and the data must have in common."""
