@@ -41,15 +41,14 @@ class OptimalInterpolation:
 
     Args:
         latitude_scale, longitude_scale: of the correlation of c, km.
-        surface_scale: of the correlation of c, standard deviations of the surface field; one number or one for
-            each surface field; null leaves the surface out of the correlation.
+        surface_scale: of the correlation of c, standard deviations of the surface field; one number, one for each
+            surface field, or None, which leaves the surface out of the correlation.
         nugget: variance of the noise, at least 0.
-        covariance: gaussian, exponential, or a number p from above 0 to 2: correlations are exp(-r^p), r the
-            distance in units of the scales (p=2 is gaussian, p=1 exponential).
+        covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
         mean_variance: of a, at least 0.
         trend_variance: of the b_s, at least 0; one number or one for each surface field.
         variance: prior sigma^2.
-        prior_profiles: the weight of that prior, in profiles; inf trusts it alone.
+        prior_profiles: weight of that prior, in profiles; inf keeps sigma^2 at the prior.
 
     Raises:
         UserError: a value out of range, or (when called) not as many numbers as surface fields.
@@ -108,10 +107,12 @@ class OptimalInterpolation:
         ocean = patch.ocean_mask.reshape(len(patch.ocean_mask), -1)
         # Levels without observation keep these.
         estimate, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
+        trend = self._for_each_surface("trend_variance", len(cells.surface))
         wet = np.flatnonzero(ocean.any(axis=0))
         for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if chains else []:
             covariance = self._covariance(sources, cells.take(targets))
-            prior = self._prior_variance(cells.take(targets))
+            # Without any observation, in units of sigma^2.
+            prior = 1.0 + self.mean_variance + trend @ cells.surface[:, targets] ** 2
             for chain in chains:
                 whitened = chain.inverse @ covariance[chain.columns]
                 explained = chain.observed.astype(np.float64) @ whitened**2
@@ -181,11 +182,6 @@ class OptimalInterpolation:
         )
         trend = self._for_each_surface("trend_variance", len(first.surface))
         return correlation + self.mean_variance + (first.surface.T * trend) @ second.surface
-
-    def _prior_variance(self, cells: Cells) -> np.ndarray:
-        """(N,) variance of the field without any observation, in units of sigma^2."""
-        trend = self._for_each_surface("trend_variance", len(cells.surface))
-        return 1.0 + self.mean_variance + trend @ cells.surface**2
 
     def _for_each_surface(self, name: str, count: int) -> np.ndarray:
         """(S,) of a setting that may be one number for all surface fields; null is infinitely long."""
