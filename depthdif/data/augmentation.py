@@ -1,4 +1,4 @@
-"""Mirrored training patches: more oceans than the data hold, so that the model learns oceanography and not places."""
+"""Mirrored training patches, so that the model does not learn places by heart."""
 
 from __future__ import annotations
 

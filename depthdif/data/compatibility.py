@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the data: one error that says what to set where it does not."""
+"""Comparison of a checkpoint with the data, with one error where they differ."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def describe_first_guess(first_guess: FirstGuess | None) -> dict[str, Any]:
         return {"kind": "none", "settings": {}}
     values: Mapping[str, Any] = vars(first_guess) if dataclasses.is_dataclass(first_guess) else {}
     settings = {
-        # A list from a config is of a class of its own, which a checkpoint must not hold.
+        # A list from a config is an OmegaConf object, which a checkpoint must not contain.
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for name, value in values.items()
     }
@@ -101,5 +101,5 @@ def _check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]
 
 
 def _as_override(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value in the syntax of the command line."""
     return "null" if value is None else str(value).replace(", ", ",").replace("'", "")

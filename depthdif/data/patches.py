@@ -112,7 +112,7 @@ Region = Box | TimeRange
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """Where a patch lies: index of its time, and of its southern row and western column."""
+    """Position of a patch: index of its time, of its southern row and of its western column."""
 
     time: int
     row: int
@@ -120,7 +120,7 @@ class Patch:
 
 
 class PatchSet:
-    """All patches of one size that lie wholly inside a region and hold enough ocean.
+    """All patches of one size that lie wholly inside a region and contain enough ocean.
 
     Args:
         field: the field to cut.
@@ -161,7 +161,7 @@ class PatchSet:
                 "validation leaves)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
-        # At least one column of ocean even where the fraction is 0: nothing can be learned from land alone.
+        # At least one column of ocean even for a fraction of 0: a patch of land has no target.
         needed = max(1.0, min_ocean_fraction * height * width)
         allowed = inside & (window_sums(ocean, patch_size, field.wraps) >= needed)
         if not allowed.any():
@@ -170,7 +170,7 @@ class PatchSet:
                 f"no patch of {height} x {width} cells {reason} the {name} region; set a smaller "
                 f"data.patch_size, a larger data.{name} region or a smaller data.min_ocean_fraction"
             )
-        # Flat and 32 bits: 8 million corners of a global 1/12 degree grid go to every worker.
+        # Flat and 32 bits: 8 million corners of a global 1/12 degree grid are copied to every worker.
         self._corners = np.flatnonzero(allowed).astype(np.int32)
         self._columns = allowed.shape[1]
         self._times = np.flatnonzero(region.times)

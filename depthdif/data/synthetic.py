@@ -58,33 +58,40 @@ def synthetic_field(
     # Metres below the surface, negative on land (about 30 percent), with shelves around it.
     height_above = _smooth(lon, lat, 3, generator) + 0.3 * _smooth(lon, lat, 12, generator)
     floor = 1.5 * max_depth * (np.quantile(height_above, 0.7) - height_above)
-    anomaly = _eddies(lon, lat, times, eddies, generator)
     temperature = np.empty((times, depths, height, width), np.float32)
-    sst = np.empty((times, height, width), np.float32)
-    for step in range(times):
-        season = np.cos(2 * np.pi * (step / 12 - 0.1))
-        background = _stratification(z, lat, season)[:, :, None]
-        temperature[step] = background + np.exp(-z / 300)[:, None, None] * anomaly[step]
-        noise = 0.3 * _smooth(lon, lat, 8, generator)
-        gaps = _smooth(lon, lat, 5, generator)
-        sst[step] = np.where(gaps > np.quantile(gaps, missing_surface), temperature[step, 0] + noise, np.nan)
+    for step, anomaly in enumerate(_eddies(lon, lat, times, eddies, generator)):
+        background = _stratification(z, lat, season=np.cos(2 * np.pi * (step / 12 - 0.1)))
+        temperature[step] = background[:, :, None] + np.exp(-z / 300)[:, None, None] * anomaly
+    sst = np.stack([_sst(level, lon, lat, missing_surface, generator) for level in temperature[:, 0]])
     temperature[:, z[:, None, None] > floor] = np.nan
     sst[:, floor < 0] = np.nan
+    axes = {"time": np.datetime64("2000-01-15", "ns") + days, "depth": z, "latitude": lat, "longitude": lon}
+    return _as_field(temperature, sst, axes)
+
+
+def _as_field(temperature: np.ndarray, sst: np.ndarray, axes: dict[str, np.ndarray]) -> OceanField:
+    """Temperature and SST with CF attributes."""
     names = {"temperature": "sea_water_temperature", "sst": "sea_surface_temperature"}
-    attributes = {key: {"units": "degree_Celsius", "standard_name": name} for key, name in names.items()}
+    units = {"depth": "m", "latitude": "degrees_north", "longitude": "degrees_east"}
     dataset = xr.Dataset(
+        {"temperature": (DIMENSIONS, temperature), "sst": (SURFACE_DIMENSIONS, sst)},
         {
-            "temperature": (DIMENSIONS, temperature, attributes["temperature"]),
-            "sst": (SURFACE_DIMENSIONS, sst, attributes["sst"]),
-        },
-        {
-            "time": np.datetime64("2000-01-15", "ns") + days,
-            "depth": ("depth", z, {"units": "m", "positive": "down"}),
-            "latitude": ("latitude", lat, {"units": "degrees_north"}),
-            "longitude": ("longitude", lon, {"units": "degrees_east"}),
+            name: (name, values, {"units": units[name]} if name in units else {})
+            for name, values in axes.items()
         },
     )
+    for name, standard_name in names.items():
+        dataset[name].attrs = {"units": "degree_Celsius", "standard_name": standard_name}
+    dataset["depth"].attrs["positive"] = "down"
     return OceanField(dataset["temperature"], (dataset["sst"],))
+
+
+def _sst(
+    level: np.ndarray, lon: np.ndarray, lat: np.ndarray, missing: float, generator: np.random.Generator
+) -> np.ndarray:
+    """(H, W) float32: the shallowest level with smooth errors, and NaN in gaps of the share `missing`."""
+    errors, gaps = 0.3 * _smooth(lon, lat, 8, generator), _smooth(lon, lat, 5, generator)
+    return np.where(gaps > np.quantile(gaps, missing), level + errors, np.nan).astype(np.float32)
 
 
 def _stratification(z: np.ndarray, lat: np.ndarray, season: float) -> np.ndarray:
