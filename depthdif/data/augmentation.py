@@ -1,4 +1,4 @@
-"""Mirrored training patches: more oceans than the data hold, so that the model learns oceanography and not places."""
+"""Mirrored training patches, so that the model does not learn places by heart."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import numpy as np
 
 from depthdif import DAYS_PER_YEAR
 
-_GRIDDED = 3  # dimensions of what has a value in each cell
-
 
 @dataclasses.dataclass(frozen=True)
 class Mirrors:
-    """Mirrors each training patch with probability 1/2, about each axis on its own.
+    """Mirrors each training patch about each axis with probability 1/2, independently.
 
     North to south is a symmetry of the ocean: latitude changes its sign and the season moves by half a year. East to west is
-    none: western boundary currents lie in the west. A first guess is mirrored with the patch, which is the first guess of the
-    mirrored patch, because it depends on distances alone.
+    not: western boundary currents lie in the west. The mirrored first guess is the first guess of the mirrored patch, because
+    it depends on distances alone.
 
     Args:
         north_south: mirror about a parallel.
@@ -29,19 +27,15 @@ class Mirrors:
     east_west: bool = False
 
     def __call__(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        """A sample of the data contract, mirrored or as it was.
+        """A sample of the data contract, mirrored or not.
 
-        Args:
-            sample: arrays of one patch; (..., H, W) in each cell, latitude (H,), coordinates (2,), day_of_year.
-            generator: the only source of randomness; two numbers are drawn whatever the options.
+        `generator` is the only source of randomness; two numbers are drawn whatever the options are.
         """
         north_south, east_west = generator.random(2) < 0.5
         if self.east_west and east_west:
-            sample = {key: value[..., ::-1] if is_gridded(value) else value for key, value in sample.items()}
+            sample = _flipped(sample, -1)
         if self.north_south and north_south:
-            sample = {
-                key: value[..., ::-1, :] if is_gridded(value) else value for key, value in sample.items()
-            }
+            sample = _flipped(sample, -2)
             latitude, longitude = sample["coordinates"]
             day = (sample["day_of_year"] + DAYS_PER_YEAR / 2 - 1) % DAYS_PER_YEAR + 1
             sample |= {
@@ -52,6 +46,6 @@ class Mirrors:
         return sample
 
 
-def is_gridded(value: Any) -> bool:
-    """Whether an entry of a sample has a value in each cell."""
-    return np.ndim(value) == _GRIDDED
+def _flipped(sample: dict[str, Any], axis: int) -> dict[str, Any]:
+    """A sample of which the arrays with a value in each cell, (..., H, W), are reversed along an axis."""
+    return {key: np.flip(value, axis) if np.ndim(value) == 3 else value for key, value in sample.items()}

@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the data: one error that says what to set where it does not."""
+"""Comparison of a checkpoint with the data, with one error where they differ."""
 
 from __future__ import annotations
 
@@ -23,42 +23,35 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
-    missing = sorted({*data, *_STATISTICS} - trained.keys())
-    if missing:
+    if missing := sorted({*data, *_STATISTICS} - trained.keys()):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "
             "train again with this version, or open it with that one"
         )
     for name in ("variable", "surface"):
+        expected, actual = (_as_override(state[name]) for state in (trained, data))
         if trained[name] != data[name]:
             raise UserError(
-                f"the checkpoint was trained on {name} {_as_override(trained[name])}, the data have "
-                f"{_as_override(data[name])}; set data.{name}={_as_override(trained[name])}"
+                f"the checkpoint was trained on {name} {expected}, the data have {actual}; set data.{name}={expected}"
             )
-    check_units(trained, data)
-    check_depths(np.array(trained["depths"]), np.array(data["depths"]))
-    check_first_guess(trained["first_guess"], data["first_guess"])
-
-
-def check_units(trained: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Raise UserError where the target or a surface variable has other units; spellings of the same units pass."""
-    names = [trained["variable"], *trained["surface"]]
     units = ([state["units"], *state["surface_units"]] for state in (trained, data))
-    for name, expected, actual in zip(names, *units, strict=True):
+    for name, expected, actual in zip([trained["variable"], *trained["surface"]], *units, strict=True):
         if not same_units(expected, actual):
             raise UserError(
                 f"the checkpoint was trained on {name} in {expected}, the data have it in {actual}; convert the data "
                 f"first, or where only the attribute is wrong: ncatted -a units,{name},o,c,'{expected}' FILE.nc"
             )
+    _check_depths(np.array(trained["depths"]), np.array(data["depths"]))
+    _check_first_guess(trained["first_guess"], data["first_guess"])
 
 
-def check_depths(trained: np.ndarray, data: np.ndarray) -> None:
-    """Raise UserError where the levels (D,) in metres are not the same."""
+def _check_depths(trained: np.ndarray, data: np.ndarray) -> None:
     count = len(trained)
-    if _same_levels(trained, data):
+    same = len(data) >= count and np.allclose(trained, data[:count], rtol=1e-3, atol=0.1)
+    if same and len(data) == count:
         return
     advice = "expected the same depths: select or interpolate them first"
-    if len(data) > count and _same_levels(trained, data[:count]):
+    if same:
         advice = f"set data.max_depth={trained[-1]:g}"
     raise UserError(
         f"the checkpoint was trained on {count} depths from {trained[0]:g} to {trained[-1]:g} m, "
@@ -75,15 +68,14 @@ def describe_first_guess(first_guess: FirstGuess | None) -> dict[str, Any]:
         return {"kind": "none", "settings": {}}
     values: Mapping[str, Any] = vars(first_guess) if dataclasses.is_dataclass(first_guess) else {}
     settings = {
-        # A list from a config is of a class of its own, which a checkpoint must not hold.
+        # A list from a config is an OmegaConf object, which a checkpoint must not contain.
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for name, value in values.items()
     }
     return {"kind": type(first_guess).__name__, "settings": settings}
 
 
-def check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]) -> None:
-    """Raise UserError where the first guess, as `describe_first_guess`, is of another kind or has other settings."""
+def _check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]) -> None:
     if isinstance(trained, str):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it holds its first guess as the text {trained!r}; "
@@ -95,19 +87,19 @@ def check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any])
             f"the checkpoint was trained with the first guess {kind}, the data have {data['kind']}; set "
             f"model/first_guess={_OPTIONS.get(kind, 'OPTION')}, with the settings in config.yaml of its run"
         )
-    names = [name for name in settings | data["settings"] if settings.get(name) != data["settings"].get(name)]
-    if names:
-        expected = " ".join(f"model.first_guess.{name}={_as_override(settings.get(name))}" for name in names)
-        actual = ", ".join(f"{name}={_as_override(data['settings'].get(name))}" for name in names)
+    expected, actual = [], []
+    for name in settings | data["settings"]:
+        ours, theirs = settings.get(name), data["settings"].get(name)
+        if ours != theirs:
+            expected.append(f"model.first_guess.{name}={_as_override(ours)}")
+            actual.append(f"{name}={_as_override(theirs)}")
+    if expected:
         raise UserError(
-            f"the checkpoint was trained with the first guess {kind} of other settings than {actual}; set {expected}"
+            f"the checkpoint was trained with the first guess {kind} of other settings than {', '.join(actual)}; "
+            f"set {' '.join(expected)}"
         )
 
 
 def _as_override(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value in the syntax of the command line."""
     return "null" if value is None else str(value).replace(", ", ",").replace("'", "")
-
-
-def _same_levels(first: np.ndarray, second: np.ndarray) -> bool:
-    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-3, atol=0.1))

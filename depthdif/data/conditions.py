@@ -13,12 +13,9 @@ from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 @dataclasses.dataclass(frozen=True)
 class Conditioner:
-    """Makes the conditions of the data contract (docs/data.md) out of physical units, for training and prediction alike.
+    """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
 
-    Args:
-        standardization: of the target, one channel a depth.
-        surface_standardization: of the surface variables, one channel each.
-        first_guess: of the dense field, from what is observed; None leaves it out.
+    The standardisations have one channel for each depth and each surface variable. A first guess is optional.
     """
 
     standardization: Standardization
@@ -58,10 +55,10 @@ class Conditioner:
             latitude=latitude,
             longitude=longitude,
         )
-        guessed = {}
+        guess = {}
         if self.first_guess is not None:
             result = self.first_guess(patch)
-            guessed = {
+            guess = {
                 "first_guess": result.estimate,
                 "first_guess_error": np.sqrt(result.error_variance),
                 "first_guess_misfit": result.misfit.astype(np.float32),
@@ -69,7 +66,7 @@ class Conditioner:
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
         return {
             **vars(patch),
-            **guessed,
+            **guess,
             "coordinates": np.array(centre, np.float32),
             "day_of_year": np.float32(day_of_year),
         }

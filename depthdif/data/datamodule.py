@@ -29,7 +29,7 @@ from depthdif.data.dataset import (
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
-from depthdif.data.patches import PatchSet, Region, as_patch_size, check_separate, read_patch
+from depthdif.data.patches import PatchSet, Region, as_patch_size, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -42,11 +42,11 @@ class OceanDataModule(LightningDataModule):
 
     Args:
         field: target and surface variables.
-        validation: region held out (`Box` or `TimeRange`); no training patch overlaps it.
-        training: region to train on; None is all that validation leaves.
-        first_guess: cheap estimate of the dense field, made in the workers; None leaves it out.
+        validation: `Box` or `TimeRange`; no training patch overlaps it.
+        training: region to train on; None is the complement of `validation`.
+        first_guess: estimate of the dense field, computed in the workers; None for none.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
-        augmentation: applied to training patches; None leaves them as they are.
+        augmentation: applied to training patches; None for none.
         validation_density: share of the ocean columns observed in validation.
         patch_size: cells of a patch, one number or [rows, columns].
         min_ocean_fraction: least share of a patch that is ocean at the surface.
@@ -58,8 +58,8 @@ class OceanDataModule(LightningDataModule):
         seed: of patches, times and profiles.
 
     Raises:
-        UserError: a value out of range, regions that overlap or hold no ocean or no patch, or fewer validation
-            patches than `validation_patches`.
+        UserError: a value out of range, regions that overlap or have no ocean or no patch, or fewer distinct
+            validation patches than `validation_patches`.
     """
 
     def __init__(
@@ -81,16 +81,15 @@ class OceanDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        counts = {
-            "batch_size": batch_size,
-            "patches_per_epoch": patches_per_epoch,
-            "validation_patches": validation_patches,
-            "statistics_times": statistics_times,
-        }
-        for name, value in counts.items():
-            check_integer(f"data.{name}", value, least=1)
-        check_integer("data.num_workers", num_workers, least=0)
-        check_integer("data.seed", seed, least=0)
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("patches_per_epoch", patches_per_epoch, 1),
+            ("validation_patches", validation_patches, 1),
+            ("statistics_times", statistics_times, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+        ):
+            check_integer(f"data.{name}", value, least)
         if not 0 < validation_density <= 1:
             raise UserError(f"data.validation_density={validation_density}; expected a number in (0, 1]")
         self.field = field
@@ -103,19 +102,23 @@ class OceanDataModule(LightningDataModule):
         self._first_guess = first_guess
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
-        self._validation_profiles = ProfileSampler(validation_density, self._profiles.shallow_fraction)
-        held_out = validation.select(field)
-        self._region = held_out.complement() if training is None else training.select(field)
-        check_separate(self._region, held_out)
+        self._validation_density = validation_density
+        validated = validation.select(field)
+        self._region = validated.complement() if training is None else training.select(field)
+        if self._region.overlaps(validated):
+            raise UserError(
+                "data.training and data.validation overlap; expected regions without a common cell: narrow "
+                "one of them, or set data.training=null to train on everything outside data.validation"
+            )
         self._training_patches = PatchSet(
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )
-        possible = PatchSet(field, held_out, self.patch_size, min_ocean_fraction, "validation")
+        possible = PatchSet(field, validated, self.patch_size, min_ocean_fraction, "validation")
         layout = np.random.default_rng([seed, VALIDATION_LAYOUT])
         self._validation_patches = possible.spread(validation_patches, layout)
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
-        self._residual_statistics: ResidualStatistics | None = None
+        self.residual_statistics: ResidualStatistics | None = None
 
     @classmethod
     def from_files(
@@ -148,25 +151,20 @@ class OceanDataModule(LightningDataModule):
 
     @property
     def standardization(self) -> Standardization:
-        """Of the target, one channel a depth; known after `setup` or `load_state_dict`."""
+        """Of the target, one channel for each depth; available after `setup` or `load_state_dict`."""
         if self._standardization is None:
             raise RuntimeError("the statistics are not known yet; call setup() first")
         return self._standardization
 
     @property
     def surface_standardization(self) -> Standardization:
-        """Of the surface variables, one channel each; known after `setup` or `load_state_dict`."""
+        """Of the surface variables, one channel each; available after `setup` or `load_state_dict`."""
         if self._surface_standardization is None:
             raise RuntimeError("the statistics are not known yet; call setup() first")
         return self._surface_standardization
 
-    @property
-    def residual_statistics(self) -> ResidualStatistics | None:
-        """What the first guess leaves of the training fields; None without a first guess."""
-        return self._residual_statistics
-
     def setup(self, stage: str | None = None) -> None:
-        """Measure the statistics of the training region, unless a checkpoint gave them.
+        """Measure the statistics of the training region, unless they were loaded from a checkpoint.
 
         Raises:
             UserError: a depth or surface variable never defined there, values that look like an undeclared
@@ -177,9 +175,9 @@ class OceanDataModule(LightningDataModule):
             self._surface_standardization = Standardization.join(
                 [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             )
-        if self._first_guess is not None and self._residual_statistics is None:
+        if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
-            self._residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
+            self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
@@ -190,7 +188,7 @@ class OceanDataModule(LightningDataModule):
                 )
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Training batches, starting at the batch where the trainer stands."""
+        """Training batches, starting after those that the trainer has processed."""
         ranks = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         whole = self.batch_size * ranks
@@ -209,18 +207,17 @@ class OceanDataModule(LightningDataModule):
         return DataLoader(self.validation_samples(), **self._loader_options())
 
     def validation_samples(self, density: float | None = None) -> FixedPatches:
-        """The fixed validation set as samples; `density` observes another share of the ocean columns of the same patches."""
-        profiles = self._validation_profiles
-        if density is not None:
-            profiles = ProfileSampler(density, self._profiles.shallow_fraction)
+        """The fixed validation set as samples, observed with the configured density or another one."""
+        density = self._validation_density if density is None else density
+        profiles = ProfileSampler(density, self._profiles.shallow_fraction)
         return FixedPatches(self._validation_patches, profiles, self._cutter(), self._seed)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
-        """The validation set: `trainer.predict(module, datamodule=data)` reconstructs it."""
+        """The validation set, for `trainer.predict(module, datamodule=data)`."""
         return self.val_dataloader()
 
     def state_dict(self) -> dict[str, Any]:
-        """What prediction needs besides the weights and a field; safe for torch.load(weights_only=True)."""
+        """Statistics and description of the data, for prediction; safe for torch.load(weights_only=True)."""
         return {
             **self._description(),
             "patch_size": list(self.patch_size),
@@ -240,16 +237,16 @@ class OceanDataModule(LightningDataModule):
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
         residual = state_dict["residual"]
-        self._residual_statistics = residual and ResidualStatistics(**residual)
+        self.residual_statistics = residual and ResidualStatistics(**residual)
 
     def _description(self) -> dict[str, Any]:
-        """What a checkpoint and the data must have in common."""
+        """The properties that a checkpoint and the data must have in common."""
         return {
             "variable": self.field.variable,
             "units": self.field.units,
             "depths": self.depths.tolist(),
             "surface": list(self.field.surface_names),
-            "surface_units": list(self.field.surface_units),
+            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface],
             "first_guess": describe_first_guess(self._first_guess),
         }
 

@@ -25,17 +25,13 @@ Sample = dict[str, Any]
 # Keys that keep the random streams of one seed apart.
 TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
 
-# A patch may be missing at some times; it is drawn again this many times at most.
+# Draws until a patch contains ocean: a field may be missing at some times.
 _MAX_REDRAWS = 100
 
 
 class PatchCutter:
-    """Cuts patches of a field and makes the samples of the data contract (docs/data.md) of them.
-
-    Args:
-        field: the field to cut.
-        patch_size: rows and columns of a patch.
-        conditioner: makes the conditions, and standardises the target.
+    """Cuts patches of a field into samples of the data contract (docs/data.md).
+    `patch_size` is rows and columns; the conditioner makes the conditions and standardises the target.
     """
 
     def __init__(self, field: OceanField, patch_size: tuple[int, int], conditioner: Conditioner) -> None:
@@ -83,13 +79,7 @@ class PatchCutter:
 class TrainingPatches(Dataset[Sample]):
     """An endless set of random patches: sample n depends on (seed, n) alone, in every process and at any time.
 
-    Args:
-        patches: where patches may lie.
-        profiles: which columns are observed.
-        cutter: makes the sample.
-        length: draws in an epoch; greater numbers are valid too.
-        seed: of all draws.
-        augmentation: applied to each sample; None leaves it as it is.
+    `length` is the number of draws in an epoch; greater indices are valid too. Augmentation None leaves the samples unchanged.
     """
 
     patches: PatchSet
@@ -109,28 +99,19 @@ class TrainingPatches(Dataset[Sample]):
             values = self.cutter.read(patch)
             if np.isfinite(values[0]).any():
                 sample = self.cutter.sample(patch, values, self.profiles, generator, draw)
-                return self._augmented(sample, draw)
+                if self.augmentation is None:
+                    return sample
+                # A random stream of its own: augmentation does not change patches and profiles.
+                return self.augmentation(sample, np.random.default_rng([self.seed, AUGMENTATION, draw]))
         raise UserError(
-            f"{_MAX_REDRAWS} training patches in a row held no ocean; most times of the target seem to be "
+            f"{_MAX_REDRAWS} training patches in a row contain no ocean; most times of the target seem to be "
             "missing: leave these times out of data.path"
         )
-
-    def _augmented(self, sample: Sample, draw: int) -> Sample:
-        # A random stream of its own: patches and profiles of a seed are the same with and without augmentation.
-        generator = np.random.default_rng([self.seed, AUGMENTATION, draw])
-        return sample if self.augmentation is None else self.augmentation(sample, generator)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FixedPatches(Dataset[Sample]):
-    """A list of patches with fixed observed columns: sample i depends on (seed, i) alone.
-
-    Args:
-        patches: the patches.
-        profiles: which columns are observed.
-        cutter: makes the sample.
-        seed: chooses the columns.
-    """
+    """A list of patches with fixed observed columns: sample i depends on (seed, i) alone."""
 
     patches: Sequence[Patch]
     profiles: ProfileSampler
@@ -147,17 +128,16 @@ class FixedPatches(Dataset[Sample]):
 
 
 class DrawSampler(DistributedSampler):
-    """Numbers the draws of one epoch, starting where training stands.
+    """Numbers of the draws of one epoch, starting after the draws that were trained on.
 
-    All epochs are one endless sequence of draws. The position in it is counted in batches already trained on, which
-    Lightning saves in every checkpoint, so that a resumed run goes on with the next draw wherever it was
-    stopped. (The epoch number that Lightning gives to set_epoch cannot be used: after a resume with
-    max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it in another one.
+    All epochs are one endless sequence of draws. The position in it is counted in trained batches, which Lightning saves in
+    every checkpoint, so that a resumed run continues with the next draw. (The epoch number that Lightning passes to set_epoch
+    cannot be used: after a resume with max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it.
 
     Args:
         length: draws in an epoch, all ranks together; a multiple of batch_size * ranks.
         batch_size: of one rank.
-        batches_done: gives the number of batches that each rank has trained on.
+        batches_done: returns the number of batches that each rank has trained on.
         rank, ranks: this process among all.
     """
 
@@ -180,11 +160,11 @@ class ResumableLoader(DataLoader):
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """Return an empty state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
+        """Ignore the state, which is empty."""
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:

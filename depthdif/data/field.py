@@ -52,18 +52,13 @@ class OceanField:
 
     @property
     def units(self) -> str:
-        """Units of the target, as the file writes them; empty when it does not."""
+        """Units of the target as in the file; empty where it has none."""
         return str(self.target.attrs.get("units", ""))
 
     @property
     def surface_names(self) -> tuple[str, ...]:
         """Names of the surface variables, in the order of the channels."""
         return tuple(str(array.name) for array in self.surface)
-
-    @property
-    def surface_units(self) -> tuple[str, ...]:
-        """Units of the surface variables, as the file writes them; empty where it does not."""
-        return tuple(str(array.attrs.get("units", "")) for array in self.surface)
 
     @property
     def depths(self) -> np.ndarray:
@@ -98,11 +93,6 @@ class OceanField:
         return self.target["time"].dt.dayofyear.values.astype(np.float32)
 
     @property
-    def grid_shape(self) -> tuple[int, int]:
-        """Cells in latitude and longitude."""
-        return self.target.sizes["latitude"], self.target.sizes["longitude"]
-
-    @property
     def wraps(self) -> bool:
         """Whether the last longitude is the western neighbour of the first."""
         longitude = self.longitude
@@ -118,7 +108,11 @@ class OceanField:
 
     def load(self) -> OceanField:
         """The same field in memory, float32."""
-        return OceanField(_loaded(self.target), tuple(_loaded(array) for array in self.surface))
+        target, *surface = (
+            array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32))
+            for array in (self.target, *self.surface)
+        )
+        return OceanField(target, tuple(surface))
 
 
 def open_field(
@@ -143,23 +137,21 @@ def open_field(
         FileNotFoundError: no such file.
         UserError: variable or coordinates missing or ambiguous, or not a field on a regular grid.
     """
-    datasets = open_files(path)
     names = dict(coordinates or {})
-    surface = [surface] if isinstance(surface, str) else surface
     if unknown := set(names) - set(DIMENSIONS):
         raise UserError(
             f"data.coordinates has {sorted(unknown)}; expected keys among {list(DIMENSIONS)}, "
             "e.g. data.coordinates={depth: lev}"
         )
-    name = select_variable(datasets, variable, names)
-    target = join_in_time(datasets, name, DIMENSIONS, names)
+    datasets = open_files(path)
+    target = join_in_time(datasets, select_variable(datasets, variable, names), DIMENSIONS, names)
     if max_depth is not None:
         kept = np.flatnonzero(target["depth"].values <= max_depth)
         if not len(kept):
-            raise UserError(
-                f"data.max_depth={max_depth} is above the first level, {target['depth'].values.min():g} m"
-            )
+            shallowest = target["depth"].values.min()
+            raise UserError(f"data.max_depth={max_depth} is above the first level, {shallowest:g} m")
         target = target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
+    surface = [surface] if isinstance(surface, str) else surface
     layers = [select_variable(datasets, layer, names, option="data.surface") for layer in surface]
     return OceanField(
         target, tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
@@ -169,10 +161,6 @@ def open_field(
 def sample_path() -> str:
     """Path of the packaged sample: monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid."""
     return str(resources.files("depthdif.data").joinpath("sample/woa_monthly_2deg.nc"))
-
-
-def _loaded(array: xr.DataArray) -> xr.DataArray:
-    return array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32))
 
 
 def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
@@ -199,7 +187,7 @@ def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
         if not np.all(values[1:] > values[:-1]):
             raise UserError(f"{dimension} of {array.name!r} is not sorted; expected ascending values")
     if not np.all(np.abs(array["latitude"].values) <= 90):
-        raise UserError(f"latitude of {array.name!r} leaves -90 to 90; expected degrees, not a projection")
+        raise UserError(f"latitude of {array.name!r} is beyond -90 to 90; expected degrees, not a projection")
     return array
 
 
@@ -221,20 +209,19 @@ def _unwrapped(longitude: np.ndarray, name: object) -> np.ndarray:
 
 
 def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:
-    for dimension in ("latitude", "longitude"):
-        ours, theirs = array[dimension].values, target[dimension].values
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=1e-4):
+    for dimension in ("latitude", "longitude", "time"):
+        pair = array[dimension].values, target[dimension].values
+        if pair[0].shape == pair[1].shape and (
+            np.all(pair[0] == pair[1]) if dimension == "time" else np.allclose(*pair, rtol=0, atol=1e-4)
+        ):
+            continue
+        surface, expected = (f"{values[0]} to {values[-1]}, {len(values)} values" for values in pair)
+        if dimension == "time":
             raise UserError(
-                f"surface variable {array.name!r} lies on another grid than {target.name!r}: {dimension} "
-                f"{_span(ours)} against {_span(theirs)}; interpolate it to the grid of the target first"
+                f"times of surface variable {array.name!r} ({surface}) are not those of {target.name!r} "
+                f"({expected}); expected the same times, so select them first"
             )
-    ours, theirs = array["time"].values, target["time"].values
-    if ours.shape != theirs.shape or not np.all(ours == theirs):
         raise UserError(
-            f"times of surface variable {array.name!r} ({_span(ours)}) are not those of {target.name!r} "
-            f"({_span(theirs)}); expected the same times, so select them first"
+            f"surface variable {array.name!r} lies on another grid than {target.name!r}: {dimension} "
+            f"{surface} against {expected}; interpolate it to the grid of the target first"
         )
-
-
-def _span(values: np.ndarray) -> str:
-    return f"{values[0]} to {values[-1]}, {len(values)} values"

@@ -1,4 +1,4 @@
-"""Finds CF files on disk or behind a URL, opens them lazily, and joins them along time."""
+"""Opens CF files lazily, from disk or a URL, and joins them along time."""
 
 from __future__ import annotations
 
@@ -32,66 +32,86 @@ def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
         FileNotFoundError: no such file.
         UserError: a file that xarray cannot read.
     """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    return [_open(name) for entry in paths for name in _expand(str(entry))]
+    datasets = []
+    for pattern in map(str, [path] if isinstance(path, str | Path) else path):
+        is_url, is_glob = "://" in pattern, any(character in pattern for character in "*?[")
+        names = [pattern]
+        if is_glob and not is_url:
+            names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+            if not names:
+                raise FileNotFoundError(
+                    f"no file matches data.path={pattern}; check the folder and the pattern"
+                )
+        elif not is_url and not Path(pattern).exists():
+            raise FileNotFoundError(
+                f"data.path={pattern}: no such file; expected a NetCDF file, a glob of files or a Zarr store"
+            )
+        datasets += [_open(name) for name in names]
+    return datasets
+
+
+def _open(path: str) -> xr.Dataset:
+    engine = "zarr" if path.rstrip("/").endswith(".zarr") or Path(path).is_dir() else None
+    try:
+        # No dask and no cache: each patch is read once, and dask would make it slower.
+        return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"data.path={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
+        ) from error
 
 
 def select_variable(
     datasets: Sequence[xr.Dataset],
-    wanted: str | None,
+    name: str | None,
     coordinates: Mapping[str, str],
     option: str = "data.variable",
 ) -> str:
-    """Name of the variable called `wanted` (or of that standard_name); None: the only one with depths.
+    """The variable with this name or standard_name; None selects the only variable that has a depth axis.
 
     Raises:
-        UserError: none or several fit; the message lists what the data hold.
+        UserError: no variable matches, or several do; the message lists the variables of the data.
     """
     variables: dict[str, xr.DataArray] = {}
     for dataset in datasets:
-        for name, array in dataset.data_vars.items():
-            variables.setdefault(str(name), array)
-    if wanted is None:
-        matches = [name for name, array in variables.items() if _has_depth(array, coordinates)]
-    elif wanted in variables:
-        matches = [wanted]
+        variables = {str(key): array for key, array in dataset.data_vars.items()} | variables
+    if name in variables:
+        return name
+    if name is None:
+        matches = [key for key, array in variables.items() if _has_depth(array, coordinates)]
+        problem, condition = f"{option} is not set and", "a depth axis"
     else:
-        matches = [name for name, array in variables.items() if array.attrs.get("standard_name") == wanted]
+        matches = [key for key, array in variables.items() if array.attrs.get("standard_name") == name]
+        problem, condition = f"{option}={name}, but", "that name"
     if len(matches) == 1:
         return matches[0]
-    if wanted is None:
-        problem = f"{option} is not set and {'several variables have' if matches else 'no variable has'} a depth axis"
-    else:
-        problem = (
-            f"{option}={wanted}, but {'several variables have' if matches else 'no variable has'} that name"
-        )
-    listing = ", ".join(f"{name} {_shape(array)}" for name, array in variables.items()) or "no variable"
+    problem += f" {'several variables have' if matches else 'no variable has'} {condition}"
+    listing = ", ".join(f"{key} {_shape(array)}" for key, array in variables.items()) or "no variable"
     raise UserError(f"{problem}; the data hold {listing}: set {option} to one of these")
 
 
 def join_in_time(
     datasets: Sequence[xr.Dataset], name: str, dimensions: tuple[str, ...], coordinates: Mapping[str, str]
 ) -> xr.DataArray:
-    """One lazy float32 array with the given dims, joined along time over all files that hold the variable.
+    """A lazy float32 array of the variable `name`, joined along time over all files that have it.
 
     Args:
         datasets: the opened files.
         name: of the variable.
         dimensions: of the result, time first.
-        coordinates: names of coordinates that CF attributes do not tell, by dimension.
+        coordinates: names in the files by dimension, where CF attributes are missing.
 
     Raises:
         UserError: coordinates missing, ambiguous or two-dimensional, or files that differ in more than time.
     """
     parts: list[xr.DataArray] = []
     names: dict[str, str] = {}
-    for dataset in datasets:
-        if name in dataset.data_vars:
-            array = dataset[name]
-            # Looked up once for all files: with thousands of them the look-up is most of the time.
-            if not names or not all(coordinate in array.coords for coordinate in names.values()):
-                names = _names(array, dimensions, coordinates)
-            parts.append(_canonical(array, names))
+    for array in (dataset[name] for dataset in datasets if name in dataset.data_vars):
+        # Looked up once for all files: with thousands of them the look-up takes most of the time.
+        if not names or not all(coordinate in array.coords for coordinate in names.values()):
+            names = {role: _coordinate(array, role, dimensions, coordinates) for role in dimensions}
+        parts.append(_canonical(array, names))
     parts.sort(key=lambda part: part["time"].values.flat[0])
     first = parts[0]
     for part in parts[1:]:
@@ -142,93 +162,34 @@ class _JoinedArray(BackendArray):
         return read.transpose(*kept).values.astype(np.float32, copy=False)
 
 
-def _expand(path: str) -> list[str]:
-    """The files that a path or pattern names; a URL is taken as it is."""
-    if "://" in path:
-        return [path]
-    if any(character in path for character in "*?["):
-        paths = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        if not paths:
-            raise FileNotFoundError(f"no file matches data.path={path}; check the folder and the pattern")
-        return paths
-    if not Path(path).exists():
-        raise FileNotFoundError(
-            f"data.path={path}: no such file; expected a NetCDF file, a glob of files or a Zarr store"
-        )
-    return [path]
-
-
-def _open(path: str) -> xr.Dataset:
-    engine = "zarr" if path.rstrip("/").endswith(".zarr") or Path(path).is_dir() else None
-    try:
-        # No dask and no cache: each patch is read once, and dask would make it slower.
-        return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"data.path={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
-        ) from error
-
-
-def _names(
-    array: xr.DataArray, dimensions: tuple[str, ...], coordinates: Mapping[str, str]
-) -> dict[str, str]:
-    """The name in the file of each of our dimensions."""
-    names: dict[str, str] = {}
-    for role in dimensions:
-        name = _find(array, role, coordinates)
-        if name is None:
-            raise UserError(
-                f"{array.name!r} {_shape(array)} in {_source(array)} has no {role} coordinate; expected "
-                f"{', '.join(dimensions)}: if it has another name, set +data.coordinates.{role}=NAME"
-            )
-        names[role] = name
-    return names
-
-
-def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
-    """The variable with our names of dimensions; a scalar time stays one, other dimensions of length 1 are dropped."""
-    source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
-    array = array.drop_vars([name for name in array.coords if name not in names.values()])
-    for role, name in names.items():
-        axis = array[name].dims[0] if array[name].ndim else name
-        array = array.swap_dims({axis: name}) if axis != name else array
-        array = array.rename({name: role}) if name != role else array
-        chunks = {role if dimension == axis else dimension: size for dimension, size in chunks.items()}
-    extra = [dimension for dimension in array.dims if dimension not in names]
-    if too_long := [str(dimension) for dimension in extra if array.sizes[dimension] != 1]:
-        raise UserError(
-            f"{array.name!r} in {source or 'the data'} also runs along {', '.join(too_long)}; expected "
-            f"{', '.join(names)} only"
-        )
-    array = array.isel(dict.fromkeys(extra, 0), drop=True)
-    array.encoding = {"preferred_chunks": chunks, "source": source or "the data"}
-    return _downward(array) if "depth" in names else array
-
-
-def _find(array: xr.DataArray, role: str, coordinates: Mapping[str, str]) -> str | None:
+def _coordinate(
+    array: xr.DataArray, role: str, dimensions: tuple[str, ...], coordinates: Mapping[str, str]
+) -> str:
     """Name of the one-dimensional coordinate of a role; only time may be a scalar."""
-    if role in coordinates:
-        if coordinates[role] not in array.coords:
-            raise UserError(
-                f"data.coordinates.{role}={coordinates[role]}, but {array.name!r} in "
-                f"{_source(array)} has only {', '.join(map(str, array.coords))}"
-            )
-        candidates = [coordinates[role]]
-    else:
-        candidates = _candidates(array, role)
+    where = f"{array.name!r} in {_source(array)}"
+    name = coordinates.get(role)
+    if name is not None and name not in array.coords:
+        raise UserError(
+            f"data.coordinates.{role}={name}, but {where} has only {', '.join(map(str, array.coords))}"
+        )
+    candidates = _candidates(array, role) if name is None else [name]
     if curved := [name for name in candidates if array[name].ndim > 1]:
         raise UserError(
-            f"{role} {curved[0]!r} of {array.name!r} in {_source(array)} is two-dimensional (a curvilinear "
-            "grid); expected one-dimensional coordinates: regrid first, e.g. with cdo remapbil or xESMF"
+            f"{role} {curved[0]!r} of {where} is two-dimensional (a curvilinear grid); expected "
+            "one-dimensional coordinates: regrid first, e.g. with cdo remapbil or xESMF"
         )
     candidates = [name for name in candidates if array[name].ndim == 1 or role == "time"]
     if len(candidates) > 1:
         raise UserError(
-            f"{array.name!r} in {_source(array)} has several {role} coordinates ({', '.join(candidates)}): "
+            f"{where} has several {role} coordinates ({', '.join(candidates)}): "
             f"set +data.coordinates.{role}=NAME"
         )
-    return candidates[0] if candidates else None
+    if not candidates:
+        raise UserError(
+            f"{array.name!r} {_shape(array)} in {_source(array)} has no {role} coordinate; expected "
+            f"{', '.join(dimensions)}: if it has another name, set +data.coordinates.{role}=NAME"
+        )
+    return candidates[0]
 
 
 def _candidates(array: xr.DataArray, role: str) -> list[str]:
@@ -247,6 +208,26 @@ def _candidates(array: xr.DataArray, role: str) -> list[str]:
 def _has_depth(array: xr.DataArray, coordinates: Mapping[str, str]) -> bool:
     names = [coordinates["depth"]] if "depth" in coordinates else _candidates(array, "depth")
     return any(name in array.coords and array[name].ndim > 0 for name in names)
+
+
+def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
+    """The variable with the dimensions renamed; a scalar time stays one, other dimensions of length 1 are dropped."""
+    source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
+    array = array.drop_vars([name for name in array.coords if name not in names.values()])
+    for role, name in names.items():
+        axis = array[name].dims[0] if array[name].ndim else name
+        array = array.swap_dims({axis: name}) if axis != name else array
+        array = array.rename({name: role}) if name != role else array
+        chunks = {role if dimension == axis else dimension: size for dimension, size in chunks.items()}
+    extra = [dimension for dimension in array.dims if dimension not in names]
+    if too_long := [str(dimension) for dimension in extra if array.sizes[dimension] != 1]:
+        raise UserError(
+            f"{array.name!r} in {source or 'the data'} also runs along {', '.join(too_long)}; expected "
+            f"{', '.join(names)} only"
+        )
+    array = array.isel(dict.fromkeys(extra, 0), drop=True)
+    array.encoding = {"preferred_chunks": chunks, "source": source or "the data"}
+    return _downward(array) if "depth" in names else array
 
 
 def _downward(array: xr.DataArray) -> xr.DataArray:

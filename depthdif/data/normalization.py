@@ -16,8 +16,7 @@ from depthdif.data.patches import Selection
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-# No ocean variable comes near this in any unit; a fill value that the file does not declare does (1e20,
-# 9.97e36).
+# Beyond any ocean variable in any unit, and below the usual fill values (1e20, 9.97e36).
 _LARGEST_PLAUSIBLE = 1e10
 _BAND_BYTES = 64 * 2**20
 _LONG_BYTES = 2**30
@@ -77,23 +76,50 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
         max_times: at most this many times are read, evenly spaced.
 
     Raises:
-        UserError: a channel without any value in the region, or values that look like an undeclared fill
-            value.
+        UserError: a channel without any value in the region, or values that look like an undeclared fill value.
     """
-    steps = np.flatnonzero(region.times)
-    steps = steps[np.unique(np.linspace(0, len(steps) - 1, min(max_times, len(steps))).round().astype(int))]
     channels = array.sizes.get("depth", 1)
-    moments = _Moments(str(array.name), channels)
-    bands = list(_bands(array, region.cells))
-    is_long = len(steps) * channels * region.cells.size * 4 > _LONG_BYTES
-    for step in track(steps, f"statistics of {array.name}", disable=not is_long, transient=True):
-        for rows in bands:
-            values = array.variable[int(step), ..., rows, :].values
-            cells = region.cells[rows]
-            moments.add(values.reshape(channels, *cells.shape)[:, cells])
-    _check_defined(moments.count, array)
-    std = np.sqrt(moments.squares / moments.count)
-    return Standardization(moments.mean, std, moments.minimum, moments.maximum)
+    count, mean, squares = np.zeros((3, channels))
+    minimum, maximum = np.full(channels, np.inf), np.full(channels, -np.inf)
+    for channel, values in _values_by_channel(array, region, max_times):
+        lowest, highest = values.min(), values.max()
+        if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
+            raise UserError(
+                f"{array.name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
+                "file does not declare; expected missing cells as NaN or _FillValue"
+            )
+        total = count[channel] + values.size
+        difference = values.mean() - mean[channel]
+        squares[channel] += np.square(values - values.mean()).sum()
+        squares[channel] += difference**2 * count[channel] * values.size / total
+        mean[channel] += difference * values.size / total
+        count[channel] = total
+        minimum[channel] = min(minimum[channel], lowest)
+        maximum[channel] = max(maximum[channel], highest)
+    _check_defined(count, array)
+    return Standardization(mean, np.sqrt(squares / count), minimum, maximum)
+
+
+def _values_by_channel(
+    array: xr.DataArray, region: Selection, max_times: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Channels and their defined values (N,) float64, by times and bands of rows."""
+    times = np.flatnonzero(region.times)
+    times = times[np.unique(np.linspace(0, len(times) - 1, min(max_times, len(times))).round().astype(int))]
+    step_bytes = array.sizes.get("depth", 1) * region.cells.size * 4
+    # Bands are whole chunks, so that none is decompressed twice.
+    chunk = max(1, int(array.encoding.get("preferred_chunks", {}).get("latitude", 1)))
+    height = max(1, _BAND_BYTES * len(region.cells) // (step_bytes * chunk)) * chunk
+    is_long = len(times) * step_bytes > _LONG_BYTES
+    for time in track(times, f"statistics of {array.name}", disable=not is_long, transient=True):
+        for start in range(0, len(region.cells), height):
+            cells = region.cells[start : start + height]
+            if cells.any():
+                band = array.variable[int(time), ..., start : start + height, :].values
+                for channel, row in enumerate(band.reshape(-1, *cells.shape)[:, cells]):
+                    defined = row[~np.isnan(row)].astype(np.float64)
+                    if defined.size:
+                        yield channel, defined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +139,8 @@ class ResidualStatistics:
 
 
 def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> ResidualStatistics:
-    """Measured on some samples of the data contract, in float64."""
-    squares, count, moments = np.zeros(1), np.zeros(1), np.zeros((0, 3, 3))
+    """Statistics of some samples of the data contract, in float64."""
+    squares, count, products = np.zeros(1), np.zeros(1), np.zeros(1)
     for sample in samples:
         residual = np.where(sample["ocean_mask"], sample["target"] - sample["first_guess"], 0.0)
         squares = squares + np.square(residual, dtype=np.float64).sum(axis=(1, 2))
@@ -123,88 +149,29 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
         guess = np.broadcast_to(sample["first_guess"][0], both.shape)
         terms = np.stack([np.ones_like(guess), guess, sample["surface"]]).astype(np.float64)
         # Sums of products of (1, first guess, surface) for each surface field.
-        products = np.einsum("ashw,bshw,shw->sab", terms, terms, both)
-        moments = moments + products if len(moments) else products
-    deviation = np.sqrt(squares / np.maximum(count, 1))
-    regressions = [_regression(products) for products in moments]
-    return ResidualStatistics(
-        std=[float(value) for value in np.where(deviation > 0, deviation, 1.0)],
-        surface_slope=[slope for slope, _, _ in regressions],
-        surface_intercept=[intercept for _, intercept, _ in regressions],
-        surface_std=[std for _, _, std in regressions],
+        products = products + np.einsum("ashw,bshw,shw->sab", terms, terms, both)
+    number = np.maximum(products[:, 0, 0], 1)
+    x, y = (products[:, 0, i] / number for i in (1, 2))
+    xx, xy, yy = (
+        products[:, i, j] / number - a * b for i, j, a, b in ((1, 1, x, x), (1, 2, x, y), (2, 2, y, y))
     )
-
-
-def _regression(moments: np.ndarray) -> tuple[float, float, float]:
-    """Slope, intercept and deviation of y on x from sums of products (3, 3) of (1, x, y)."""
-    count = moments[0, 0]
-    if count == 0:
-        return 0.0, 0.0, 1.0
-    x, y = moments[0, 1:] / count
-    xx, xy, yy = (moments[i, j] / count - (x, y)[i - 1] * (x, y)[j - 1] for i, j in ((1, 1), (1, 2), (2, 2)))
-    slope = xy / xx if xx > 0 else 0.0
-    variance = yy - slope * xy
-    return float(slope), float(y - slope * x), float(np.sqrt(variance)) if variance > 0 else 1.0
-
-
-class _Moments:
-    """Running count, mean, sum of squared deviations and extremes of C channels."""
-
-    def __init__(self, name: str, channels: int) -> None:
-        self._name = name
-        self.count = np.zeros(channels)
-        self.mean = np.zeros(channels)
-        self.squares = np.zeros(channels)
-        self.minimum = np.full(channels, np.inf)
-        self.maximum = np.full(channels, -np.inf)
-
-    def add(self, values: np.ndarray) -> None:
-        """Merge values (C, N), NaN where missing."""
-        for channel, row in enumerate(values):
-            defined = row[~np.isnan(row)].astype(np.float64)
-            if not defined.size:
-                continue
-            lowest, highest = defined.min(), defined.max()
-            if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
-                raise UserError(
-                    f"{self._name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
-                    "file does not declare; expected missing cells as NaN or _FillValue"
-                )
-            mean, total = defined.mean(), self.count[channel] + defined.size
-            difference = mean - self.mean[channel]
-            self.squares[channel] += np.square(defined - mean).sum()
-            self.squares[channel] += difference**2 * self.count[channel] * defined.size / total
-            self.mean[channel] += difference * defined.size / total
-            self.count[channel] = total
-            self.minimum[channel] = min(self.minimum[channel], lowest)
-            self.maximum[channel] = max(self.maximum[channel], highest)
+    slope = np.where(xx > 0, xy / np.where(xx > 0, xx, 1.0), 0.0)
+    deviations = np.sqrt(squares / np.maximum(count, 1)), np.sqrt(np.maximum(yy - slope * xy, 0.0))
+    std, surface_std = (np.where(deviation > 0, deviation, 1.0).tolist() for deviation in deviations)
+    return ResidualStatistics(std, slope.tolist(), (y - slope * x).tolist(), surface_std)
 
 
 def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
-    """Raise UserError where a channel holds no value at all."""
-    empty = np.flatnonzero(count == 0)
-    if not len(empty):
+    """Raise UserError where a channel has no value at all."""
+    if count.all():
         return
     if "depth" not in array.dims:
         raise UserError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
-    depths = array["depth"].values
-    shallower = (
-        f"leave out the deeper levels with data.max_depth={depths[empty[0] - 1]:g}, or " if empty[0] else ""
-    )
+    depths, first = array["depth"].values, int(np.argmin(count > 0))
+    advice = f"leave out the deeper levels with data.max_depth={depths[first - 1]:g}, or " if first else ""
     raise UserError(
-        f"{array.name!r} is never defined at {depths[empty[0]]:g} m in the training region; "
-        f"{shallower}choose other regions"
+        f"{array.name!r} is never defined at {depths[first]:g} m in the training region; {advice}choose other regions"
     )
-
-
-def _bands(array: xr.DataArray, cells: np.ndarray) -> Iterator[slice]:
-    """Bands of rows that hold cells, about _BAND_BYTES each, in whole chunks (none is decompressed twice)."""
-    chunk = max(1, int(array.encoding.get("preferred_chunks", {}).get("latitude", 1)))
-    row_bytes = array.sizes.get("depth", 1) * cells.shape[1] * 4
-    height = max(1, _BAND_BYTES // (row_bytes * chunk)) * chunk
-    for start in range(0, cells.shape[0], height):
-        if cells[start : start + height].any():
-            yield slice(start, start + height)
 
 
 def _like(channels: np.ndarray, values: Array) -> Array:

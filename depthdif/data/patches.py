@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
-import xarray as xr
 
 from depthdif import UserError
 from depthdif.data.field import OceanField
@@ -37,13 +35,6 @@ class Selection:
     def overlaps(self, other: Selection) -> bool:
         """Whether any cell at any time lies in both."""
         return bool((self.times & other.times).any() and (self.cells & other.cells).any())
-
-
-class Region(Protocol):
-    """A region of a field, by times and cells."""
-
-    def select(self, field: OceanField) -> Selection:
-        """The times and cells of the field inside the region."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +104,15 @@ class TimeRange:
             ) from error
         times = np.zeros(len(index), bool)
         times[inside] = True
-        return Selection(times, np.ones(field.grid_shape, bool))
+        return Selection(times, np.ones(field.target.shape[-2:], bool))
+
+
+Region = Box | TimeRange
 
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """Where a patch lies: index of its time, and of its southern row and western column."""
+    """Position of a patch: index of its time, of its southern row and of its western column."""
 
     time: int
     row: int
@@ -126,7 +120,7 @@ class Patch:
 
 
 class PatchSet:
-    """All patches of one size that lie wholly inside a region and hold enough ocean.
+    """All patches of one size that lie wholly inside a region and contain enough ocean.
 
     Args:
         field: the field to cut.
@@ -148,7 +142,7 @@ class PatchSet:
         name: str = "training",
     ) -> None:
         height, width = patch_size
-        rows, columns = field.grid_shape
+        rows, columns = field.target.shape[-2:]
         if height > rows or width > columns:
             raise UserError(
                 f"data.patch_size=[{height},{width}] is larger than the grid of {rows} x {columns} cells; "
@@ -158,14 +152,16 @@ class PatchSet:
             raise UserError(f"data.min_ocean_fraction={min_ocean_fraction}; expected a number from 0 to 1")
         ocean = field.surface_ocean_mask
         if not region.times.any() or not (region.cells & ocean).any():
-            what = "time" if not region.times.any() else "ocean"
+            part = "time" if not region.times.any() else "ocean"
+            longitude, latitude, times = field.longitude, field.latitude, field.times
             raise UserError(
-                f"the {name} region holds no {what} of this field ({_extent(field)}); choose other limits, "
-                "e.g. data.validation.longitude=[WEST,EAST] (data.training=null is all that validation "
-                "leaves)"
+                f"the {name} region holds no {part} of this field (longitude {longitude[0]:g} to {longitude[-1]:g}, "
+                f"latitude {latitude[0]:g} to {latitude[-1]:g}, {str(times[0])[:10]} to {str(times[-1])[:10]}); "
+                "choose other limits, e.g. data.validation.longitude=[WEST,EAST] (data.training=null is all that "
+                "validation leaves)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
-        # At least one column of ocean even where the fraction is 0: nothing can be learned from land alone.
+        # At least one column of ocean even for a fraction of 0: a patch of land has no target.
         needed = max(1.0, min_ocean_fraction * height * width)
         allowed = inside & (window_sums(ocean, patch_size, field.wraps) >= needed)
         if not allowed.any():
@@ -174,7 +170,7 @@ class PatchSet:
                 f"no patch of {height} x {width} cells {reason} the {name} region; set a smaller "
                 f"data.patch_size, a larger data.{name} region or a smaller data.min_ocean_fraction"
             )
-        # Flat and 32 bits: 8 million corners of a global 1/12 degree grid go to every worker.
+        # Flat and 32 bits: 8 million corners of a global 1/12 degree grid are copied to every worker.
         self._corners = np.flatnonzero(allowed).astype(np.int32)
         self._columns = allowed.shape[1]
         self._times = np.flatnonzero(region.times)
@@ -204,22 +200,19 @@ class PatchSet:
                 f"{len(self)} distinct patches ({self.positions} positions, {len(self._times)} times); "
                 f"set data.validation_patches={len(self)} or fewer"
             )
-        corners = self._spread_corners(min(count, self.positions), generator)
+        # One corner from each of equal stretches of a Z-order curve, which keeps neighbours together.
+        curve = np.argsort(_z_order(*np.divmod(self._corners, self._columns)), kind="stable")
+        used = min(count, self.positions)
+        edges = np.arange(used + 1) * self.positions // used
+        corners = self._corners[curve][generator.integers(edges[:-1], edges[1:])]
         # A position that is used several times gets a different time in each round.
-        rounds = -(-count // len(corners))
-        first = generator.permutation(len(corners)) * len(self._times) // len(corners)
+        rounds = -(-count // used)
+        first = generator.permutation(used) * len(self._times) // used
         later = np.arange(rounds) * len(self._times) // rounds
         times = self._times[(first[None, :] + later[:, None]) % len(self._times)].ravel()
         places = np.tile(corners, rounds)
         order = generator.permutation(count)
         return [Patch(int(times[i]), *divmod(int(places[i]), self._columns)) for i in order]
-
-    def _spread_corners(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """One corner from each of `count` stretches of a Z-order curve, which keeps neighbours together."""
-        curve = _z_order(*np.divmod(self._corners, self._columns))
-        ordered = self._corners[np.argsort(curve, kind="stable")]
-        edges = np.arange(count + 1) * len(ordered) // count
-        return ordered[generator.integers(edges[:-1], edges[1:])]
 
 
 def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.ndarray:
@@ -238,17 +231,21 @@ def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.nd
         mask = np.concatenate([mask, mask[:, : width - 1]], axis=1)
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
     table[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
-    return (
-        table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
-    )
+    rows = table[height:] - table[:-height]
+    return rows[:, width:] - rows[:, :-width]
 
 
 def read_patch(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Target (D, H, W) and surface (S, H, W) of a patch, float32, units of the file, NaN where missing."""
-    target = _cut(field.target.variable, patch, patch_size)
-    layers = [_cut(array.variable, patch, patch_size) for array in field.surface]
-    surface = np.stack(layers) if layers else np.empty((0, *patch_size), np.float32)
-    return target, surface
+    height, width = patch_size
+    rows = slice(patch.row, patch.row + height)
+    beyond = patch.column + width - field.target.shape[-1]
+    columns = [slice(patch.column, patch.column + width), *([slice(beyond)] if beyond > 0 else [])]
+    target, *surface = (
+        np.concatenate([array.variable[patch.time, ..., rows, part].values for part in columns], axis=-1)
+        for array in (field.target, *field.surface)
+    )
+    return target, np.stack(surface) if surface else np.empty((0, *patch_size), np.float32)
 
 
 def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
@@ -256,15 +253,6 @@ def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
     columns = patch.column + np.arange(width)
     size = len(field.longitude)
     return (field.longitude[columns % size] + 360.0 * (columns // size)).astype(np.float32)
-
-
-def check_separate(training: Selection, validation: Selection) -> None:
-    """Raise UserError when one cell at one time lies in both regions."""
-    if training.overlaps(validation):
-        raise UserError(
-            "data.training and data.validation overlap; expected regions without a common cell: narrow "
-            "one of them, or set data.training=null to train on everything outside data.validation"
-        )
 
 
 def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:
@@ -275,28 +263,10 @@ def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def _cut(variable: xr.Variable, patch: Patch, patch_size: tuple[int, int]) -> np.ndarray:
-    height, width = patch_size
-    rows = slice(patch.row, patch.row + height)
-    beyond = patch.column + width - variable.shape[-1]
-    here = variable[patch.time, ..., rows, patch.column : patch.column + width].values
-    if beyond <= 0:
-        return here
-    return np.concatenate([here, variable[patch.time, ..., rows, :beyond].values], axis=-1)
-
-
-def _extent(field: OceanField) -> str:
-    latitude, longitude, times = field.latitude, field.longitude, field.times
-    return (
-        f"longitude {longitude[0]:g} to {longitude[-1]:g}, latitude {latitude[0]:g} to {latitude[-1]:g}, "
-        f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
-    )
-
-
 def _z_order(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Position along the Z-order (Morton) curve: the bits of row and column interleaved."""
     code = np.zeros(len(rows), np.int64)
     for bit in range(20):
-        code |= ((columns >> bit) & 1).astype(np.int64) << (2 * bit)
-        code |= ((rows >> bit) & 1).astype(np.int64) << (2 * bit + 1)
+        for offset, index in enumerate((columns, rows)):
+            code |= ((index >> bit) & 1).astype(np.int64) << (2 * bit + offset)
     return code

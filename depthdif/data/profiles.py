@@ -1,4 +1,4 @@
-"""Sparse vertical profiles, as Argo floats give them: which cells of a patch are observed."""
+"""Sparse vertical profiles such as those of Argo floats: the observed cells of a patch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthdif import UserError
 
 @dataclasses.dataclass(frozen=True)
 class ProfileSampler:
-    """Random ocean columns, some of them cut at a shallower depth as real floats are.
+    """Random ocean columns, some of which end at a shallower depth, as profiles of floats do.
 
     Args:
         density: share of the ocean columns of a patch that is observed, 0 < density <= 1; one number, or a
@@ -38,25 +38,16 @@ class ProfileSampler:
         object.__setattr__(self, "density", (float(density[0]), float(density[1])))
 
     def sample(self, ocean_mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Observed cells: a subset of the ocean, at least one column.
-
-        Args:
-            ocean_mask: (D, H, W) bool, shallowest level first.
-            generator: the only source of randomness.
-
-        Returns:
-            (D, H, W) bool.
-        """
+        """Observed cells (D, H, W) bool, at least one column, of the ocean mask (D, H, W), shallowest level first."""
         columns = np.flatnonzero(ocean_mask.any(axis=0))
         if not len(columns):
-            raise ValueError("the patch holds no ocean; profiles need at least one ocean column")
+            raise ValueError("the patch contains no ocean; profiles need at least one ocean column")
         low, high = self.density  # type: ignore[misc]
         density = np.exp(generator.uniform(np.log(low), np.log(high)))
         count = max(1, round(density * len(columns)))
         chosen = generator.choice(columns, count, replace=False)
         ocean = ocean_mask.reshape(len(ocean_mask), -1)[:, chosen]
-        # Number of defined levels from the top that each profile keeps: all of them, or fewer when it ends
-        # early.
+        # Number of levels that each profile keeps: all defined levels, or fewer where it ends early.
         levels = ocean.sum(axis=0)
         shallow = (generator.random(count) < self.shallow_fraction) & (levels > 1)
         kept = np.where(shallow, generator.integers(1, np.maximum(levels, 2)), levels)

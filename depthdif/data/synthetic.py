@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from depthdif import DAYS_PER_YEAR, UserError
-from depthdif.data.field import OceanField
+from depthdif.data.field import DIMENSIONS, SURFACE_DIMENSIONS, OceanField
 
 
 def synthetic_field(
@@ -34,8 +34,7 @@ def synthetic_field(
         max_depth: deepest level, metres.
         longitude, latitude: limits of the grid, degrees; (-180, 180) is global and wraps.
         eddies: number of eddies.
-        missing_surface: share of the ocean where the SST is missing, in contiguous gaps that change with
-            time.
+        missing_surface: share of the ocean where the SST is missing, in contiguous gaps that change with time.
         seed: of continents, sea floor, eddies and gaps.
 
     Raises:
@@ -50,52 +49,49 @@ def synthetic_field(
             "expected ascending limits within 360 degrees and -90 to 90"
         )
     generator = np.random.default_rng(seed)
-    lat = _centres(latitude, height)
-    lon = _centres(longitude, width)
-    z = max_depth * np.linspace(0, 1, depths) ** 2
-    dates = np.datetime64("2000-01-15", "ns") + np.round(np.arange(times) * DAYS_PER_YEAR / 12).astype(
-        "timedelta64[D]"
+    lat, lon = (
+        low + (high - low) / count * (np.arange(count) + 0.5)
+        for (low, high), count in ((latitude, height), (longitude, width))
     )
-    floor = _sea_floor(lon, lat, max_depth, generator)
-    anomaly = _eddies(lon, lat, times, eddies, generator)
+    z = max_depth * np.linspace(0, 1, depths) ** 2
+    days = np.round(np.arange(times) * DAYS_PER_YEAR / 12).astype("timedelta64[D]")
+    # Metres below the surface, negative on land (about 30 percent), with shelves around it.
+    height_above = _smooth(lon, lat, 3, generator) + 0.3 * _smooth(lon, lat, 12, generator)
+    floor = 1.5 * max_depth * (np.quantile(height_above, 0.7) - height_above)
     temperature = np.empty((times, depths, height, width), np.float32)
-    sst = np.empty((times, height, width), np.float32)
-    for step in range(times):
-        season = np.cos(2 * np.pi * (step / 12 - 0.1))
-        background = _stratification(z, lat, season)[:, :, None]
-        temperature[step] = background + np.exp(-z / 300)[:, None, None] * anomaly[step]
-        noise = 0.3 * _smooth(lon, lat, 8, generator)
-        gaps = _smooth(lon, lat, 5, generator)
-        sst[step] = np.where(gaps > np.quantile(gaps, missing_surface), temperature[step, 0] + noise, np.nan)
+    for step, anomaly in enumerate(_eddies(lon, lat, times, eddies, generator)):
+        background = _stratification(z, lat, season=np.cos(2 * np.pi * (step / 12 - 0.1)))
+        temperature[step] = background[:, :, None] + np.exp(-z / 300)[:, None, None] * anomaly
+    sst = np.stack([_sst(level, lon, lat, missing_surface, generator) for level in temperature[:, 0]])
     temperature[:, z[:, None, None] > floor] = np.nan
     sst[:, floor < 0] = np.nan
-    coords = {
-        "time": ("time", dates),
-        "depth": ("depth", z, {"units": "m", "positive": "down"}),
-        "latitude": ("latitude", lat, {"units": "degrees_north"}),
-        "longitude": ("longitude", lon, {"units": "degrees_east"}),
-    }
-    attributes = {"units": "degree_Celsius"}
-    target = xr.DataArray(
-        temperature,
-        coords,
-        ("time", "depth", "latitude", "longitude"),
-        "temperature",
-        attributes | {"standard_name": "sea_water_temperature"},
-    )
-    surface = xr.DataArray(
-        sst,
-        {name: coords[name] for name in ("time", "latitude", "longitude")},
-        ("time", "latitude", "longitude"),
-        "sst",
-        attributes | {"standard_name": "sea_surface_temperature"},
-    )
-    return OceanField(target, (surface,))
+    axes = {"time": np.datetime64("2000-01-15", "ns") + days, "depth": z, "latitude": lat, "longitude": lon}
+    return _as_field(temperature, sst, axes)
 
 
-def _centres(limits: tuple[float, float], count: int) -> np.ndarray:
-    step = (limits[1] - limits[0]) / count
-    return limits[0] + step * (np.arange(count) + 0.5)
+def _as_field(temperature: np.ndarray, sst: np.ndarray, axes: dict[str, np.ndarray]) -> OceanField:
+    """Temperature and SST with CF attributes."""
+    names = {"temperature": "sea_water_temperature", "sst": "sea_surface_temperature"}
+    units = {"depth": "m", "latitude": "degrees_north", "longitude": "degrees_east"}
+    dataset = xr.Dataset(
+        {"temperature": (DIMENSIONS, temperature), "sst": (SURFACE_DIMENSIONS, sst)},
+        {
+            name: (name, values, {"units": units[name]} if name in units else {})
+            for name, values in axes.items()
+        },
+    )
+    for name, standard_name in names.items():
+        dataset[name].attrs = {"units": "degree_Celsius", "standard_name": standard_name}
+    dataset["depth"].attrs["positive"] = "down"
+    return OceanField(dataset["temperature"], (dataset["sst"],))
+
+
+def _sst(
+    level: np.ndarray, lon: np.ndarray, lat: np.ndarray, missing: float, generator: np.random.Generator
+) -> np.ndarray:
+    """(H, W) float32: the shallowest level with smooth errors, and NaN in gaps of the share `missing`."""
+    errors, gaps = 0.3 * _smooth(lon, lat, 8, generator), _smooth(lon, lat, 5, generator)
+    return np.where(gaps > np.quantile(gaps, missing), level + errors, np.nan).astype(np.float32)
 
 
 def _stratification(z: np.ndarray, lat: np.ndarray, season: float) -> np.ndarray:
@@ -114,25 +110,16 @@ def _eddies(
     lon: np.ndarray, lat: np.ndarray, times: int, count: int, generator: np.random.Generator
 ) -> np.ndarray:
     """(T, H, W) deg C at the surface: Gaussian eddies that drift westwards, 2 degrees a month."""
-    centre_lon = generator.uniform(lon[0], lon[-1], count)
-    centre_lat = generator.uniform(lat[0], lat[-1], count)
-    radius = generator.uniform(3.0, 9.0, count)
+    limits = (lon[0], lon[-1]), (lat[0], lat[-1]), (3.0, 9.0)
+    x0, centre_y, radius = (generator.uniform(low, high, count) for low, high in limits)
     strength = generator.normal(0.0, 1.2, count)
     field = np.zeros((times, len(lat), len(lon)), np.float32)
     for step in range(times):
-        for x, y, r, amplitude in zip(centre_lon - 2.0 * step, centre_lat, radius, strength, strict=True):
+        for x, y, r, amplitude in zip(x0 - 2.0 * step, centre_y, radius, strength, strict=True):
             across = np.exp(-((((lon - x + 180) % 360 - 180) / r) ** 2))
             along = np.exp(-(((lat - y) / r) ** 2))
             field[step] += amplitude * along[:, None] * across[None, :]
     return field
-
-
-def _sea_floor(
-    lon: np.ndarray, lat: np.ndarray, max_depth: float, generator: np.random.Generator
-) -> np.ndarray:
-    """(H, W) metres below the surface, negative on land (about 30 percent), with shelves around it."""
-    height = _smooth(lon, lat, 3, generator) + 0.3 * _smooth(lon, lat, 12, generator)
-    return 1.5 * max_depth * (np.quantile(height, 0.7) - height)
 
 
 def _smooth(lon: np.ndarray, lat: np.ndarray, waves: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""When two spellings of units mean the same."""
+"""Comparison of units that are spelled differently."""
 
 from __future__ import annotations
 
 import re
 
-# What files write for temperature and practical salinity; lower case, without blanks and `_`. (Salinity as `1` is left out:
-# it may be a mass fraction, a thousandth of the number.)
+# Units of temperature and practical salinity in files; lower case, without blanks and `_`. (`1` is not a spelling of
+# practical salinity: it may be a mass fraction, a thousandth of the number.)
 _SPELLINGS = {
     "degree_Celsius": (
         *("c", "°c", "ºc", "celsius", "degc", "degsc", "degreec", "degreesc"),
@@ -32,5 +32,5 @@ def canonical_units(units: str) -> str:
 
 
 def same_units(first: str, second: str) -> bool:
-    """Whether two spellings mean the same; a field without units says nothing, and agrees with any."""
+    """Whether two spellings are the same units; no units are the same as any."""
     return not (first.strip() and second.strip()) or canonical_units(first) == canonical_units(second)

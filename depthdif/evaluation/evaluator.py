@@ -26,8 +26,7 @@ from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, be
 from depthdif.evaluation.tally import Grid, Tally
 from depthdif.figures.case import Case, case_of
 from depthdif.first_guess.protocol import FirstGuess, PatchData
-from depthdif.scores.bootstrap import resample_counts
-from depthdif.scores.score import Scores, over_depths
+from depthdif.scores.score import Scores, over_depths, resample_counts
 from depthdif.scores.spectra import WindowSpectra
 from depthdif.terminal import command, progress_bar
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.evaluation.forecast import GaussianForecast, Truth
-from depthdif.scores.bootstrap import percentile_interval
 from depthdif.scores.probabilistic import spread_and_error, sums_by_spread
-from depthdif.scores.score import Sums, concatenate
+from depthdif.scores.score import Sums, concatenate, percentile_interval
 from depthdif.scores.spectra import WindowSpectra, isotropic
 
 Array = NDArray[np.floating]

@@ -37,38 +37,28 @@ class Cells:
         return cls(rows.ravel(), columns.ravel(), filled.reshape(len(filled), rows.size))
 
     def take(self, index: np.ndarray) -> Cells:
-        """Some of the cells."""
+        """The cells of these indices."""
         return Cells(self.latitude[index], self.longitude[index], self.surface[:, index])
 
 
 def fill_surface(surface: np.ndarray, surface_mask: np.ndarray) -> np.ndarray:
-    """Surface fields with their missing cells interpolated from the defined cells of the patch.
+    """Surface fields (S, H, W) with their missing cells interpolated from the defined cells of the patch, float64.
 
-    Weights fall exponentially with the number of rows and columns between, so that a missing cell takes the
+    Weights decrease exponentially with the number of rows and columns between, so that a missing cell takes the
     values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere and
-    has no effect, because no two cells differ in it.
-
-    Args:
-        surface: (S, H, W), standardised; cells outside the mask are not read.
-        surface_mask: (S, H, W) bool.
-
-    Returns:
-        (S, H, W) float64.
+    has no effect, because no two cells differ in it. Cells outside `surface_mask` are not read.
     """
     defined = surface_mask.astype(np.float64)
     known = np.where(surface_mask, surface, 0.0).astype(np.float64)
     if surface_mask.all():
         return known
-    down, across = (_fill_weights(size) for size in surface.shape[1:])
+    down, across = (
+        np.exp(-np.minimum(np.abs(index[:, None] - index) / _FILL_LENGTH, _LARGEST_EXPONENT))
+        for index in map(np.arange, surface.shape[1:])
+    )
     weight = down @ defined @ across
     estimate = down @ known @ across / np.where(weight > 0, weight, 1.0)
     return np.where(surface_mask, known, estimate)
-
-
-def _fill_weights(size: int) -> np.ndarray:
-    index = np.arange(size)
-    distance = np.abs(index[:, None] - index) / _FILL_LENGTH
-    return np.exp(-np.minimum(distance, _LARGEST_EXPONENT))
 
 
 def powered_exponential(
@@ -86,7 +76,7 @@ def powered_exponential(
     parallels. The construction of Paciorek & Schervish (2006, doi 10.1002/env.785) keeps the correlation
     positive definite: the mean inverse square of the cosines scales the distance, and their ratio enters as
     a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
-    by the chord, so that a parallel closes.
+    by the chord, so that a parallel is a circle.
 
     Args:
         first, second: N and M cells.

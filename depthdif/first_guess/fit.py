@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,30 @@ from depthdif.files import near, write_text
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess, PatchData
-from depthdif.first_guess.search import Setting, crps, rmse, search
-from depthdif.terminal import print_lines
+from depthdif.scores.probabilistic import gaussian_crps
+from depthdif.terminal import command, print_lines, progress_bar
 
 if TYPE_CHECKING:
     from depthdif.data.datamodule import OceanDataModule
     from depthdif.data.dataset import Sample
 
-# Training patches that the report scores; none of them takes part in the fit.
+# The search multiplies and divides each setting by these factors, coarse ones first.
+_FACTORS = (2.0, 1.4, 1.2, 1.1, 1.05)
+
+# Training patches scored in the report; none of them is used for the fit.
 REPORTED_PATCHES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Start and limits of the search for a setting, and its meaning; `each_surface`: one value for each surface field."""
+
+    start: float
+    low: float
+    high: float
+    meaning: str
+    each_surface: bool = False
+
 
 IDW = {"power": Setting(2, 0.5, 20, "weights are distance^-power")}
 OI_ESTIMATE = {
@@ -44,8 +60,31 @@ OI_ERROR = {
     "prior_profiles": Setting(10, 0.1, 1e4, "profiles that weigh as much as variance in its estimate"),
 }
 
-# The estimate is fitted by its RMSE; the settings that scale the error variance alone follow, by the CRPS.
-STAGES: dict[type, list[tuple[dict[str, Setting], Callable[..., float]]]] = {
+
+def rmse(first_guess: FirstGuess, patches: Sequence[PatchData], std: np.ndarray) -> float:
+    """Root of the mean squared leave-one-out error over all observations, in units of the field.
+
+    `std` (D,) is the standard deviation of each depth in these units.
+    """
+    errors = (first_guess.leave_one_out(patch)[0] * std[:, None, None] for patch in patches)
+    squares = sum(float(np.square(error).sum()) for error in errors)
+    return math.sqrt(squares / sum(np.count_nonzero(patch.observed_mask) for patch in patches))
+
+
+def crps(first_guess: FirstGuess, patches: Sequence[PatchData], std: np.ndarray) -> float:
+    """Mean leave-one-out CRPS of the Gaussian forecasts over all observations, in units of the field."""
+    scores = []
+    for patch in patches:
+        misfit, variance = first_guess.leave_one_out(patch)
+        depths = np.nonzero(patch.observed_mask)[0]
+        errors, deviations = misfit[patch.observed_mask], np.sqrt(variance[patch.observed_mask])
+        scores.append(gaussian_crps(errors, deviations) * std[depths])
+    return float(np.concatenate(scores).mean())
+
+
+# The estimate is fitted by its RMSE, then the settings that scale the error variance alone by the CRPS.
+Score = Callable[[FirstGuess, Sequence[PatchData], np.ndarray], float]
+STAGES: dict[type, list[tuple[dict[str, Setting], Score]]] = {
     InverseDistance: [(IDW, rmse)],
     OptimalInterpolation: [(OI_ESTIMATE, rmse), (OI_ERROR, crps)],
 }
@@ -63,7 +102,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     Raises:
         UserError: a first guess without settings to fit, an unknown setting in `fixed`, or fewer than one patch.
     """
-    check(cfg)
+    _check(cfg)
     stages = STAGES[get_class(cfg.model.first_guess._target_)]
     data: OceanDataModule = instantiate(cfg.data)
     data.setup()
@@ -72,13 +111,18 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     std = data.standardization.std
     options = dict(OmegaConf.to_container(cfg.model.first_guess, resolve=True))  # type: ignore[arg-type]
     for settings, score in stages:
+
+        def score_of(
+            values: Mapping[str, Any], fixed: Mapping[str, Any] = options, score: Score = score
+        ) -> float:
+            return score(instantiate({**fixed, **values}), patches, std)
+
         free = {name: setting for name, setting in settings.items() if name not in cfg.fixed}
-        score_patches = partial(score, patches=patches, std=std)
-        options |= fit_settings(options, free, score_patches, data.surface_channels)
+        options |= search(free, score_of, data.surface_channels)
     fitted: FirstGuess = instantiate(options)
     error = rmse(fitted, patches, std)
     header = [
-        f"Fitted by: python scripts/fit_first_guess.py {' '.join(overrides)}".rstrip(),
+        f"Fitted by: {command('fit_first_guess')} {' '.join(overrides)}".rstrip(),
         f"Leave-one-profile-out cross-validation over {cfg.patches} training patches of {data.field.variable} "
         f"(data.seed={cfg.data.seed}):",
         f"RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
@@ -91,18 +135,50 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     return error
 
 
-def fit_settings(
-    options: Mapping[str, Any],
-    settings: Mapping[str, Setting],
-    score: Callable[[FirstGuess], float],
-    surface_fields: int,
+def search(
+    settings: Mapping[str, Setting], score: Callable[[dict[str, Any]], float], surface_fields: int
 ) -> dict[str, Any]:
-    """The values of some settings that minimise the score of the first guess; its other `options` stay."""
-    return search(settings, lambda values: score(instantiate({**options, **values})), surface_fields)
+    """The values of least score, to three digits, by a compass search over their logarithms.
+
+    Args:
+        settings: the settings to search, by name.
+        score: of values by their names, to be minimised.
+        surface_fields: number of surface fields.
+    """
+    counts = {name: surface_fields if setting.each_surface else 1 for name, setting in settings.items()}
+    best: dict[tuple[str, int], float] = {
+        (name, i): settings[name].start for name in settings for i in range(counts[name])
+    }
+
+    def arguments(values: Mapping[tuple[str, int], float]) -> dict[str, Any]:
+        """Settings as the constructor takes them: a list for several surface fields."""
+        lists = {name: [values[name, i] for i in range(count)] for name, count in counts.items() if count}
+        return {name: numbers[0] if len(numbers) == 1 else numbers for name, numbers in lists.items()}
+
+    def moved(keys: Sequence[tuple[str, int]], factor: float) -> dict[tuple[str, int], float]:
+        limits = {key: (settings[key[0]].low, settings[key[0]].high) for key in keys}
+        return best | {key: float(np.clip(best[key] * factor, *limits[key])) for key in keys}
+
+    scales = [key for key in best if key[0].endswith("_scale")]
+    # The scales also move together, because one compensates for another.
+    groups = [[key] for key in best] + ([scales] if len(scales) > 1 else [])
+    with progress_bar() as progress:
+        task = progress.add_task("fitting", total=len(_FACTORS))
+        least = score(arguments(best))
+        for factor in _FACTORS:
+            improved = True
+            while improved:
+                improved = False
+                for keys, step in itertools.product(groups, (factor, 1 / factor)):
+                    # A direction that improves the score is followed to its end.
+                    while (value := score(arguments(trial := moved(keys, step)))) < least * (1 - 1e-6):
+                        best, least, improved = trial, value, True
+                        progress.update(task, description=f"fitting, score {least:.4f}")
+            progress.advance(task)
+    return arguments({key: float(f"{value:.3g}") for key, value in best.items()})
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise UserError where the config asks for a fit that cannot be done."""
+def _check(cfg: DictConfig) -> None:
     kind = get_class(cfg.model.first_guess._target_)
     if kind not in STAGES:
         raise UserError(
@@ -118,42 +194,30 @@ def check(cfg: DictConfig) -> None:
 
 def write_option(path: Path, options: Mapping[str, Any], header: Sequence[str]) -> None:
     """Write an option of the config group model/first_guess, each setting with its meaning."""
-    settings = {**IDW, **OI_ESTIMATE, **OI_ERROR}
+    comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
     lines = [f"# {line}" for line in header]
     for name, value in options.items():
-        comment = f"  # {settings[name].meaning}" if name in settings else ""
-        lines.append(f"{name}: {'null' if value is None else value}{comment}")
+        lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(path, "\n".join(lines) + "\n")
 
 
 def report(first_guess: FirstGuess, samples: Mapping[str, Sequence[Sample]], data: OceanDataModule) -> None:
-    """Print the RMSE over unobserved ocean cells, by depth and in all, beside that of the training mean."""
+    """Print the RMSE over unobserved ocean cells, by depth and over all depths, beside that of the training mean."""
     std = data.standardization.std
     table = Table(title=f"RMSE over unobserved ocean cells, {data.field.units}")
     table.add_column("depth", justify="right")
     columns = []
     for name, part in samples.items():
-        for label, estimate in (
-            ("mean", lambda patch: np.zeros(patch.shape, np.float32)),
-            ("first guess", lambda patch: first_guess(patch).estimate),
-        ):
+        squares, count = np.zeros((2, len(std))), np.zeros(len(std))
+        for sample in part:
+            hidden = sample["ocean_mask"] & ~sample["observed_mask"]
+            count += hidden.sum(axis=(1, 2))
+            for i, estimate in enumerate((0.0, first_guess(PatchData.from_sample(sample)).estimate)):
+                error = np.where(hidden, estimate - sample["target"], 0.0)
+                squares[i] += np.square(error).sum(axis=(1, 2))
+        for label, sums in zip(("mean", "first guess"), squares * std**2, strict=True):
             table.add_column(f"{name}, {label}", justify="right")
-            squares, count = squared_errors(estimate, part)
-            overall = math.sqrt((squares * std**2).sum() / count.sum())
-            columns.append([*(np.sqrt(squares / np.maximum(count, 1)) * std), overall])
+            columns.append([*np.sqrt(sums / np.maximum(count, 1)), math.sqrt(sums.sum() / count.sum())])
     for row, depth in enumerate([*(f"{depth:g} m" for depth in data.depths), "all"]):
         table.add_row(depth, *(f"{column[row]:.3f}" for column in columns))
     Console().print(table)
-
-
-def squared_errors(
-    estimate: Callable[[PatchData], np.ndarray], samples: Sequence[Sample]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of squared errors over unobserved ocean cells and their count for each depth, standardised, (D,)."""
-    squares, counts = [], []
-    for sample in samples:
-        hidden = sample["ocean_mask"] & ~sample["observed_mask"]
-        error = np.where(hidden, estimate(PatchData.from_sample(sample)) - sample["target"], 0.0)
-        squares.append(np.square(error).sum(axis=(1, 2)))
-        counts.append(hidden.sum(axis=(1, 2)))
-    return np.sum(squares, axis=0), np.sum(counts, axis=0)

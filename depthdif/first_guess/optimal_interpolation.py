@@ -31,25 +31,24 @@ class OptimalInterpolation:
 
     with a constant a, a coefficient b_s for each surface field and a correlated remainder c, all Gaussian and
     independent. `mean_variance=trend_variance=0` is plain OI (simple kriging), large values are universal
-    kriging with the surface as external drift, and values between weigh the training mean by how much it
-    explains. All variances are relative to that of c, sigma^2, which is estimated for each level of each
-    patch from its observations and the prior `variance`; it scales the error variance, never the estimate.
+    kriging with the surface as external drift; between them the training mean is weighted by its skill. All
+    variances are relative to that of c, sigma^2, which is estimated for each level of each patch from its
+    observations and the prior `variance`; it scales the error variance, never the estimate.
 
     Levels whose observed columns are nested share one Cholesky factor, which is the usual case, because a
     profile that ends early lacks its deepest levels: ordered by length, the factor of the fewer columns is the
-    leading part of that of all columns.
+    leading part of the factor of all columns.
 
     Args:
         latitude_scale, longitude_scale: of the correlation of c, km.
-        surface_scale: of the correlation of c, standard deviations of the surface field; one number or one for
-            each surface field; null leaves the surface out of the correlation.
+        surface_scale: of the correlation of c, standard deviations of the surface field; one number, one for each
+            surface field, or None, which leaves the surface out of the correlation.
         nugget: variance of the noise, at least 0.
-        covariance: gaussian, exponential, or a number p from above 0 to 2: correlations are exp(-r^p), r the
-            distance in units of the scales (p=2 is gaussian, p=1 exponential).
+        covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
         mean_variance: of a, at least 0.
         trend_variance: of the b_s, at least 0; one number or one for each surface field.
         variance: prior sigma^2.
-        prior_profiles: the weight of that prior, in profiles; inf trusts it alone.
+        prior_profiles: weight of that prior, in profiles; inf keeps sigma^2 at the prior.
 
     Raises:
         UserError: a value out of range, or (when called) not as many numbers as surface fields.
@@ -74,24 +73,22 @@ class OptimalInterpolation:
                 "above 0 and at most 2, e.g. model.first_guess.covariance=gaussian"
             )
         positive = {"latitude_scale": 1000, "longitude_scale": 3000, "surface_scale": 1, "variance": 1}
-        for name, example in positive.items():
-            if any(not 0 < value < math.inf for value in _numbers(getattr(self, name))):
+        limits = {"nugget": 1e4, "mean_variance": 1e4, "trend_variance": 1e4, "prior_profiles": math.inf}
+        for name in positive | limits:
+            value, numbers = getattr(self, name), np.array(_numbers(getattr(self, name)))
+            if name in positive:
+                valid, expected = (numbers > 0) & np.isfinite(numbers), "above 0"
+            else:
+                valid, expected = (numbers >= 0) & (numbers <= limits[name]), f"from 0 to {limits[name]:g}"
+            if not valid.all():
                 raise UserError(
-                    f"model.first_guess.{name}={getattr(self, name)}; expected a number above 0, e.g. "
-                    f"model.first_guess.{name}={example}"
-                )
-        for name in ("nugget", "mean_variance", "trend_variance", "prior_profiles"):
-            largest = math.inf if name == "prior_profiles" else 1e4
-            if any(not 0 <= value <= largest for value in _numbers(getattr(self, name))):
-                raise UserError(
-                    f"model.first_guess.{name}={getattr(self, name)}; expected a number from 0 to "
-                    f"{largest:g}, e.g. model.first_guess.{name}=0.1"
+                    f"model.first_guess.{name}={value}; expected a number {expected}, e.g. "
+                    f"model.first_guess.{name}={positive.get(name, 0.1)}"
                 )
 
     def __call__(self, patch: PatchData) -> FirstGuessResult:
         """See `FirstGuess`."""
-        cells = Cells.from_patch(patch)
-        profiles = patch.profiles()
+        cells, profiles = Cells.from_patch(patch), patch.profiles()
         chains = self._solve(cells, profiles)
         return FirstGuessResult(
             *self._estimate(patch, cells, cells.take(profiles.columns), chains),
@@ -110,10 +107,12 @@ class OptimalInterpolation:
         ocean = patch.ocean_mask.reshape(len(patch.ocean_mask), -1)
         # Levels without observation keep these.
         estimate, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
+        trend = self._for_each_surface("trend_variance", len(cells.surface))
         wet = np.flatnonzero(ocean.any(axis=0))
         for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if chains else []:
             covariance = self._covariance(sources, cells.take(targets))
-            prior = self._prior_variance(cells.take(targets))
+            # Without any observation, in units of sigma^2.
+            prior = 1.0 + self.mean_variance + trend @ cells.surface[:, targets] ** 2
             for chain in chains:
                 whitened = chain.inverse @ covariance[chain.columns]
                 explained = chain.observed.astype(np.float64) @ whitened**2
@@ -184,11 +183,6 @@ class OptimalInterpolation:
         trend = self._for_each_surface("trend_variance", len(first.surface))
         return correlation + self.mean_variance + (first.surface.T * trend) @ second.surface
 
-    def _prior_variance(self, cells: Cells) -> np.ndarray:
-        """(N,) variance of the field without any observation, in units of sigma^2."""
-        trend = self._for_each_surface("trend_variance", len(cells.surface))
-        return 1.0 + self.mean_variance + trend @ cells.surface**2
-
     def _for_each_surface(self, name: str, count: int) -> np.ndarray:
         """(S,) of a setting that may be one number for all surface fields; null is infinitely long."""
         setting = getattr(self, name)
@@ -218,14 +212,10 @@ class _Chain:
 
 
 def nested_levels(observed: np.ndarray) -> list[np.ndarray]:
-    """Split the observed levels into chains, in each of which every set of columns contains the next.
+    """Split the levels into chains, in each of which every set of observed columns contains the next.
 
-    Args:
-        observed: (D, N) bool, the columns observed at each level.
-
-    Returns:
-        Indices of the levels of each chain, from most to fewest columns; levels without observation are left
-        out.
+    `observed` (D, N) is true where a column is observed at a level. Each chain has the indices of its levels, from most to
+    fewest columns; levels without observation are in none.
     """
     chains: list[list[int]] = []
     counts = observed.sum(axis=1)
@@ -240,7 +230,6 @@ def nested_levels(observed: np.ndarray) -> list[np.ndarray]:
 
 
 def _numbers(setting: float | Sequence[float] | None) -> list[float]:
-    """One number or several as a list; null is none."""
-    if setting is None:
-        return []
-    return [float(value) for value in setting] if isinstance(setting, Sequence) else [float(setting)]
+    """One number or several as a list; empty for None."""
+    values = setting if isinstance(setting, Sequence) else [] if setting is None else [setting]
+    return [float(value) for value in values]

@@ -1,4 +1,4 @@
-"""The protocol of a first guess: what is known of a patch, and what is estimated from it."""
+"""The interface of a first guess: its input, a patch, and its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from depthdif import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchData:
-    """What is known of one patch, standardised; checked where it is made.
+    """Observations and surface fields of one patch, standardised; checked on construction.
 
     Attributes:
         observations: (D, H, W) float, 0 where not observed.
@@ -37,22 +37,23 @@ class PatchData:
     longitude: np.ndarray
 
     def __post_init__(self) -> None:
-        # Each would end as a silent NaN or as a value on land.
-        if missing := np.count_nonzero(~np.isfinite(self.observations)):
-            raise UserError(
-                f"{missing} observations are NaN or infinite; expected finite values where observed_mask is true "
-                "and 0 elsewhere"
-            )
-        if outside := np.count_nonzero(self.observed_mask & ~self.ocean_mask):
-            raise UserError(
-                f"{outside} observations lie outside the ocean mask; expected observed_mask to be a subset of "
-                "ocean_mask"
-            )
-        if undefined := np.count_nonzero(self.surface_mask & ~np.isfinite(self.surface)):
-            raise UserError(
-                f"{undefined} surface values are NaN or infinite where surface_mask is true; expected missing "
-                "cells to be masked"
-            )
+        # Each would become a silent NaN or a value on land.
+        for cells, problem in (
+            (
+                ~np.isfinite(self.observations),
+                "observations are NaN or infinite; expected finite values where observed_mask is true and 0 elsewhere",
+            ),
+            (
+                self.observed_mask & ~self.ocean_mask,
+                "observations lie outside the ocean mask; expected observed_mask to be a subset of ocean_mask",
+            ),
+            (
+                self.surface_mask & ~np.isfinite(self.surface),
+                "surface values are NaN or infinite where surface_mask is true; expected missing cells to be masked",
+            ),
+        ):
+            if cells.any():
+                raise UserError(f"{np.count_nonzero(cells)} {problem}")
 
     @classmethod
     def from_sample(cls, sample: Mapping[str, Any]) -> PatchData:
@@ -110,10 +111,10 @@ class FirstGuessResult(NamedTuple):
 
 
 class FirstGuess(Protocol):
-    """An estimate of a patch from its observations, and how far to trust it; see docs/first_guess.md."""
+    """An estimate of a patch from its observations, with its error variance; see docs/first_guess.md."""
 
     def __call__(self, patch: PatchData) -> FirstGuessResult:
         """Estimate every ocean cell, and each observation from all other profiles (leave-one-out)."""
 
     def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
-        """`misfit` and `misfit_variance` alone, for cross-validation: cells without observation cost nothing."""
+        """Only `misfit` and `misfit_variance`, for cross-validation; cells without observation are not estimated."""

@@ -12,14 +12,8 @@ Array = NDArray[np.floating]
 def gaussian_crps(error: Array, deviation: Array) -> Array:
     """CRPS of Gaussian forecasts, in their units; the absolute error where the deviation is 0.
 
-    Closed form of Gneiting & Raftery (2007, doi 10.1198/016214506000001437, section 4.2).
-
-    Args:
-        error: truth minus mean (or the other way round), any shape.
-        deviation: standard deviation of the forecast, the same shape, at least 0.
-
-    Returns:
-        float64 of that shape.
+    Closed form of Gneiting & Raftery (2007, doi 10.1198/016214506000001437, section 4.2). `error` is truth minus mean, or mean
+    minus truth, and `deviation` the standard deviation of the forecast, of the same shape; the result is float64.
     """
     error, deviation = np.asarray(error, np.float64), np.asarray(deviation, np.float64)
     has_spread = deviation > 0
@@ -32,14 +26,7 @@ def fair_crps(members: Array, truth: Array) -> Array:
 
     mean |x_i - y| - sum_ij |x_i - x_j| / (2 E (E - 1)): the fair CRPS of Ferro (2014, doi 10.1002/qj.2270), equation 8 of Zamo &
     Naveau (2018, doi 10.1007/s11004-017-9709-7). Its expectation does not depend on the size of the ensemble, so that it
-    compares with a closed form; an estimate for one cell can be negative.
-
-    Args:
-        members: (B, E, ...), E at least 2.
-        truth: (B, ...).
-
-    Returns:
-        (B, ...) float64.
+    compares with a closed form; an estimate for one cell can be negative. (B, E, ...) and (B, ...) to (B, ...) float64.
 
     Raises:
         ValueError: a single member, which has no spread to estimate.
@@ -63,7 +50,7 @@ def predictive_variance(members: Array) -> Array:
 
 
 def ensemble_ranks(members: Array, truth: Array, generator: np.random.Generator) -> NDArray[np.integer]:
-    """Number of members below the truth, 0 to E; ties are broken at random, else discrete values would look under-dispersive.
+    """Number of members below the truth, 0 to E; ties are broken at random, so that discrete values have uniform ranks.
 
     Uniform where truth and members are exchangeable (Hamill 2001, doi 10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2).
     (B, E, ...) and (B, ...) to (B, ...).

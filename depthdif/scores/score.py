@@ -1,4 +1,4 @@
-"""Scores from sums over patches, each with its bootstrap interval over patches."""
+"""Scores from sums over patches, each with its bootstrap interval over patches (Efron & Tibshirani 1993, chapter 13)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from depthdif.scores.bootstrap import percentile_interval
 
 Array = NDArray[np.floating]
 Sums = Mapping[str, Array]
@@ -33,8 +31,8 @@ def scores_from_sums(sums: Sums) -> dict[str, Array]:
     """The scores of sums over cells, all of one shape, NaN where no cell was counted.
 
     Args:
-        sums: `count` of cells; `error`, `square` and `absolute` error and `crps` summed over them; and, for a forecast with a
-            spread, `variance`, the squared error that it predicts.
+        sums: `count` of cells; sums over them of `error`, its `square` and `absolute` value, and `crps`; and, for a forecast
+            with a spread, of `variance`, the squared error that it predicts.
 
     Returns:
         `rmse`, `bias` (estimate minus truth), `mae` and `crps`, in units of the field, and, where there is a spread,
@@ -53,14 +51,20 @@ def scores_from_sums(sums: Sums) -> dict[str, Array]:
     return scores
 
 
-def with_ratios(sums: Sums, reference: Sums | None) -> dict[str, Array]:
-    """The scores of `sums`, and their ratios to those of a reference over the same cells."""
-    scores = scores_from_sums(sums)
-    if reference is not None:
-        divisors = scores_from_sums(reference)
-        for name, score in RATIOS.items():
-            scores[name] = scores[score] / np.where(divisors[score] > 0, divisors[score], np.nan)
-    return scores
+def resample_counts(patches: int, samples: int, seed: int) -> Array:
+    """(S, P): how often each patch is drawn in each of S resamples of P patches with replacement.
+
+    A resampled sum over patches is `counts @ sums`. Methods that share the counts are resampled in pairs, which narrows the
+    interval of their ratio. `scipy.stats.bootstrap` draws anew for each statistic, and gathers the patches of each resample.
+    """
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(patches, np.full(patches, 1 / patches), size=samples).astype(np.float64)
+
+
+def percentile_interval(resampled: Array) -> tuple[Array, Array]:
+    """Limits of the central 95 % of (S, ...) resampled scores; NaN where any of them is undefined."""
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+    return low, high
 
 
 def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> list[Scores]:
@@ -73,22 +77,26 @@ def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> 
     """
 
     def over_patches(weights: Array) -> dict[str, Array]:
-        method, divisor = (
-            part and {name: weights @ values for name, values in part.items()} for part in (sums, reference)
+        method, *divisors = (
+            scores_from_sums({name: weights @ values for name, values in part.items()})
+            for part in (sums, reference)
+            if part is not None
         )
-        return with_ratios(method or {}, divisor)
+        for divisor in divisors:
+            for name, score in RATIOS.items():
+                method[name] = method[score] / np.where(divisor[score] > 0, divisor[score], np.nan)
+        return method
 
-    values, resampled = over_patches(np.ones((1, counts.shape[1]))), over_patches(counts)
-    columns = sums["count"].shape[1]
-    scores: list[Scores] = [{} for _ in range(columns)]
-    for name, value in values.items():
-        low, high = percentile_interval(resampled[name])
-        for column in range(columns):
-            if np.isfinite(value[0, column]):
-                # A single patch resampled is always the same: its interval would have no width.
-                known = counts.shape[1] > 1 and bool(np.isfinite(low[column]) and np.isfinite(high[column]))
-                limits = (float(low[column]), float(high[column])) if known else (None, None)
-                scores[column][name] = Score(float(value[0, column]), *limits)
+    patches = counts.shape[1]
+    resampled = over_patches(counts)
+    scores: list[Scores] = [{} for _ in range(sums["count"].shape[1])]
+    for name, (values,) in over_patches(np.ones((1, patches))).items():
+        limits = np.transpose(percentile_interval(resampled[name]))
+        for column, (value, interval) in enumerate(zip(values, limits, strict=True)):
+            if np.isfinite(value):
+                # The resamples of a single patch are all the same: their interval has no width.
+                known = patches > 1 and np.isfinite(interval).all()
+                scores[column][name] = Score(float(value), *(map(float, interval) if known else ()))
     return scores
 
 
@@ -103,7 +111,7 @@ def in_units(name: str, units: str) -> str:
 
 
 def verdict(score: Score) -> str:
-    """What the interval of a ratio to a reference says: better, worse, no difference, or no interval."""
+    """Conclusion from the interval of a ratio to a reference: better, worse, no difference, or no interval."""
     if score.low is None or score.high is None:
         return "no interval"
     if score.high < 1:

@@ -12,7 +12,7 @@ STANDARD = "standard"
 """The variant of the raw optimiser weights; averages are "ema" and, for further ones, such as "ema_0.99"."""
 
 FIRST_GUESS = "first_guess"
-"""In log keys (`val_first_guess/...`) the first guess, which every variant is compared with."""
+"""The first guess in log keys (`val_first_guess/...`)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ SCORES = {
     )
 }
 
-_KEY = re.compile(r"(val(?:_[^/]+)?)/(?:(loss)|recon_([a-z]+)_full_recon)")
+_KEY = re.compile(rf"(val(?:_[^/]+)?)/(?:(loss)|recon_({'|'.join(SCORES)})_full_recon)")
 
 
 def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
@@ -67,28 +67,22 @@ def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
 
 def parse_log_key(key: str) -> tuple[str, str] | None:
     """Prefix and score of a log key: ("val_ema", "mse"), or ("val", "loss"); None for any other key."""
-    found = _KEY.fullmatch(key)
-    if found is None or not (found[2] or found[3] in SCORES):
-        return None
-    return found[1], found[2] or found[3]
+    match = _KEY.fullmatch(key)
+    return (match[1], match[2] or match[3]) if match else None
 
 
 def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """`{"standard": {"mse": ...}, "ema": ...}` from logged values; without EMA the standard weights alone.
+    """`{"standard": {"mse": ...}, "ema": ...}` from logged values; without EMA only the standard weights.
 
-    The first guess is no variant: `first_guess_scores` has its scores.
+    The first guess is not a variant: `first_guess_scores` returns its scores.
     """
-    by_prefix: dict[str, dict[str, float]] = {}
+    variants: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
-        parsed = parse_log_key(key)
-        if parsed is not None and parsed[1] in SCORES:
-            by_prefix.setdefault(parsed[0], {})[parsed[1]] = float(value)
-    variants = {
-        prefix.removeprefix("val_"): scores
-        for prefix, scores in by_prefix.items()
-        if prefix not in ("val", f"val_{FIRST_GUESS}")
-    }
-    return variants or {STANDARD: by_prefix.get("val", {})}
+        prefix, score = parse_log_key(key) or ("", "")
+        if score in SCORES and prefix != f"val_{FIRST_GUESS}":
+            variants.setdefault(prefix.removeprefix("val_"), {})[score] = float(value)
+    configured = variants.pop("val", {})
+    return variants or {STANDARD: configured}
 
 
 def first_guess_scores(metrics: Mapping[str, Any]) -> dict[str, float]:

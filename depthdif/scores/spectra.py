@@ -1,4 +1,4 @@
-"""Radially averaged power spectra of fields with land, from windows free of it."""
+"""Radially averaged power spectra of ocean fields, from windows without land."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from depthdif import EARTH_RADIUS
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Fewer cells resolve too few wavenumbers.
+# Smaller windows resolve too few wavenumbers.
 SMALLEST_WINDOW = 8
 
 
 @dataclass(frozen=True)
 class WindowSpectra:
-    """Spectra over square windows, each half a patch wide, that hold no land; neighbours overlap by half (Welch 1967).
+    """Spectra over square windows without land, half a patch wide; neighbours overlap by half (Welch 1967).
 
-    Land has no value to transform, and any value put there would show in the spectrum as a coast line: only windows that are
-    ocean throughout are used, level by level. In each a plane is removed and the rest multiplied by a Hann window.
+    A value on land would appear in the spectrum as a coast line: at each level, only windows that contain no land are used. In
+    each a plane is removed and the rest multiplied by a Hann window.
 
     Args:
         window: cells of a side, n.
@@ -51,15 +51,15 @@ class WindowSpectra:
         return np.arange(1, self.window // 2 + 1) / (self.window * self.row_spacing)
 
     def free_of_land(self, ocean_mask: Mask) -> Mask:
-        """Windows (D, R, C) that are ocean throughout in a patch (D, H, W); their corners lie half a window apart."""
+        """Windows (D, R, C) without land in a patch (D, H, W); their corners are half a window apart."""
         return np.all(self._windows(ocean_mask), axis=(-2, -1))
 
     def sums(self, fields: Array, chosen: Mask, latitude: Array) -> tuple[Array, Array]:
         """Power summed over the modes of each ring and the windows of each level, and the number of modes.
 
         Args:
-            fields: (E, D, H, W), in units of the field; finite in the windows chosen. Their power is averaged over E.
-            chosen: (D, R, C) windows, of `free_of_land`.
+            fields: (E, D, H, W), in units of the field; finite in the windows. Their power is averaged over E.
+            chosen: (D, R, C) windows from `free_of_land`.
             latitude: (H,) degrees north.
 
         Returns:
@@ -79,20 +79,20 @@ class WindowSpectra:
         return power, count
 
     def density(self, windows: Array) -> Array:
-        """|FFT|² of (..., n, n) without plane and under the Hann window, its mean the variance of white noise."""
+        """|FFT|² of (..., n, n) without plane and with the Hann window; its mean is the variance of white noise."""
         size = self.window
         step = np.arange(size) - (size - 1) / 2
         rest = windows - windows.mean(axis=(-2, -1), keepdims=True)
         for along in (step[:, None], step[None, :]):
             slope = (rest * along).sum(axis=(-2, -1), keepdims=True) / (size * (step**2).sum())
             rest = rest - slope * along
-        # Periodic: of the symmetric one a mode would leak into more than its neighbours.
+        # Periodic: with the symmetric window a mode leaks into more than its neighbours.
         hann = np.sin(np.pi * np.arange(size) / size) ** 2
         taper = hann[:, None] * hann[None, :]
         return np.abs(np.fft.fft2(rest * taper)) ** 2 / (taper**2).sum()
 
     def rings(self, column_spacing: float) -> Array:
-        """(n², K), 1 where a mode lies in a ring: within half a ring width of its wavenumber."""
+        """(n², K), 1 for a mode within half a ring width of the wavenumber of a ring."""
         down = np.fft.fftfreq(self.window, self.row_spacing)[:, None]
         across = np.fft.fftfreq(self.window, column_spacing)[None, :]
         nearest = np.rint(np.hypot(down, across) * self.window * self.row_spacing).ravel()

@@ -360,7 +360,7 @@ def test_value_out_of_range_is_refused_by_name(option: str, value: float) -> Non
 
 
 def test_overlapping_regions_are_refused_before_training() -> None:
-    with pytest.raises(UserError, match=r"data\.training and data\.validation overlap"):
+    with pytest.raises(UserError, match=r"data\.training and data\.validation overlap.*data\.training=null"):
         module(training=Box(longitude=(-60, 60)))
 
 

@@ -129,7 +129,7 @@ def test_training_draws_again_where_a_time_is_missing() -> None:
 def test_field_that_is_missing_at_all_drawn_times_is_refused() -> None:
     dataset = training()
     dataset.cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
-    with pytest.raises(UserError, match="100 training patches in a row held no ocean"):
+    with pytest.raises(UserError, match="100 training patches in a row contain no ocean"):
         dataset[0]
 
 

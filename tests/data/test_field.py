@@ -20,7 +20,6 @@ def test_sample_is_the_world_ocean_atlas() -> None:
     field = open_field(sample_path(), surface=["sst"])
     assert (field.variable, field.units, field.surface_names) == ("temperature", "degree_Celsius", ("sst",))
     assert field.target.shape == (12, 19, 90, 180)
-    assert field.grid_shape == (90, 180)
     assert (field.depths[0], field.depths[-1]) == (0, 1000)
     assert field.wraps
     np.testing.assert_array_equal(field.day_of_year[:3], [15, 46, 75])
@@ -116,7 +115,7 @@ def test_repeated_meridian_is_refused(make_dataset: MakeDataset) -> None:
 
 def test_projected_coordinates_are_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
-    with pytest.raises(UserError, match="latitude of 'temperature' leaves -90 to 90"):
+    with pytest.raises(UserError, match="latitude of 'temperature' is beyond -90 to 90"):
         opened(dataset.assign_coords(latitude=dataset["latitude"].values * 1000))
 
 

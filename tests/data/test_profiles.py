@@ -82,7 +82,7 @@ def test_same_generator_state_gives_the_same_profiles() -> None:
 
 
 def test_patch_without_ocean_is_refused() -> None:
-    with pytest.raises(ValueError, match="the patch holds no ocean"):
+    with pytest.raises(ValueError, match="the patch contains no ocean"):
         ProfileSampler().sample(np.zeros((2, 3, 3), bool), np.random.default_rng(0))
 
 

@@ -8,8 +8,7 @@ import pytest
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.tally import Grid, Tally
-from depthdif.scores.bootstrap import resample_counts
-from depthdif.scores.score import over_depths, scores_with_intervals
+from depthdif.scores.score import over_depths, resample_counts, scores_with_intervals
 from depthdif.scores.spectra import WindowSpectra
 
 LATITUDE, LONGITUDE = np.arange(-40.0, 40, 2), np.arange(-180.0, 180, 2)

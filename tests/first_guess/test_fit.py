@@ -11,11 +11,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from depthdif import UserError
-from depthdif.first_guess.fit import OI_ESTIMATE, fit_first_guess
+from depthdif.first_guess.fit import OI_ESTIMATE, Setting, crps, fit_first_guess, rmse, search
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import PatchData
-from depthdif.first_guess.search import Setting, crps, rmse, search
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

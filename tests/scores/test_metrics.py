@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthdif.scores.metrics import (
-    ocean_mse,
-    ocean_psnr,
     ocean_ssim,
     reconstruction_metrics,
     windows_free_of_land,
@@ -30,10 +28,10 @@ def fields(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @given(error=st.floats(0.01, 10.0), data_range=st.floats(1.0, 50.0))
 def test_mse_and_psnr_of_a_constant_error_have_their_closed_forms(error: float, data_range: float) -> None:
     truth, ocean = fields()
-    off = truth.double() + error
-    assert ocean_mse(off, truth.double(), ocean) == pytest.approx(error**2, rel=1e-4)
-    expected = 10 * math.log10(data_range**2 / error**2)
-    assert ocean_psnr(off, truth.double(), ocean, data_range) == pytest.approx(expected, abs=1e-3)
+    limits = torch.zeros(3), torch.tensor([0.5, 1.0, 0.1]) * data_range
+    scores = reconstruction_metrics(truth.double() + error, truth.double(), ocean, *limits)
+    assert scores["mse"] == pytest.approx(error**2, rel=1e-4)
+    assert scores["psnr"] == pytest.approx(10 * math.log10(data_range**2 / error**2), abs=1e-3)
 
 
 def test_what_lies_on_land_changes_no_score() -> None:

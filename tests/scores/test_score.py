@@ -3,8 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthdif.scores.bootstrap import resample_counts
-from depthdif.scores.score import Score, over_depths, scores_from_sums, scores_with_intervals, verdict
+from depthdif.scores.score import (
+    Score,
+    over_depths,
+    percentile_interval,
+    resample_counts,
+    scores_from_sums,
+    scores_with_intervals,
+    verdict,
+)
 
 
 def sums(errors: np.ndarray, spread: float | None = None) -> dict[str, np.ndarray]:
@@ -74,3 +81,32 @@ def test_a_single_patch_gives_no_interval() -> None:
 )
 def test_the_interval_decides_what_is_said(score: Score, words: str) -> None:
     assert verdict(score) == words
+
+
+def test_each_resample_draws_as_many_patches_as_there_are() -> None:
+    counts = resample_counts(7, 50, seed=0)
+    assert counts.shape == (50, 7)
+    assert np.all(counts.sum(axis=1) == 7)
+    assert np.array_equal(counts, resample_counts(7, 50, seed=0))
+    assert not np.array_equal(counts, resample_counts(7, 50, seed=1))
+
+
+def test_the_interval_contains_the_true_mean_with_its_level() -> None:
+    generator = np.random.default_rng(0)
+    counts = resample_counts(40, 1000, seed=0)
+    low, high = percentile_interval(counts @ generator.gamma(2, 1, (40, 400)) / 40)
+    covered = ((low <= 2) & (high >= 2)).mean()
+    assert 0.9 < covered < 0.97
+
+
+def test_an_interval_with_an_undefined_resample_is_undefined() -> None:
+    resampled = np.ones((100, 2))
+    resampled[3, 0] = np.nan
+    low, high = percentile_interval(resampled)
+    assert np.isnan([low[0], high[0]]).all()
+    assert (low[1], high[1]) == (1, 1)
+
+
+def test_the_interval_is_the_central_share_of_the_resamples() -> None:
+    low, high = percentile_interval(np.arange(1001.0)[:, None])
+    assert [low[0], high[0]] == pytest.approx([25, 975])

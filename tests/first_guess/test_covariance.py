@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from depthdif.first_guess.covariance import Cells, fill_surface, powered_exponential
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32), nugget=st.floats(0, 1), covariance=st.floats(0.5, 2))
+def test_covariances_are_positive_definite_and_at_most_one(
+    seed: int, nugget: float, covariance: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    cells = Cells(
+        generator.uniform(-np.pi / 2, np.pi / 2, 40),
+        generator.uniform(0, 2 * np.pi, 40),
+        generator.normal(size=(2, 40)),
+    )
+    correlation = powered_exponential(cells, cells, covariance, 3000.0, 9000.0, np.array([2.0, np.inf]))
+    np.testing.assert_allclose(np.diag(correlation), 1)
+    assert correlation.min() >= 0
+    assert correlation.max() <= 1 + 1e-12
+    assert np.linalg.eigvalsh(correlation).min() > -1e-10
+
+
+def test_a_gap_in_the_surface_takes_the_values_around_it() -> None:
+    surface, mask = np.zeros((1, 5, 5), np.float32), np.ones((1, 5, 5), bool)
+    surface[0, :, :2], surface[0, :, 3:] = 4.0, 2.0
+    mask[0, :, 2] = False
+    filled = fill_surface(surface, mask)
+    np.testing.assert_allclose(filled[0, :, 2], 3.0)
+    np.testing.assert_array_equal(filled[mask], surface[mask])
+    assert not fill_surface(surface, np.zeros_like(mask)).any()
