@@ -16,8 +16,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from depthdif.ema.checkpoint import canonical, find_averages, migrate_averages, migration
-from depthdif.ema.decay import Decay, is_decay, parse_decay, too_long_for
-from depthdif.ema.power_function import WIDEST
+from depthdif.ema.decay import WIDEST, Decay, is_decay, parse_decay, too_long_for
 from depthdif.ema.slots import captured, count_writes
 from depthdif.ema.tracker import Tracker
 

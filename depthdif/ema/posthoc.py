@@ -1,7 +1,13 @@
-"""Averages that a run did not track, out of its snapshots: the combination whose profile is closest to the one wanted.
+"""Averages that a run did not track, from its snapshots: the combination whose profile is closest to the requested one.
 
-After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew. Numbers (P6) to (P9) are those of `docs/ema.md`, time
-and profiles those of `power_function.py`; both work in float64.
+After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew, in float64. Numbers (P1) to (P9) are those of
+`docs/ema.md`. Time t counts the updates of an average; the weights after update i apply from i - 1 to i. A profile is the
+weight of each time in an average:
+
+    average(t) = integral over tau from 0 to t of profile(tau) * weights(tau)
+
+(P2) of a power function it is (gamma + 1) tau^gamma / t^(gamma + 1). (P8) of a constant decay, with r = -ln(decay), it is
+r exp(-r (t - tau)) / (1 - exp(-r t)): the share decay^t of the initial weights is left out.
 """
 
 from __future__ import annotations
@@ -14,16 +20,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from torch import Tensor
 
 from depthdif.ema.decay import Decay, PowerDecay, decay_label, parse_decay
-from depthdif.ema.power_function import Array, inner_product
 from depthdif.ema.snapshots import Snapshot, read_manifest, shapes_in
 
-# Relative distance between the profile wanted and the closest one, beyond which it is another average. Measured on a run
-# of 600 steps: at 5 % the error is up to a third of the distance between the average and the weights, docs/ema.md.
+Array = NDArray[np.float64]
+
+# Largest fit error of a usable average. Measured on a run of 600 steps: at 5 % the error of the weights is up to a third of
+# the distance between the average and the raw weights, docs/ema.md.
 WORST_FIT = 0.05
 
 # Beyond this the solution of the normal equations keeps fewer than four digits of float64.
@@ -86,6 +93,19 @@ def closest_combination(
     return Combination(coefficients, math.sqrt(max(squared_error / norm, 0.0)))
 
 
+def inner_product(gamma_a: ArrayLike, t_a: ArrayLike, gamma_b: ArrayLike, t_b: ArrayLike) -> Array:
+    """(P5) Integral of the product of two power-function profiles, in closed form; arrays broadcast.
+
+    With s the earlier of the two times, t the later one, and gamma_t the exponent that belongs to t:
+    (gamma_a + 1) (gamma_b + 1) / (gamma_a + gamma_b + 1) * (s / t)^gamma_t / t. The ratio of times is
+    taken in logarithms: it underflows to 0, as it should, and nothing overflows.
+    """
+    a, b = np.asarray(gamma_a, np.float64), np.asarray(gamma_b, np.float64)
+    s, t = np.minimum(t_a, t_b).astype(np.float64), np.maximum(t_a, t_b).astype(np.float64)
+    gamma_t = np.where(np.asarray(t_a) >= np.asarray(t_b), a, b)
+    return (a + 1) * (b + 1) / (a + b + 1) * np.exp(gamma_t * (np.log(s) - np.log(t)) - np.log(t))
+
+
 def inner_products(decay: Decay, t: float, gammas: Array, times: Array) -> Array:
     """Integrals of the profile of `decay` at time `t` times each power-function profile; `times` are at most `t`.
 
@@ -106,16 +126,6 @@ def squared_norm(decay: Decay, t: float) -> float:
         return float(inner_product(decay.gamma, t, decay.gamma, t))
     rate = -math.log(decay)
     return rate / 2 / math.tanh(rate * t / 2)
-
-
-def constant_profile(decay: float, t: float, tau: ArrayLike) -> Array:
-    """(P8) Weight of time tau in the average of a constant decay, r = -ln(decay): r exp(-r (t - tau)) / (1 - exp(-r t)).
-
-    Its integral over update i is the weight of that update, (1 - decay) decay^(t - i), over 1 - decay^t, the share of all
-    updates. The rest, decay^t, is the share of the initial weights, and left out.
-    """
-    rate, tau = -math.log(decay), np.asarray(tau, np.float64)
-    return np.where(tau <= t, rate * np.exp(-rate * np.maximum(t - tau, 0)) / -math.expm1(-rate * t), 0.0)
 
 
 def width_of_constant(decay: float, t: float) -> float:

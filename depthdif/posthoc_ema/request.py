@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.ema.checkpoint import canonical
-from depthdif.ema.decay import Decay, PowerDecay, decay_label
+from depthdif.ema.decay import WIDEST, Decay, PowerDecay, decay_label
 from depthdif.ema.posthoc import WORST_FIT, Combination, SnapshotAverages
-from depthdif.ema.power_function import WIDEST
 
 FOLDER = "ema_snapshots"
 
