@@ -76,7 +76,7 @@ class Tracker:
             return self.averages.current_state()
 
     def scalars(self, name: str) -> dict[str, float]:
-        """What to log of an average: its decay, and the `Distance.metrics` between it and the raw weights.
+        """What to log of an average: its decay, and the `distance` between it and the raw weights.
 
         `decay` is the one configured (`relative_width` for a power function), `effective_decay` that of the last update.
         """
@@ -85,7 +85,7 @@ class Tracker:
         decay = self.decays[name]
         configured = {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
         last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
-        return {**configured, "effective_decay": last, **self.averages.distance(decay).metrics()}
+        return {**configured, "effective_decay": last, **self.averages.distance(decay)}
 
     def state_dict(self, with_weights: bool) -> dict[str, Any]:
         """Everything that a resumed run needs, in plain types and copies: nothing in it changes afterwards."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from depthdif.ema.decay import Decay, effective_decay
-from depthdif.ema.distance import Distance, distance
+from depthdif.ema.distance import distance
 from depthdif.ema.exchange import Exchange
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
 from depthdif.ema.update import (
@@ -190,11 +190,11 @@ class ModuleAverages:
         held: Decay | None = self._exchange.held
         return held
 
-    def distance(self, decay: Decay) -> Distance:
-        """How far this average is from the raw weights, over all shards where there are several."""
+    def distance(self, decay: Decay) -> dict[str, float]:
+        """How far this average is from the raw weights, over all shards where there are several: see `distance`."""
         self._gather_shards()
-        total = distance([local(t) for t in self._exchange.raw()], [local(t) for t in self._shadows[decay]])
-        return total.over_processes(self._shadows[decay][0].device) if self._is_sharded else total
+        raw, average = map(local, self._exchange.raw()), map(local, self._shadows[decay])
+        return distance(list(raw), list(average), sharded=self._is_sharded)
 
     def broadcast_buffers(self) -> None:
         """Give every process the averaged buffers of the first: under DDP each has statistics of its own."""
