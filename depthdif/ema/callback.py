@@ -11,18 +11,14 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from depthdif.ema.arguments import EMAConfigurationError, check_decays, check_flags, check_integer
 from depthdif.ema.checkpoint import canonical, find_averages, migrate_averages, migration
-from depthdif.ema.decay import WIDEST, Decay, is_decay, parse_decay, too_long_for
+from depthdif.ema.decay import Decay, parse_decay, too_long_for
 from depthdif.ema.slots import captured, count_writes
 from depthdif.ema.tracker import Tracker
-
-
-class EMAConfigurationError(MisconfigurationException, ValueError):
-    """The module of a run cannot be averaged, or its checkpoint holds averages of another shape."""
 
 
 class EMACallback(Callback):
@@ -60,18 +56,14 @@ class EMACallback(Callback):
         warmup: bool = False,
         extra_decays: Sequence[Decay | str] = (),
     ) -> None:
-        counts = {"apply_every_n_steps": (apply_every_n_steps, 1), "start_step": (start_step, 0)}
-        flags = {
-            "save_ema_weights_in_callback_state": save_ema_weights_in_callback_state,
-            "evaluate_ema_weights_instead": evaluate_ema_weights_instead,
-            "warmup": warmup,
-        }
-        _check_decays(decay, extra_decays)
-        for name, (count, least) in counts.items():
-            is_count = isinstance(count, int) and not isinstance(count, bool) and count >= least
-            _expect(is_count, name, count, f"an integer >= {least}", str(least))
-        for name, flag in flags.items():
-            _expect(isinstance(flag, bool), name, flag, "true or false", "true")
+        check_decays(decay, extra_decays)
+        check_integer("EMACallback", "model.ema.apply_every_n_steps", apply_every_n_steps, 1, 1)
+        check_integer("EMACallback", "model.ema.start_step", start_step, 0, 0)
+        check_flags(
+            save_ema_weights_in_callback_state=save_ema_weights_in_callback_state,
+            evaluate_ema_weights_instead=evaluate_ema_weights_instead,
+            warmup=warmup,
+        )
         self.decay = parse_decay(decay)
         self.extra_decays = tuple(map(parse_decay, extra_decays))
         self.decays = {"ema": self.decay, **{f"ema_{extra}": extra for extra in self.extra_decays}}
@@ -83,7 +75,6 @@ class EMACallback(Callback):
         self.warmup = warmup
         self._tracker: Tracker | None = None
         self._loaded: dict[str, Any] | None = None
-        self._is_attached = False
         self._has_stepped = False
         self._skips_before = 0
         self._has_warned_of_skips = False
@@ -121,18 +112,23 @@ class EMACallback(Callback):
         Before the first update all variants are the current weights.
         """
         if variant not in self.variants:
-            known = ", ".join(self.variants)
-            raise ValueError(f"EMACallback.weights: expected one of {known}, got {variant!r}")
+            raise ValueError(
+                f"EMACallback.weights: expected one of {', '.join(self.variants)}, got {variant!r}"
+            )
         return nullcontext() if self._tracker is None else self._tracker.holding(variant)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the averages of an earlier run only where they belong to this module, as training left it."""
         self._restore()
-        if not self._belongs_to(trainer, pl_module, stage):
+        is_followed = self._tracker is not None and self._tracker.averages.follows(pl_module)
+        is_changed = is_followed and count_writes(pl_module) != self._writes
+        if is_changed:
+            rank_zero_warn("EMA: the weights were changed since the last run; its averages are not used")
+        is_resumed = stage != "fit" or (self._trainer is not None and self._trainer() is trainer)
+        if not is_followed or is_changed or not is_resumed:
             self._tracker = None
         self._trainer = weakref.ref(trainer)
         self._loaded = None
-        self._is_attached = False
         self._has_stepped = False
         # What Lightning saves and restores passes through these methods, whenever and for whatever reason.
         strategy: Any = trainer.strategy
@@ -151,15 +147,11 @@ class EMACallback(Callback):
                 # A batch may have several steps, and AMP may skip some. The weights of a step count as they are when
                 # the next begins, or the batch ends: the module may still clip or project them.
                 self._optimizer_hooks += [
-                    optimizer.register_step_pre_hook(self._account),
-                    optimizer.register_step_post_hook(self._note_step),
+                    optimizer.register_step_pre_hook(lambda *_: self._account()),
+                    optimizer.register_step_post_hook(lambda *_: setattr(self, "_has_stepped", True)),
                 ]
         planned = (trainer.estimated_stepping_batches - self.start_step) / self.apply_every_n_steps
-        if (
-            isinstance(self.decay, float)
-            and not self.warmup
-            and (advice := too_long_for(self.decay, planned))
-        ):
+        if advice := too_long_for(self.decay, planned, self.warmup):
             rank_zero_warn(f"EMA: {advice}")
 
     def on_train_batch_end(
@@ -190,17 +182,11 @@ class EMACallback(Callback):
         """Log how far the averages are from the raw weights."""
         if trainer.sanity_checking or self._tracker is None:
             return
-        scalars = {
-            f"{variant}/{name}": value
-            for variant in self.decays
-            for name, value in self._tracker.scalars(variant).items()
-        }
-        scalars["ema/skipped_updates"] = float(self.skipped_updates)
+        scalars = self._tracker.scalars()
         # A step that the device skipped is known only now, when the device is synchronised anyway.
         self._warn_of_skips(self.skipped_updates)
         # Raw batch statistics differ between the ranks of DDP: those of the first count, as they do in its files.
-        scalars = trainer.strategy.broadcast(scalars)
-        for key, value in scalars.items():
+        for key, value in trainer.strategy.broadcast(scalars).items():
             pl_module.log(key, value, sync_dist=trainer.world_size > 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -247,11 +233,8 @@ class EMACallback(Callback):
         return checkpoint
 
     def _raw_state_dict(self, strategy: Strategy) -> dict[str, Any]:
-        plain = type(strategy).lightning_module_state_dict
-        if self._tracker is None:
-            return plain(strategy)
-        with self._tracker.holding("standard"):
-            return captured(plain(strategy), whole=False)
+        with self.weights("standard"):
+            return captured(type(strategy).lightning_module_state_dict(strategy), whole=False)
 
     def _save_checkpoint(
         self, strategy: Strategy, checkpoint: dict[str, Any], *args: Any, **kwargs: Any
@@ -261,10 +244,7 @@ class EMACallback(Callback):
             checkpoint["callbacks"] = {self.state_key: state}
         type(strategy).save_checkpoint(strategy, checkpoint, *args, **kwargs)
 
-    def _note_step(self, *_: Any) -> None:
-        self._has_stepped = True
-
-    def _account(self, *_: Any) -> None:
+    def _account(self) -> None:
         """Update the averages after an optimizer step, if there was one."""
         if not self._has_stepped or self._tracker is None:
             return
@@ -281,15 +261,6 @@ class EMACallback(Callback):
                 "the averages leave such steps out and count them in ema/skipped_updates"
             )
 
-    def _belongs_to(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> bool:
-        """Whether the averages of an earlier run are those of this module, as that run left it."""
-        if self._tracker is None or not self._tracker.averages.follows(pl_module):
-            return False
-        if count_writes(pl_module) != self._writes:
-            rank_zero_warn("EMA: the weights were changed since the last run; its averages are not used")
-            return False
-        return stage != "fit" or (self._trainer is not None and self._trainer() is trainer)
-
     def _track(self, trainer: Trainer, pl_module: LightningModule, state: dict[str, Any]) -> None:
         """Create the averages, from a saved state if it is not empty."""
         schedule = (self.apply_every_n_steps, self.start_step, self.warmup)
@@ -303,9 +274,6 @@ class EMACallback(Callback):
 
     def _attach(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load saved averages, once a run, when the module is complete and on its device."""
-        if self._is_attached:
-            return
-        self._is_attached = True
         loaded, self._loaded = self._loaded, None
         if loaded is not None and loaded.get("ema_weights") is not None:
             self._track(trainer, pl_module, loaded)
@@ -329,21 +297,3 @@ class EMACallback(Callback):
         for hook in self._optimizer_hooks:
             hook.remove()
         self._optimizer_hooks = []
-
-
-def _check_decays(decay: Any, extra_decays: Any) -> None:
-    expected = (
-        f"a number with 0 <= decay <= 1, or a relative width such as width_0.05, up to width_{WIDEST:.4f}"
-    )
-    _expect(is_decay(decay), "decay", decay, expected, "0.999")
-    is_list = isinstance(extra_decays, Sequence) and not isinstance(extra_decays, str)
-    are_decays = is_list and all(map(is_decay, extra_decays))
-    all_differ = are_decays and len({*map(parse_decay, (decay, *extra_decays))}) == 1 + len(extra_decays)
-    expected = f"all different and none of them model.ema.decay, each {expected}"
-    _expect(all_differ, "extra_decays", extra_decays, expected, "[0.99,0.999]")
-
-
-def _expect(holds: bool, field: str, value: Any, expected: str, example: str) -> None:
-    if not holds:
-        hint = f"set model.ema.{field}={example}"
-        raise ValueError(f"EMACallback: {field}: expected {expected}, got {value!r}; {hint}")

@@ -184,13 +184,12 @@ def decays_around(decay: float, factors: Sequence[float] = (0.25, 0.5, 2, 4)) ->
     return sorted(decays - {decay})
 
 
-def too_long_for(decay: float, planned_updates: float) -> str:
+def too_long_for(decay: Decay, planned_updates: float, warmup: bool) -> str:
     """Warning about a decay whose horizon is longer than the run, in one line that says what to set; "" for any other."""
-    reach = horizon(decay)
-    if not 0 < planned_updates < reach:
+    if isinstance(decay, PowerDecay) or warmup or not 0 < planned_updates < horizon(decay):
         return ""
     return (
-        f"decay {decay} averages over {reach:.0f} updates, more than the {planned_updates:.0f} planned: "
+        f"decay {decay} averages over {horizon(decay):.0f} updates, more than the {planned_updates:.0f} planned: "
         f"{100 * decay**planned_updates:.0f} % of the average will be initial weights; set model/ema=suited "
         f"(for this run decay {suited_decay(planned_updates)}, with warm-up)"
     )

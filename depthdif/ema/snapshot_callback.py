@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
+from depthdif.ema.arguments import check, check_integer
 from depthdif.ema.callback import EMACallback
 from depthdif.ema.decay import PowerDecay
 from depthdif.ema.snapshots import Manifest, inherit, write_snapshot
@@ -35,16 +36,10 @@ class EMASnapshots(Callback):
     def __init__(
         self, folder: str | Path, every_n_steps: int = 10, keep: int = 32, dtype: str = "float32"
     ) -> None:
-        for name, given, least in (("every_n_steps", every_n_steps, 1), ("keep", keep, 4)):
-            if not isinstance(given, int) or isinstance(given, bool) or given < least:
-                raise ValueError(
-                    f"EMASnapshots: {name}: expected an integer >= {least}, got {given!r}; "
-                    f"set callbacks.ema_snapshots.{name}={max(least, 10)}"
-                )
-        if dtype not in DTYPES:
-            raise ValueError(
-                f"EMASnapshots: dtype: expected float32 or float16, got {dtype!r}; set callbacks.ema_snapshots.dtype=float32"
-            )
+        check_integer("EMASnapshots", "callbacks.ema_snapshots.every_n_steps", every_n_steps, 1, 10)
+        check_integer("EMASnapshots", "callbacks.ema_snapshots.keep", keep, 4, 10)
+        key, expected = "callbacks.ema_snapshots.dtype", "float32 or float16"
+        check("EMASnapshots", key, dtype, dtype in DTYPES, expected, "float32")
         self.folder = Path(folder)
         self.keep = keep
         self.dtype = DTYPES[dtype]

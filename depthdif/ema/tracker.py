@@ -71,14 +71,19 @@ class Tracker:
         with self.averages.holding(None):
             return self.averages.current_state()
 
-    def scalars(self, variant: str) -> dict[str, float]:
-        """Scalars to log: `decay` (or `relative_width`), `effective_decay` of the last update, and those of `distance`."""
+    def scalars(self) -> dict[str, float]:
+        """What to log, by key: `decay` (or `relative_width`), `effective_decay` of the last update, and `distance`."""
         if not self._is_seeded:
             self.averages.seed()
-        decay = self.decays[variant]
-        configured = {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
-        last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
-        return {**configured, "effective_decay": last, **self.averages.distance(decay)}
+        scalars = {"ema/skipped_updates": float(self.averages.skipped_updates)}
+        for variant, decay in self.decays.items():
+            configured = (
+                {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
+            )
+            last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
+            values = {**configured, "effective_decay": last, **self.averages.distance(decay)}
+            scalars |= {f"{variant}/{name}": value for name, value in values.items()}
+        return scalars
 
     def state_dict(self, with_weights: bool) -> dict[str, Any]:
         """All that a resumed run needs, in plain types and copies."""
