@@ -1,4 +1,4 @@
-"""EMA for any LightningModule: when to update, which weights to evaluate, what to save. Hooks only."""
+"""EMA for any LightningModule: when to update, which weights to evaluate, what to save."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class EMACallback(Callback):
 
     @property
     def updates(self) -> int:
-        """Number of updates made; skipped ones not counted."""
+        """Number of updates made, without skipped ones."""
         return 0 if self._tracker is None else self._tracker.updates
 
     @property

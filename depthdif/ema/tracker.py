@@ -1,4 +1,4 @@
-"""When the averages of a module move: at each optimizer step they are seeded, updated, or wait."""
+"""The schedule of averages: at each optimizer step they are seeded, updated, or neither; and their saved state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Tracker:
 
     @property
     def updates(self) -> int:
-        """Number of updates made, the skipped ones not counted."""
+        """Number of updates made, without skipped ones."""
         return self.averages.attempted_updates - self.averages.skipped_updates
 
     def step(self) -> None:

@@ -169,11 +169,11 @@ def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> Non
 
 
 def draw_standard(axis: Axes, scores: Sequence[float], standard: Sequence[float]) -> None:
-    """A level for the standard weights, or a note on them where it would flatten everything else."""
+    """A line for the standard weights, or only a label where the line would be far off all other scores."""
     look: dict[str, Any] = {"color": "0.4", "ls": "--", "lw": 1}
     for level in standard:
-        span = max(scores, default=level) - min(scores, default=level)
-        if min(scores, default=level) - 2 * span <= level <= max(scores, default=level) + 2 * span:
+        low, high = min(scores, default=level), max(scores, default=level)
+        if low - 2 * (high - low) <= level <= high + 2 * (high - low):
             axis.axhline(level, label="standard weights", **look)
         else:
             axis.plot([], [], label=f"standard weights: {level:.4g}, off the scale", **look)

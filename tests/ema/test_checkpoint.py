@@ -95,9 +95,7 @@ def test_files_of_lightning_weight_averaging_are_read(tmp_path: Path) -> None:
     assert values(load_weights(path, "standard").state_dict) == values(RAW)
 
 
-def test_tensors_that_an_average_lacks_are_standard(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tensors_that_an_average_lacks_are_standard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.ckpt", callbacks=ours(ema_weights={"net.weight": AVERAGE["net.weight"]}))
     with caplog.at_level(logging.INFO):
         state, _ = load_weights(path)
