@@ -1,4 +1,4 @@
-"""Ctrl-C never divides an optimizer step: a checkpoint that is saved on it can be resumed as if it had come between two."""
+"""Ctrl-C takes effect between optimizer steps, so that the checkpoint that it saves can be resumed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class WholeSteps(Callback):
-    """Postpones a Ctrl-C that comes while an optimizer updates the weights to the end of the training batch.
+    """Postpones a Ctrl-C during an optimizer step to the end of the training batch.
 
     Otherwise `ModelCheckpoint(save_on_exception=True)` saves some tensors before the step and some after it. A Ctrl-C at any
-    other moment, and a second one, takes effect at once. SIGTERM needs none of this: Lightning looks at it between batches.
+    other moment, and a second one, takes effect at once. Lightning itself handles SIGTERM between batches.
     """
 
     def __init__(self) -> None:
@@ -21,22 +21,22 @@ class WholeSteps(Callback):
         self._is_interrupted = False
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Gradients are ready: from here on wait."""
-        # Python delivers signals to the main thread alone, and only there a handler may be set.
+        """Postpone Ctrl-C from here on."""
+        # Only the main thread receives signals and may set a handler.
         if self._handler is None and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._postpone)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Raise KeyboardInterrupt where Ctrl-C was pressed meanwhile."""
+        """Raise KeyboardInterrupt if there was a Ctrl-C."""
         self._restore()
         if self._is_interrupted:
             self._is_interrupted = False
             raise KeyboardInterrupt
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave no handler behind."""
+        """Restore the handler."""
         self._restore()
         self._is_interrupted = False
 

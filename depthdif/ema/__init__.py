@@ -6,36 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from depthdif.ema.average import EMA
-    from depthdif.ema.callback import EMACallback
-    from depthdif.ema.checkpoint import LoadedWeights, load_weights, read_checkpoint, select_weights
-    from depthdif.ema.weights import ModuleAverages, averaged
+    from depthdif.ema.average import EMA as EMA
+    from depthdif.ema.callback import EMACallback as EMACallback
+    from depthdif.ema.checkpoint import load_weights as load_weights
+    from depthdif.ema.checkpoint import read_checkpoint as read_checkpoint
+    from depthdif.ema.checkpoint import select_weights as select_weights
+    from depthdif.ema.weights import ModuleAverages as ModuleAverages
+    from depthdif.ema.weights import averaged as averaged
 
-__all__ = [
-    "EMA",
-    "EMACallback",
-    "LoadedWeights",
-    "ModuleAverages",
-    "averaged",
-    "load_weights",
-    "read_checkpoint",
-    "select_weights",
-]
-
-MODULES = {
-    "EMA": "average",
-    "EMACallback": "callback",
-    "LoadedWeights": "checkpoint",
-    "ModuleAverages": "weights",
-    "averaged": "weights",
-    "load_weights": "checkpoint",
-    "read_checkpoint": "checkpoint",
-    "select_weights": "checkpoint",
-}
+MODULES = {"EMA": "average", "EMACallback": "callback", "ModuleAverages": "weights", "averaged": "weights"}
+MODULES |= dict.fromkeys(("LoadedWeights", "load_weights", "read_checkpoint", "select_weights"), "checkpoint")
 
 
 def __getattr__(name: str) -> Any:
-    # Torch and Lightning take seconds to import: what needs decays alone does not pay for them.
+    # Torch and Lightning take seconds to import, which users of decays alone should not wait for.
     if name in MODULES:
         return getattr(import_module(f"depthdif.ema.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The plain exponential moving average over named arrays: slow, obvious, and the oracle of the tests."""
+"""The exponential moving average over arrays by name: slow and simple, the reference of the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray | torch.Tensor
 
 
 class UnregisteredNameError(KeyError, ValueError):
-    """A name was used that `EMA.register` has never seen: a missing key and a bad value."""
+    """A name that was never passed to `EMA.register`."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -46,7 +46,8 @@ class EMA:
     def register(self, params: Mapping[str, Array]) -> None:
         """Start averaging: the shadow of each entry becomes a copy of it."""
         for name, current in params.items():
-            is_averaged = _is_inexact(current) and _is_finite(current)
+            is_inexact = "float" in str(current.dtype) or "complex" in str(current.dtype)
+            is_averaged = is_inexact and _is_finite(current)
             self.shadow_params[name] = _shadow_copy(current) if is_averaged else _copy(current)
             self._averaged.discard(name)
             if is_averaged:
@@ -86,7 +87,11 @@ class EMA:
         self._check(params)
         backup = dict(params)
         for name, current in backup.items():
-            params[name] = _copy_like(self.shadow_params[name], current)
+            shadow = self.shadow_params[name]
+            if isinstance(current, torch.Tensor):
+                params[name] = torch.as_tensor(shadow).to(current.device, current.dtype, copy=True)
+            else:
+                params[name] = np.array(shadow, dtype=current.dtype)
         return backup
 
     def restore(self, params: MutableMapping[str, Any], backup: Mapping[str, Any]) -> None:
@@ -108,16 +113,8 @@ class EMA:
                 )
 
 
-def _is_inexact(array: Array) -> bool:
-    if isinstance(array, torch.Tensor):
-        return array.is_floating_point() or array.is_complex()
-    return bool(np.issubdtype(array.dtype, np.inexact))
-
-
 def _is_finite(array: Array) -> bool:
-    if isinstance(array, torch.Tensor):
-        return bool(torch.isfinite(array).all())
-    return bool(np.isfinite(array).all())
+    return bool((torch if isinstance(array, torch.Tensor) else np).isfinite(array).all())
 
 
 def _copy(array: Any) -> Any:
@@ -129,12 +126,6 @@ def _shadow_copy(array: Array) -> Any:
     if isinstance(array, torch.Tensor):
         return array.detach().to(torch.float32) if half else _copy(array)
     return array.astype(np.float32) if half else _copy(array)
-
-
-def _copy_like(shadow: Any, current: Any) -> Any:
-    if isinstance(current, torch.Tensor):
-        return torch.as_tensor(shadow).to(current.device, current.dtype, copy=True)
-    return np.array(shadow, dtype=current.dtype)
 
 
 def _lerp(start: np.ndarray, end: np.ndarray, weight: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Decays of an exponential moving average (EMA): constant or power function, their names, and which suit a run.
 
-Pure functions of numbers: torch is not imported.
+Functions of numbers in float64; torch is not imported. Numbers (P1) to (P4) are those of `docs/ema.md`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from depthdif.ema.power_function import WIDEST, gamma_of, update_decay
+import numpy as np
 
-# An average over about a tenth of the run follows training closely and still removes most of its noise:
-# exponential kernels of 5 to 15 % of the run gave the best samples in Karras et al. 2024
-# (arXiv:2312.02696), section 3.
-HORIZON_SHARE_OF_RUN = 0.1
-
-# Half-lives of the further decays of a sweep, over that of its main decay: each is twice the one before.
-HALF_LIFE_FACTORS = (0.25, 0.5, 2, 4)
+# Relative width of a plain mean of the whole run, gamma = 0. Wider would weigh the beginning more than the end.
+WIDEST = 1 / math.sqrt(12)
 
 
 @dataclass(frozen=True)
 class PowerDecay:
     """The decay of a power-function average, which reaches back over the same share of the run however long that gets.
 
-    Karras et al. 2024 (arXiv:2312.02696), section 3: update t keeps (1 - 1/t)^(gamma + 1) of the old average. The first update
-    forgets the initial weights, so that no warm-up is needed and none is applied. `str` gives its name, "width_0.05".
+    Karras et al. 2024 (arXiv:2312.02696), section 3. The first update forgets the initial weights, so that no warm-up is
+    needed and none is applied. `str` gives its name, "width_0.05".
 
     Args:
         width: standard deviation of the weights of all updates over the length of the run, 0 < width <= 0.2887 (a plain mean).
@@ -46,8 +41,13 @@ class PowerDecay:
 
     @cached_property
     def gamma(self) -> float:
-        """Exponent of the power function."""
-        return gamma_of(self.width)
+        """Exponent of the power function: (P4), the largest root of a cubic, which is (P3) squared.
+
+        (P3) width = (gamma + 1)^(1/2) (gamma + 2)^(-1) (gamma + 3)^(-1/2)
+        (P4) gamma^3 + 7 gamma^2 + (16 - width^-2) gamma + 12 - width^-2 = 0
+        """
+        inverse = self.width**-2
+        return max(float(np.roots([1.0, 7.0, 16 - inverse, 12 - inverse]).real.max()), 0.0)
 
     def __str__(self) -> str:
         return f"width_{self.width}"
@@ -57,7 +57,7 @@ Decay = float | PowerDecay
 
 
 def parse_decay(name: Any) -> Decay:
-    """The decay that a number or a name stands for: 0.99 and "ema_0.99", "width_0.05" and "ema_width_0.05".
+    """The decay of a number or a name: 0.99 and "ema_0.99", "width_0.05" and "ema_width_0.05".
 
     Raises:
         ValueError: neither, or a width out of range.
@@ -80,21 +80,23 @@ def decay_label(decay: Decay) -> str:
 
 
 def is_decay(value: Any) -> bool:
-    """Whether a value is a decay from 0 to 1, a `PowerDecay`, or the name of a width."""
+    """Whether a value is a number from 0 to 1, a `PowerDecay`, or the name of a width."""
     if isinstance(value, str) and value.startswith("width_"):
         try:
-            parse_decay(value)
+            value = parse_decay(value)
         except ValueError:
             return False
-        return True
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, PowerDecay) or (is_number and 0 <= value <= 1)
 
 
 def effective_decay(decay: Decay, updates: int, warmup: bool = False) -> float:
-    """Share of the old average that the next update keeps, after `updates` updates."""
+    """Share of the old average that the next update keeps, after `updates` updates.
+
+    (P1) Update t of a power-function average keeps (1 - 1/t)^(gamma + 1), 0 at t = 1.
+    """
     if isinstance(decay, PowerDecay):
-        return update_decay(decay.gamma, updates + 1)
+        return (1 - 1 / (updates + 1)) ** (decay.gamma + 1)
     return warmup_decay(decay, updates) if warmup else decay
 
 
@@ -116,13 +118,6 @@ def half_life(decay: float) -> float:
     if decay <= 0:
         return 0.0
     return math.inf if decay >= 1 else math.log(0.5) / math.log(decay)
-
-
-def decay_of_half_life(updates: float) -> float:
-    """Decay with which a weight counts half after `updates` updates: (1/2)^(1 / updates), the inverse of `half_life`."""
-    if not updates > 0:
-        raise ValueError(f"decay_of_half_life: expected a positive number of updates, got {updates}")
-    return 0.5 ** (1 / updates)
 
 
 def rounded_decay(decay: float) -> float:
@@ -148,10 +143,11 @@ def planned_updates(max_steps: int, start_step: int = 0, apply_every_n_steps: in
     return (max_steps - start_step) / apply_every_n_steps
 
 
-def suited_decay(planned_updates: float, share: float = HORIZON_SHARE_OF_RUN) -> float:
+def suited_decay(planned_updates: float, share: float = 0.1) -> float:
     """Decay whose horizon is a `share` of `planned_updates`, to two significant digits of 1 - decay.
 
-    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999; horizons of up to 2 updates get 0.5.
+    `suited_decay(1000)` is 0.99, `suited_decay(100_000)` is 0.9999; horizons of up to 2 updates get 0.5. Exponential kernels
+    of 5 to 15 % of the run gave the best samples in Karras et al. 2024, section 3.
 
     Raises:
         ValueError: no positive number of updates, or no share of a run.
@@ -166,7 +162,7 @@ def suited_decay(planned_updates: float, share: float = HORIZON_SHARE_OF_RUN) ->
     return rounded_decay(1 - min(0.5, 1 / (share * planned_updates)))
 
 
-def decays_around(decay: float, factors: Sequence[float] = HALF_LIFE_FACTORS) -> list[float]:
+def decays_around(decay: float, factors: Sequence[float] = (0.25, 0.5, 2, 4)) -> list[float]:
     """Decays around `decay`, without it: their half-lives are `factors` times its own.
 
     Ascending, to two significant digits of 1 - decay, without duplicates: `decays_around(0.99)` is [0.961, 0.98, 0.995, 0.9975].
@@ -184,17 +180,16 @@ def decays_around(decay: float, factors: Sequence[float] = HALF_LIFE_FACTORS) ->
         raise ValueError(
             f"decays_around: {expected}, got {list(factors)}; set model.ema.extra_decays.factors=[0.5,2]"
         )
-    decays = {rounded_decay(decay_of_half_life(factor * half_life(decay))) for factor in factors}
+    decays = {rounded_decay(0.5 ** (1 / (factor * half_life(decay)))) for factor in factors}
     return sorted(decays - {decay})
 
 
-def too_long_for(decay: float, planned_updates: float) -> str:
+def too_long_for(decay: Decay, planned_updates: float, warmup: bool) -> str:
     """Warning about a decay whose horizon is longer than the run, in one line that says what to set; "" for any other."""
-    reach = horizon(decay)
-    if not 0 < planned_updates < reach:
+    if isinstance(decay, PowerDecay) or warmup or not 0 < planned_updates < horizon(decay):
         return ""
     return (
-        f"decay {decay} averages over {reach:.0f} updates, more than the {planned_updates:.0f} planned: "
+        f"decay {decay} averages over {horizon(decay):.0f} updates, more than the {planned_updates:.0f} planned: "
         f"{100 * decay**planned_updates:.0f} % of the average will be initial weights; set model/ema=suited "
         f"(for this run decay {suited_decay(planned_updates)}, with warm-up)"
     )

@@ -1,9 +1,7 @@
-"""Exchange of the weights that a module holds for an average of them, and back: by pointer, without a copy.
+"""Exchange of the weights of a module for an average of them, and back: by pointer, without a copy.
 
-Roles never mix: raw tensors and averages are told apart by the list that they are in, not by where they lie
-at the moment. The stash of raw tensors is complete before the first tensor moves and lives until the last
-is back, so that whoever interrupts in between (a signal handler that saves a checkpoint, an exception)
-still finds every raw tensor.
+The list of raw tensors is complete before the first tensor moves and lives until the last is back: an interruption
+in between (a signal handler that saves a checkpoint, an exception) still has access to every raw tensor.
 """
 
 from __future__ import annotations
@@ -21,24 +19,22 @@ from depthdif.ema.slots import Slot, is_sharded, local
 
 @dataclass(frozen=True)
 class _Stash:
-    """What an exchange moves: indices of slots, the module's tensors, their raw data, what they are given."""
+    """Indices of the slots that an average was put into, the module's tensors there, and their raw data."""
 
     name: Any
     moved: list[int]
     objects: list[Tensor]
     raw: list[Tensor]
-    given: list[Tensor]
 
 
 class Exchange:
-    """Holds named averages in the slots of a module for a while.
+    """Puts averages into the slots of a module, and takes them out again.
 
-    Parameters exchange their storage; a DTensor's shards are copied in place, since FSDP2 gathers from
-    memory of its own. Buffers get a copy of their average: what the module writes there meanwhile is the
-    module's, and stays.
+    Parameters exchange their storage; a DTensor's shards are copied in place, since FSDP2 gathers from memory of
+    its own. Buffers get a copy of their average: what the module writes there meanwhile stays.
 
     Args:
-        slots: the slots that change hands.
+        slots: of the averaged tensors.
         shadows: averages by name, each in the order of `slots`.
     """
 
@@ -49,16 +45,12 @@ class Exchange:
         self._stash: _Stash | None = None
         self._depth = 0
         self._written: set[int] = set()
-        self.held: Any = None
+        self.active: Any = None
 
     @contextmanager
     def holding(self, name: Any) -> Iterator[None]:
-        """Hold the average `name`, or the raw weights where it is None; afterwards what was held before.
-
-        Contexts nest. A value that the module wrote into a buffer stays until the outermost context ends,
-        and after.
-        """
-        before = self.held
+        """Context with the average `name` in the module, or the raw weights where it is None; contexts nest."""
+        before = self.active
         self._depth += 1
         try:
             self._move(name)
@@ -70,40 +62,42 @@ class Exchange:
                 self._written.clear()
 
     def release(self) -> None:
-        """Give the module its raw weights, whatever it holds and whoever holds it."""
+        """Restore the raw weights and end all contexts."""
         self._move(None)
         self._depth = 0
         self._written.clear()
 
     def raw(self) -> list[Tensor]:
-        """The raw tensors in the order of the slots, also while the module holds an average."""
+        """The raw tensors in the order of the slots, also while an average is active."""
         tensors = [slot.tensor() for slot in self._slots]
-        stash = self._stash
-        if stash is not None:
-            for index, tensor in zip(stash.moved, stash.raw, strict=True):
+        if self._stash is not None:
+            for index, tensor in zip(self._stash.moved, self._stash.raw, strict=True):
                 tensors[index] = tensor
         return tensors
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _move(self, name: Any) -> None:
-        with torch.inference_mode(False), torch.no_grad():
-            if self._stash is not None:
-                self._take_out(self._stash)
-            if name is not None:
-                self._put_in(name)
-
-    def _put_in(self, name: Any) -> None:
+        if self._stash is not None:
+            self._take_out(self._stash)
+        if name is None:
+            return
         moved = [i for i in range(len(self._slots)) if i not in self._written]
         objects = [self._slots[i].tensor() for i in moved]
-        shadows = self._shadows[name]
-        given = [_given(shadows[i], into, i in self._buffers) for i, into in zip(moved, objects, strict=True)]
+        averages = [self._average_for(name, i, into) for i, into in zip(moved, objects, strict=True)]
         raw = [local(into).clone() if is_sharded(into) else into.data for into in objects]
-        self.held = name
-        self._stash = _Stash(name, moved, objects, raw, given)
-        for into, average in zip(objects, given, strict=True):
+        self.active = name
+        self._stash = _Stash(name, moved, objects, raw)
+        for into, average in zip(objects, averages, strict=True):
             _set(into, average)
 
+    def _average_for(self, name: Any, index: int, into: Tensor) -> Tensor:
+        """An average in the dtype and on the device of a tensor: the shadow itself wherever it can be."""
+        shadow, is_buffer = self._shadows[name][index], index in self._buffers
+        return shadow if is_sharded(into) else shadow.to(into.device, into.dtype, copy=is_buffer)
+
     def _take_out(self, stash: _Stash) -> None:
-        self.held = None
+        self.active = None
         written = self._written_by_module(stash)
         for index, from_, raw in zip(stash.moved, stash.objects, stash.raw, strict=True):
             if index in written:
@@ -118,30 +112,23 @@ class Exchange:
         for place, index in enumerate(stash.moved):
             if index not in self._buffers:
                 continue
-            slot, given_to = self._slots[index], stash.objects[place]
+            slot, into = self._slots[index], stash.objects[place]
             # An exchange that was interrupted has not moved every tensor.
-            if is_sharded(given_to) or given_to.data_ptr() == stash.raw[place].data_ptr():
+            if is_sharded(into) or into.data_ptr() == stash.raw[place].data_ptr():
                 continue
-            if slot.owner.get(slot.name) is not given_to:
+            if slot.owner.get(slot.name) is not into:
                 written.add(index)
                 continue
-            average = self._shadows[stash.name][index].to(given_to.device, given_to.dtype)
+            average = self._shadows[stash.name][index].to(into.device, into.dtype)
             compared.append(index)
             # NaN differs from itself, and an average may hold one.
-            is_same = (given_to == average) | (given_to.isnan() & average.isnan())
+            is_same = (into == average) | (into.isnan() & average.isnan())
             answers.append(~is_same.all())
         if answers:
             device = answers[0].device
             changed = torch.stack([answer.to(device, non_blocking=True) for answer in answers]).tolist()
             written |= {index for index, has_changed in zip(compared, changed, strict=True) if has_changed}
         return written
-
-
-def _given(shadow: Tensor, into: Tensor, as_copy: bool) -> Tensor:
-    """What a tensor of the module is given: the shadow itself wherever it can be."""
-    if not as_copy and shadow.dtype == into.dtype and shadow.device == into.device:
-        return shadow
-    return shadow if is_sharded(into) else shadow.to(into.device, into.dtype, copy=as_copy)
 
 
 def _set(tensor: Tensor, data: Tensor) -> None:

@@ -1,7 +1,13 @@
-"""Averages that a run did not track, out of its snapshots: the combination whose profile is closest to the one wanted.
+"""Averages that a run did not track, from its snapshots: the combination whose profile is closest to the requested one.
 
-After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew. Numbers (P6) to (P9) are those of `docs/ema.md`, time
-and profiles those of `power_function.py`; both work in float64.
+After Karras et al. 2024 (arXiv:2312.02696), appendix C, derived anew, in float64. Numbers (P1) to (P9) are those of
+`docs/ema.md`. Time t counts the updates of an average; the weights after update i apply from i - 1 to i. A profile is the
+weight of each time in an average:
+
+    average(t) = integral over tau from 0 to t of profile(tau) * weights(tau)
+
+(P2) of a power function it is (gamma + 1) tau^gamma / t^(gamma + 1). (P8) of a constant decay, with r = -ln(decay), it is
+r exp(-r (t - tau)) / (1 - exp(-r t)): the share decay^t of the initial weights is left out.
 """
 
 from __future__ import annotations
@@ -14,16 +20,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from torch import Tensor
 
-from depthdif.ema.decay import Decay, PowerDecay, decay_label, parse_decay
-from depthdif.ema.power_function import Array, inner_product
-from depthdif.ema.snapshots import Snapshot, read_manifest, shapes_in
+from depthdif.ema.decay import Decay, PowerDecay, decay_label
+from depthdif.ema.snapshots import read_manifest, shapes_in
 
-# Relative distance between the profile wanted and the closest one, beyond which it is another average. Measured on a run
-# of 600 steps: at 5 % the error is up to a third of the distance between the average and the weights, docs/ema.md.
+Array = NDArray[np.float64]
+
+# Largest fit error of a usable average. Measured on a run of 600 steps: at 5 % the error of the weights is up to a third of
+# the distance between the average and the raw weights, docs/ema.md.
 WORST_FIT = 0.05
 
 # Beyond this the solution of the normal equations keeps fewer than four digits of float64.
@@ -35,7 +42,7 @@ class Combination(NamedTuple):
 
     Attributes:
         coefficients: one for each snapshot; their sum is 1.
-        fit_error: (P7), distance of the profile from the one wanted, over the norm of that: 0 is exact.
+        fit_error: (P7), distance of the profile from the target, over the norm of that: 0 is exact.
     """
 
     coefficients: Array
@@ -47,12 +54,12 @@ def closest_combination(
 ) -> Combination:
     """The combination of snapshots that is closest to the average of `decay` at time `t`.
 
-    Least squares over profiles: with Gram matrix A of the snapshots (P5) and b their inner products with the profile wanted,
+    Least squares over profiles: with Gram matrix A of the snapshots (P5) and b their inner products with the target profile,
     the coefficients x minimise x.A x - 2 b.x under sum(x) = 1 (P6). The condition is ours: without it the sum misses 1 by a
     little, and that little scales all weights, which matters more than the shape of the profile.
 
     Args:
-        decay: that of the average wanted; a constant decay stands for its profile without the initial weights (P8).
+        decay: that of the requested average; a constant decay stands for its profile without the initial weights (P8).
         t: its time, in updates.
         tracked: decay of the average in each snapshot.
         times: time of each snapshot, in updates.
@@ -76,14 +83,27 @@ def closest_combination(
     if any(is_snapshot):
         # The solution is this snapshot alone; to solve for it would round, differently with every LAPACK.
         return Combination(np.array(is_snapshot, np.float64), 0.0)
-    wanted = inner_products(decay, t, gammas, at)
-    # Right-hand sides: the profile wanted, and the Lagrange multiplier of sum(x) = 1.
-    solved = scale * np.linalg.solve(correlations, np.stack([scale * wanted, scale], axis=1)).T
+    target = inner_products(decay, t, gammas, at)
+    # Right-hand sides: the target profile, and the Lagrange multiplier of sum(x) = 1.
+    solved = scale * np.linalg.solve(correlations, np.stack([scale * target, scale], axis=1)).T
     free, constraint = solved
     coefficients = free + constraint * (1 - free.sum()) / constraint.sum()
     norm = squared_norm(decay, t)
-    squared_error = norm - 2 * coefficients @ wanted + coefficients @ gram @ coefficients
+    squared_error = norm - 2 * coefficients @ target + coefficients @ gram @ coefficients
     return Combination(coefficients, math.sqrt(max(squared_error / norm, 0.0)))
+
+
+def inner_product(gamma_a: ArrayLike, t_a: ArrayLike, gamma_b: ArrayLike, t_b: ArrayLike) -> Array:
+    """(P5) Integral of the product of two power-function profiles, in closed form; arrays broadcast.
+
+    With s the earlier of the two times, t the later one, and gamma_t the exponent that belongs to t:
+    (gamma_a + 1) (gamma_b + 1) / (gamma_a + gamma_b + 1) * (s / t)^gamma_t / t. The ratio of times is
+    taken in logarithms: it underflows to 0, as it should, and nothing overflows.
+    """
+    a, b = np.asarray(gamma_a, np.float64), np.asarray(gamma_b, np.float64)
+    s, t = np.minimum(t_a, t_b).astype(np.float64), np.maximum(t_a, t_b).astype(np.float64)
+    gamma_t = np.where(np.asarray(t_a) >= np.asarray(t_b), a, b)
+    return (a + 1) * (b + 1) / (a + b + 1) * np.exp(gamma_t * (np.log(s) - np.log(t)) - np.log(t))
 
 
 def inner_products(decay: Decay, t: float, gammas: Array, times: Array) -> Array:
@@ -106,16 +126,6 @@ def squared_norm(decay: Decay, t: float) -> float:
         return float(inner_product(decay.gamma, t, decay.gamma, t))
     rate = -math.log(decay)
     return rate / 2 / math.tanh(rate * t / 2)
-
-
-def constant_profile(decay: float, t: float, tau: ArrayLike) -> Array:
-    """(P8) Weight of time tau in the average of a constant decay, r = -ln(decay): r exp(-r (t - tau)) / (1 - exp(-r t)).
-
-    Its integral over update i is the weight of that update, (1 - decay) decay^(t - i), over 1 - decay^t, the share of all
-    updates. The rest, decay^t, is the share of the initial weights, and left out.
-    """
-    rate, tau = -math.log(decay), np.asarray(tau, np.float64)
-    return np.where(tau <= t, rate * np.exp(-rate * np.maximum(t - tau, 0)) / -math.expm1(-rate * t), 0.0)
 
 
 def width_of_constant(decay: float, t: float) -> float:
@@ -144,11 +154,12 @@ class SnapshotAverages:
 
     Args:
         folder: `ema_snapshots` in the folder of a run.
-        until: optimizer step after which snapshots are left out; null takes all.
+        until: last optimizer step to include; None includes all.
 
     Attributes:
-        snapshots: those that count, in the order of time.
+        snapshots: in the order of time.
         shapes: of the tensors of an average, by canonical key.
+        step, updates, tracked: optimizer step, time and decays of the last snapshot.
 
     Raises:
         FileNotFoundError, ValueError: no snapshots, a truncated file, or files of different architectures.
@@ -163,47 +174,29 @@ class SnapshotAverages:
                 f"{self.folder}: the first snapshot was taken at step {listed[0].step}, and the checkpoint at step {until}; "
                 "set a later checkpoint, such as checkpoint=runs/DATE_TIME/checkpoints/last.ckpt"
             )
-        shapes_by_file = [self._shapes(snapshot) for snapshot in self.snapshots]
-        self.shapes = shapes_by_file[-1]
-        for snapshot, shapes in zip(self.snapshots, shapes_by_file, strict=True):
-            if shapes != self.shapes:
-                odd = sorted(key for key, _ in shapes.items() ^ self.shapes.items())[0]
+        last = self.snapshots[-1]
+        self.step, self.updates, self.tracked = last.step, last.updates, last.decays
+        self.shapes = shapes_in(self.folder, last)
+        for snapshot in self.snapshots:
+            if (shapes := shapes_in(self.folder, snapshot)) != self.shapes:
+                key = sorted(key for key, _ in shapes.items() ^ self.shapes.items())[0]
                 raise ValueError(
-                    f"{self.folder}: {snapshot.file} and {self.snapshots[-1].file} are of two architectures, they differ in "
-                    f"{odd}; set the folder of one run"
+                    f"{self.folder}: {snapshot.file} and {last.file} are of two architectures, they differ in {key}; "
+                    "set the folder of one run"
                 )
 
-    @property
-    def updates(self) -> int:
-        """Time of the averages: updates until the last snapshot."""
-        return self.snapshots[-1].updates
-
-    @property
-    def step(self) -> int:
-        """Optimizer step of the last snapshot."""
-        return self.snapshots[-1].step
-
-    @property
-    def tracked(self) -> tuple[PowerDecay, ...]:
-        """Decays of the averages in the last snapshot."""
-        return powers(self.snapshots[-1])
-
     def closest(self, decay: Decay) -> Combination:
-        """Coefficients of all averages in all snapshots, in the order of time and within a file, for the average of `decay`.
+        """Coefficients, for the average of `decay`, of all averages in all snapshots: in order of time, then within a file.
 
         Raises:
             ValueError: the snapshots are too much alike to be told apart.
         """
-        tracked = [power for snapshot in self.snapshots for power in powers(snapshot)]
+        tracked = [power for snapshot in self.snapshots for power in snapshot.decays]
         times = [snapshot.updates for snapshot in self.snapshots for _ in snapshot.widths]
         return closest_combination(decay, self.updates, tracked, times)
 
     def close(self, decay: Decay) -> Combination:
-        """The same, where it is close enough to be called the average of `decay`.
-
-        Raises:
-            ValueError: the snapshots are too few for it, see `WORST_FIT`.
-        """
+        """`closest`, or ValueError where its fit error is above `WORST_FIT`."""
         combination = self.closest(decay)
         if combination.fit_error > WORST_FIT:
             raise ValueError(
@@ -214,10 +207,7 @@ class SnapshotAverages:
         return combination
 
     def rebuild(self, combination: Combination) -> dict[str, Tensor]:
-        """The average of a combination, by canonical key: sums in float64, tensors in float32 (or wider, as the model's).
-
-        It holds what the snapshots hold, and that is every tensor that is averaged.
-        """
+        """All averaged tensors of a combination, by canonical key: summed in float64, in float32 (or wider, as the model's)."""
         weights: dict[str, Tensor] = {}
         with ExitStack() as stack, torch.no_grad():
             opened = [
@@ -229,34 +219,8 @@ class SnapshotAverages:
                 total = torch.zeros((), dtype=torch.float64)
                 for (file, width), coefficient in zip(opened, combination.coefficients, strict=True):
                     tensor = file.get_tensor(f"{width}/{key}")
-                    total = total + float(coefficient) * tensor.to(wide(tensor.dtype))
+                    total = total + float(coefficient) * tensor.to(
+                        torch.promote_types(tensor.dtype, torch.float64)
+                    )
                 weights[key] = total.to(torch.promote_types(tensor.dtype, torch.float32))
         return weights
-
-    def _shapes(self, snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
-        """Shapes of one average; every average of a file must have the same."""
-        shapes = shapes_in(self.folder, snapshot)
-        averages = [
-            {
-                name.removeprefix(f"{width}/"): shape
-                for name, shape in shapes.items()
-                if name.startswith(f"{width}/")
-            }
-            for width in snapshot.widths
-        ]
-        if any(average != averages[0] for average in averages):
-            raise ValueError(
-                f"{self.folder / snapshot.file}: its averages are of two architectures; set the folder of one run"
-            )
-        return averages[0]
-
-
-def powers(snapshot: Snapshot) -> tuple[PowerDecay, ...]:
-    """Decays of the averages in a snapshot."""
-    decays = map(parse_decay, snapshot.widths)
-    return tuple(decay for decay in decays if isinstance(decay, PowerDecay))
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """The double-precision type of a dtype, complex or not."""
-    return torch.complex128 if dtype.is_complex else torch.float64

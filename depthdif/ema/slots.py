@@ -1,4 +1,4 @@
-"""Where a module keeps the tensors of its `state_dict`, under which canonical key, and copies of them for checkpoints."""
+"""Places of the tensors of a module's `state_dict`, their canonical keys, and copies of them for checkpoints."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WRAPPERS = {
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor of a module: looked up at each use, since a module may put another tensor in its place."""
+    """Place of one tensor in a module, looked up at each use, since a module may replace the tensor."""
 
     owner: MutableMapping[str, Tensor | None]
     name: str
     is_parameter: bool
 
     def tensor(self) -> Tensor:
-        """The tensor that the module holds there now."""
+        """The tensor there now."""
         tensor = self.owner[self.name]
         assert tensor is not None
         return tensor
@@ -43,8 +43,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 def find_slots(module: nn.Module) -> dict[str, Slot]:
     """Slots of the tensors in `module.state_dict()` by canonical key, in its order.
 
-    Keys are those of the plain module: the prefixes of wrappers are left out, wherever in the tree they wrap.
-    Entries of the state dict that are no parameter or buffer of the module (made by hooks) are not listed.
+    Keys have no prefixes of wrappers. Entries of the state dict that are no parameter or buffer are not listed.
 
     Raises:
         ValueError: a parameter has no shape yet, or is kept in pieces by FSDP1 or DeepSpeed ZeRO-3.
@@ -66,7 +65,7 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether the tensor is a DTensor: each process holds a shard of it."""
+    """Whether the tensor is a DTensor, of which each process has a shard."""
     kind = type(tensor)
     return kind is not Tensor and kind is not nn.Parameter and hasattr(tensor, "placements")
 
@@ -77,7 +76,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def reshard(module: nn.Module) -> None:
-    """Give FSDP2 modules their sharded parameters back: after a forward pass the root holds gathered ones."""
+    """Reshard FSDP2 modules: after a forward pass the parameters of the root are gathered."""
     from torch.distributed.fsdp import FSDPModule
 
     for submodule in module.modules():
@@ -115,39 +114,36 @@ def _wrapped_name(module: nn.Module) -> str | None:
 def is_averaged(slot: Slot) -> bool:
     """Whether a slot is averaged: floating or complex, and no buffer of constants such as a mask of -inf."""
     tensor = slot.tensor()
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return False
-    return slot.is_parameter or bool(torch.isfinite(local(tensor)).all())
+    is_inexact = tensor.is_floating_point() or tensor.is_complex()
+    return is_inexact and (slot.is_parameter or bool(torch.isfinite(local(tensor)).all()))
 
 
 def count_writes(module: nn.Module) -> list[int]:
-    """Number of writes into each parameter and buffer so far, as PyTorch counts them: changes with any of them.
-
-    -1 for tensors without a count: those of inference mode, and parameters that have no shape yet.
-    """
-    tensors = [*module.parameters(), *module.buffers()]
-    has_count = [not nn.parameter.is_lazy(tensor) and not tensor.is_inference() for tensor in tensors]
-    return [tensor._version if counted else -1 for tensor, counted in zip(tensors, has_count, strict=True)]
+    """Number of writes into each parameter and buffer so far, as PyTorch counts them; -1 for tensors without a count."""
+    return [
+        -1 if nn.parameter.is_lazy(tensor) or tensor.is_inference() else tensor._version
+        for tensor in (*module.parameters(), *module.buffers())
+    ]
 
 
 def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
-    """Copies of the tensors of a state dict on the CPU, tied as they were: what is captured never changes.
+    """Copies of the tensors of a state dict on the CPU, tied as in the original; other values are passed on.
 
     Args:
-        state: tensors, and other values that are passed on, by key.
-        whole: put the shards of DTensors together, for which every process must take part; else copy shards.
+        state: tensors and other values by key.
+        whole: join the shards of DTensors, for which every process must take part; else copy shards.
     """
     copies: dict[tuple[Any, ...], Tensor] = {}
+
+    def copied(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if is_sharded(value):
+            return value.full_tensor().cpu() if whole else value.detach().clone()  # type: ignore[attr-defined]
+        identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() == 0 or identity not in copies:
+            copies[identity] = value.detach().to("cpu", copy=True)
+        return copies[identity]
+
     with torch.inference_mode(False), torch.no_grad():
-        return {key: _captured(value, whole, copies) for key, value in state.items()}
-
-
-def _captured(value: Any, whole: bool, copies: dict[tuple[Any, ...], Tensor]) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    if is_sharded(value):
-        return value.full_tensor().cpu() if whole else value.detach().clone()  # type: ignore[attr-defined]
-    identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
-    if value.numel() == 0 or identity not in copies:
-        copies[identity] = value.detach().to("cpu", copy=True)
-    return copies[identity]
+        return {key: copied(value) for key, value in state.items()}

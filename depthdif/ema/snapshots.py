@@ -1,8 +1,8 @@
 """A folder of snapshots of power-function averages: written during training, bounded in number, read afterwards.
 
 Every snapshot is one safetensors file with the floating tensors of each average under "width_0.05/KEY"; `manifest.json` lists
-them. A file is complete before the manifest names it, and no longer named before it goes: whenever a run is cut off, what the
-manifest lists can be read.
+them. A file is complete before the manifest lists it, and removed after the manifest has dropped it: whenever a run is
+interrupted, the files in the manifest can be read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from depthdif.ema.decay import PowerDecay
+from depthdif.files import atomic_path, write_text
 
 MANIFEST = "manifest.json"
 FORMAT = "depthdif power-function averages, 1"
@@ -31,7 +34,7 @@ class Snapshot:
     Attributes:
         file: its name.
         step: optimizer step at whose end it was taken.
-        updates: time of its averages: updates until then, skipped ones counted.
+        updates: time of its averages: updates until then, including skipped ones.
         widths: names of its averages, such as "width_0.05".
         bytes: size of the file.
     """
@@ -42,10 +45,15 @@ class Snapshot:
     widths: tuple[str, ...]
     bytes: int
 
+    @property
+    def decays(self) -> tuple[PowerDecay, ...]:
+        """Decays of its averages."""
+        return tuple(PowerDecay(float(width.removeprefix("width_"))) for width in self.widths)
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds, in the order of time, and the steps between two snapshots at present."""
+    """The snapshots of a folder in the order of time, and the current number of steps between two."""
 
     every_n_steps: int
     snapshots: tuple[Snapshot, ...] = ()
@@ -54,25 +62,17 @@ class Manifest:
 def thinned(manifest: Manifest, keep: int) -> Manifest:
     """At most `keep` snapshots: while there are more, the steps between two double.
 
-    A snapshot is due when a multiple of the steps is passed; any other goes, except the last of all. So `keep` / 2 to
-    `keep` are there at any moment, evenly spread over the run, however long it gets; and a run that was resumed holds
-    what the uninterrupted one would.
+    Kept are the first after each multiple of the steps, and the last of all: between `keep` / 2 and `keep`, evenly spread
+    over the run, and the same in a resumed run as in an uninterrupted one.
     """
-    every, kept = manifest.every_n_steps, on_grid(manifest.snapshots, manifest.every_n_steps)
-    while len(kept) > keep:
+    every, kept = manifest.every_n_steps, list(manifest.snapshots)
+    while True:
+        before = [0, *(snapshot.step for snapshot in kept)]
+        pairs = zip(before, kept, strict=False)
+        kept = [s for step, s in pairs if s.step // every > step // every or s is manifest.snapshots[-1]]
+        if len(kept) <= keep:
+            return Manifest(every, tuple(kept))
         every *= 2
-        kept = on_grid(kept, every)
-    return Manifest(every, kept)
-
-
-def on_grid(snapshots: Sequence[Snapshot], every: int) -> tuple[Snapshot, ...]:
-    """Those that passed a multiple of `every` steps, and the last of all."""
-    kept, before = [], 0
-    for snapshot in snapshots:
-        if snapshot.step // every > before // every or snapshot is snapshots[-1]:
-            kept.append(snapshot)
-            before = snapshot.step
-    return tuple(kept)
 
 
 def write_snapshot(
@@ -84,21 +84,19 @@ def write_snapshot(
     dtype: torch.dtype,
     keep: int,
 ) -> Manifest:
-    """Add averages, by name of their width, to a folder, and let go of those that are too many."""
+    """Add a snapshot of averages, by width, to a folder, and remove those beyond `keep`."""
     tensors = {
         f"{width}/{key}": _stored(tensor, dtype)
         for width, average in averages.items()
         for key, tensor in average.items()
         if (tensor.is_floating_point() or tensor.is_complex()) and bool(torch.isfinite(tensor).all())
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.touch()
-    mode = unfinished.stat().st_mode
-    save_file(tensors, unfinished)
-    unfinished.chmod(mode)  # safetensors makes files that nobody else may read
-    unfinished.replace(path)
+    with atomic_path(path) as unfinished:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
+        save_file(tensors, unfinished)
+        unfinished.chmod(mode)  # safetensors makes files that nobody else may read
     new = Snapshot(path.name, step, updates, tuple(averages), path.stat().st_size)
     earlier = tuple(snapshot for snapshot in manifest.snapshots if snapshot.step < step)
     manifest = thinned(Manifest(manifest.every_n_steps, (*earlier, new)), keep)
@@ -107,14 +105,10 @@ def write_snapshot(
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest beside the old one, put it in its place, then remove what it does not name."""
+    """Replace the manifest, then remove the files that it does not list."""
     rows = ",\n  ".join(json.dumps(asdict(snapshot)) for snapshot in manifest.snapshots)
-    unfinished = folder / "manifest.unfinished"
-    unfinished.write_text(
-        f'{{"format": {json.dumps(FORMAT)}, "every_n_steps": {manifest.every_n_steps}, "snapshots": [\n  {rows}\n]}}\n',
-        encoding="utf-8",
-    )
-    unfinished.replace(folder / MANIFEST)
+    head = f'{{"format": {json.dumps(FORMAT)}, "every_n_steps": {manifest.every_n_steps}, "snapshots": ['
+    write_text(folder / MANIFEST, f"{head}\n  {rows}\n]}}\n")
     listed = {snapshot.file for snapshot in manifest.snapshots}
     for path in folder.glob("step-*"):
         if path.name not in listed:
@@ -145,58 +139,60 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def inherit(folder: Path, earlier: Path, updates: int) -> Manifest | None:
-    """Take the snapshots of the run resumed, up to the time of its checkpoint, into the folder of the new one.
+    """Copy the snapshots of the resumed run, up to the time of its checkpoint, into the folder of the new one.
 
-    Files are linked where the disk allows it, else copied. None when there are none to take.
+    Files are linked where the disk allows it. None when there are none to copy.
     """
     manifest = read_manifest(earlier)
-    taken = [snapshot for snapshot in manifest.snapshots if snapshot.updates <= updates]
-    if not taken:
+    snapshots = tuple(snapshot for snapshot in manifest.snapshots if snapshot.updates <= updates)
+    if not snapshots:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    for snapshot in taken if folder.resolve() != earlier.resolve() else ():
-        unfinished = folder / f"{snapshot.file}.unfinished"
-        unfinished.unlink(missing_ok=True)
-        try:
-            os.link(earlier / snapshot.file, unfinished)
-        except FileNotFoundError:
-            raise
-        except OSError:  # another disk, or one that cannot link
-            shutil.copyfile(earlier / snapshot.file, unfinished)
-        unfinished.replace(folder / snapshot.file)
-    manifest = Manifest(manifest.every_n_steps, tuple(taken))
+    for snapshot in snapshots if folder.resolve() != earlier.resolve() else ():
+        with atomic_path(folder / snapshot.file) as unfinished:
+            unfinished.unlink(missing_ok=True)
+            try:
+                os.link(earlier / snapshot.file, unfinished)
+            except FileNotFoundError:
+                raise
+            except OSError:  # another disk, or one that cannot link
+                shutil.copyfile(earlier / snapshot.file, unfinished)
+    manifest = Manifest(manifest.every_n_steps, snapshots)
     write_manifest(folder, manifest)
     return manifest
 
 
 def shapes_in(folder: Path, snapshot: Snapshot) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor of a snapshot by its name in the file; reads the head of the file alone.
+    """Shape of each tensor of an average of a snapshot; reads the head of the file only.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is truncated or no snapshot.
+        ValueError: it is truncated, no snapshot, or its averages differ in shape.
     """
     path = folder / snapshot.file
+    advice = f"to go on without it, remove its line from {folder / MANIFEST}"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: the manifest lists it, but there is no such file; {_without(path)}")
-    if path.stat().st_size != snapshot.bytes:
+        raise FileNotFoundError(f"{path}: the manifest lists it, but there is no such file; {advice}")
+    if (size := path.stat().st_size) != snapshot.bytes:
         raise ValueError(
-            f"{path}: truncated or overwritten ({path.stat().st_size} bytes, written were {snapshot.bytes}); {_without(path)}"
+            f"{path}: truncated or overwritten ({size} bytes, written were {snapshot.bytes}); {advice}"
         )
+    averages: dict[str, dict[str, tuple[int, ...]]] = {width: {} for width in snapshot.widths}
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            for name in file.keys():  # noqa: SIM118
+                width, _, key = name.partition("/")
+                averages.setdefault(width, {})[key] = tuple(file.get_slice(name).get_shape())
     except SafetensorError as error:
-        raise ValueError(f"{path}: no safetensors file ({error}); {_without(path)}") from error
+        raise ValueError(f"{path}: no safetensors file ({error}); {advice}") from error
+    first, *others = averages.values()
+    if any(other != first for other in others):
+        raise ValueError(f"{path}: its averages are of two architectures; set the folder of one run")
+    return first
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy in at most so many bytes; a tensor that float16 cannot hold stays as it is. Tied tensors become two."""
+    """A copy in the dtype, or in its own where that is narrower or values would overflow. Tied tensors become two."""
     if tensor.is_complex() or tensor.element_size() <= dtype.itemsize:
         return tensor.clone(memory_format=torch.contiguous_format)
     narrow = tensor.to(dtype).contiguous()
     return narrow if bool(torch.isfinite(narrow).all()) else tensor.contiguous()
-
-
-def _without(path: Path) -> str:
-    return f"to go on without it, remove its line from {path.parent / MANIFEST}"

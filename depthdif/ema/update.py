@@ -1,9 +1,8 @@
-"""The update of many tensors at the speed of memory: one `lerp` pass, after one read that guards against
-NaN and Inf.
+"""The update of many tensors at the speed of memory: one `lerp` pass, after one read that guards against NaN and Inf.
 
-On the CPU the guard is a Python decision. On an accelerator it stays on the device: the fused SGD
-kernel of PyTorch with weight decay 1 and `maximize` is exactly `shadow + (1 - decay) * (current - shadow)`,
-and it skips itself where `found_inf` is set, so that no step waits for the device.
+On the CPU the guard is a Python decision. On CUDA it stays on the device: the fused SGD kernel of PyTorch with weight
+decay 1 and `maximize` is exactly `shadow + (1 - decay) * (current - shadow)`, and does nothing where `found_inf` is set,
+so that no step waits for the device.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Devices that decide themselves whether an update is skipped, so that no step waits for them.
+# Devices on which the kernel decides whether an update is skipped.
 DECIDING_DEVICES = ("cuda",)
 
 # Several averages are updated block by block, so that the weights are read from memory once: 4 MB of float32.
@@ -44,13 +43,7 @@ def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Ten
 
 
 def copy_(copies: list[Tensor], current: list[Tensor], skip: Tensor | None = None) -> None:
-    """Copy tensors of any dtype and device in place.
-
-    Args:
-        copies: where to.
-        current: tensors of the same shapes and devices, and of the dtypes of `copies`.
-        skip: tensor of shape (1,); not 0 leaves all as they are, without waiting for the device.
-    """
+    """Copy tensors of any dtype and device in place; a `skip` of shape (1,) other than 0 leaves all as they are."""
     for copy, tensor in zip(copies, current, strict=True):
         if skip is not None:
             is_skipped = skip.to(tensor.device, non_blocking=True).bool().squeeze()
@@ -67,16 +60,9 @@ def not_finite(tensors: list[Tensor]) -> Tensor:
     Args:
         tensors: all of one dtype and on one device.
     """
-    on_cpu = tensors[0].device.type == "cpu"
-    return _not_finite_on_cpu(tensors) if on_cpu else _not_finite_on_device(tensors)
-
-
-def _not_finite_on_device(tensors: list[Tensor]) -> Tensor:
-    sums = torch.stack(torch._foreach_norm(tensors, 1))
-    return (~torch.isfinite(sums).all()).to(torch.float32).reshape(1)
-
-
-def _not_finite_on_cpu(tensors: list[Tensor]) -> Tensor:
+    if tensors[0].device.type != "cpu":
+        sums = torch.stack(torch._foreach_norm(tensors, 1))
+        return (~torch.isfinite(sums).all()).to(torch.float32).reshape(1)
     large = [flat(tensor) for tensor in tensors if tensor.numel() > SMALL]
     small = [tensor.reshape(-1) for tensor in tensors if 0 < tensor.numel() <= SMALL]
     squares = [torch.dot(flat, flat) for flat in large]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from depthdif.ema.decay import Decay, effective_decay
-from depthdif.ema.distance import Distance, distance
+from depthdif.ema.distance import distance
 from depthdif.ema.exchange import Exchange
 from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
 from depthdif.ema.update import (
@@ -27,39 +27,35 @@ _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKe
 
 
 def averaged(module: nn.Module, decay: Decay | None = None) -> AbstractContextManager[None]:
-    """Context in which `module` holds its averages; afterwards it holds exactly what it held before.
-
-    Args:
-        module: a module that a `ModuleAverages` follows, wrapped or not.
-        decay: which average, where several are tracked; the first by default.
+    """Context with an average in `module`, wrapped or not, by default the first; afterwards exactly the earlier weights.
 
     Raises:
-        ValueError: nothing averages this module, or not with this decay.
+        ValueError: no `ModuleAverages` follows this module, or not with this decay.
     """
     averages = _AVERAGES.get(unwrapped(module))
     if averages is None:
         raise ValueError(
-            f"averaged: nothing averages this {type(module).__name__}; "
-            "make ModuleAverages(module, [0.999]) first, or train with model.ema.enabled=true"
+            f"averaged: this {type(module).__name__} has no averages; "
+            "create ModuleAverages(module, [0.999]) first, or train with model.ema.enabled=true"
         )
     return averages.holding(averages.decays[0] if decay is None else decay)
 
 
 class ModuleAverages:
-    """Exponential moving averages of the tensors in a module's `state_dict`, one average a decay.
+    """Exponential moving averages of the tensors in a module's `state_dict`, one for each decay.
 
     Floating and complex tensors are averaged, others copied; so are floating buffers that hold NaN or Inf
     when the averaging starts (masks of -inf). Tied tensors are averaged once. Shadows of half-precision
     tensors are float32. Averages start as copies of the weights. Keys are canonical: those of the plain
-    module, without the prefixes that `torch.compile`, DDP or activation checkpointing put in.
+    module, without the prefixes of `torch.compile`, DDP or activation checkpointing.
 
     Args:
-        module: the module to follow; it is not changed and holds no reference to its averages.
-        decays: one average is kept for each, a constant or a `PowerDecay`; the first is the main one.
+        module: the module to follow; it is not changed and has no reference to its averages.
+        decays: constants or `PowerDecay`; the first is the main one.
         guard: leave out updates in which a weight is NaN or infinite.
 
     Attributes:
-        attempted_updates: number of calls of `update` so far, those that were skipped too.
+        attempted_updates: number of calls of `update` so far, including skipped ones.
 
     Raises:
         ValueError: the module has parameters without a shape yet, or is sharded by FSDP1 or DeepSpeed ZeRO-3.
@@ -74,15 +70,16 @@ class ModuleAverages:
         self._skipped_on_device: Tensor | None = None
         with torch.inference_mode(False), torch.no_grad():
             self._find_tensors()
-            current = [slot.tensor() for slot in self._averaged]
-            self._shadows = {decay: [_shadow_of(tensor) for tensor in current] for decay in self.decays}
+            self._shadows = {
+                decay: [_shadow_of(slot.tensor()) for slot in self._averaged] for decay in self.decays
+            }
             self._copies = [slot.tensor().detach().clone() for slot in self._copied]
             self._lay_out()
         self._exchange = Exchange(self._averaged, self._shadows)
         _AVERAGES[unwrapped(module)] = self
 
     def follows(self, module: nn.Module) -> bool:
-        """Whether these are the averages of this very module."""
+        """Whether these are the averages of this module."""
         return self._module() is unwrapped(module)
 
     @property
@@ -100,7 +97,7 @@ class ModuleAverages:
         return self._skipped
 
     def seed(self) -> bool:
-        """Make all averages equal to the current weights, if these are finite; returns whether they were."""
+        """Make all averages equal to the current weights, if these are finite, and return whether they are."""
         with torch.inference_mode(False), torch.no_grad():
             current = self._current()
             if self.guard and bool(self._not_finite(current)):
@@ -111,13 +108,10 @@ class ModuleAverages:
         return True
 
     def update(self, warmup: bool = False) -> None:
-        """Move every average towards the current weights, after an optimizer step.
+        """Update every average after an optimizer step, with a shorter memory at the beginning for `warmup`.
 
         Skipped, and counted in `skipped_updates`, where a weight is not finite. On CUDA the device decides
         that, so that no step waits for it.
-
-        Args:
-            warmup: begin with a shorter memory, see `warmup_decay`; a `PowerDecay` does so by itself.
         """
         rates = [1 - effective_decay(decay, self.attempted_updates, warmup) for decay in self.decays]
         self.attempted_updates += 1
@@ -145,7 +139,7 @@ class ModuleAverages:
         return {key: shadows[i] if is_float else self._copies[i] for key, (is_float, i) in self._keys.items()}
 
     def current_state(self) -> dict[str, Tensor]:
-        """What the module holds now, by the same keys: not copies."""
+        """The tensors in the module now, by the same keys: not copies."""
         self._gather_shards()
         slots = {True: self._averaged, False: self._copied}
         return {key: slots[is_float][i].tensor().detach() for key, (is_float, i) in self._keys.items()}
@@ -161,17 +155,17 @@ class ModuleAverages:
             for key, tensor in self.state(decay).items():
                 if key not in state:
                     missing.append(key)
-                elif tuple(state[key].shape) != tuple(tensor.shape):
+                    continue
+                if state[key].shape != tensor.shape:
                     raise ValueError(
                         f"EMA: the saved average of {key!r} has shape {tuple(state[key].shape)}, the model "
                         f"has {tuple(tensor.shape)}; use the model configuration that wrote the checkpoint"
                     )
-                else:
-                    tensor.copy_(_distributed_like(state[key], tensor))
+                tensor.copy_(_distributed_like(state[key], tensor))
         return missing
 
     def holding(self, decay: Decay | None) -> AbstractContextManager[None]:
-        """Context in which the module holds the average of this decay, or its raw weights for None."""
+        """Context with the average of this decay in the module, or its raw weights for None."""
         if decay is not None and decay not in self._shadows:
             raise ValueError(
                 f"EMA: no average with decay {decay}; tracked: {', '.join(map(str, self.decays))}"
@@ -180,21 +174,21 @@ class ModuleAverages:
         return self._exchange.holding(decay)
 
     def release(self) -> None:
-        """Give the module its raw weights, whatever it holds."""
+        """Restore the raw weights of the module."""
         self._gather_shards()
         self._exchange.release()
 
     @property
-    def held(self) -> Decay | None:
-        """Decay of the average that the module holds, None while it holds its raw weights."""
-        held: Decay | None = self._exchange.held
-        return held
+    def active(self) -> Decay | None:
+        """Decay of the average in the module, None while it has its raw weights."""
+        active: Decay | None = self._exchange.active
+        return active
 
-    def distance(self, decay: Decay) -> Distance:
-        """How far this average is from the raw weights, over all shards where there are several."""
+    def distance(self, decay: Decay) -> dict[str, float]:
+        """How far this average is from the raw weights, over all shards where there are several: see `distance`."""
         self._gather_shards()
-        total = distance([local(t) for t in self._exchange.raw()], [local(t) for t in self._shadows[decay]])
-        return total.over_processes(self._shadows[decay][0].device) if self._is_sharded else total
+        raw, average = map(local, self._exchange.raw()), map(local, self._shadows[decay])
+        return distance(list(raw), list(average), sharded=self._is_sharded)
 
     def broadcast_buffers(self) -> None:
         """Give every process the averaged buffers of the first: under DDP each has statistics of its own."""
@@ -221,8 +215,7 @@ class ModuleAverages:
         self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
 
     def _lay_out(self) -> None:
-        """Prepare what every update works on: the shadows as real tensors, this process's shards of them."""
-        first = self._shadows[self.decays[0]]
+        """Prepare the tensors of an update: the shadows as real tensors, this process's shards of them."""
         self._work = {
             decay: [_workable(t, t.dtype) for t in shadows] for decay, shadows in self._shadows.items()
         }
@@ -231,9 +224,9 @@ class ModuleAverages:
         self._blocks = self._groups
         if len(self.decays) > 1:
             self._blocks = [block for group in self._groups for block in in_blocks(group, work, BLOCK)]
-        pairs = zip((slot.tensor() for slot in self._averaged), first, strict=True)
-        self._is_plain = all(
-            t.dtype == s.dtype and not t.is_complex() and not is_sharded(t) for t, s in pairs
+        tensors = [slot.tensor() for slot in self._averaged]
+        self._is_plain = not any(t.is_complex() or is_sharded(t) for t in tensors) and all(
+            t.dtype == shadow.dtype for t, shadow in zip(tensors, work, strict=True)
         )
 
     def _current(self) -> list[Tensor]:
@@ -241,31 +234,24 @@ class ModuleAverages:
         self._gather_shards()
         tensors = [slot.tensor() for slot in self._averaged]
         shadows = self._shadows[self.decays[0]]
-        # A module moves as a whole: its first tensor tells whether it did.
+        # A module moves as a whole: it is enough to look at its first tensor.
         if tensors and tensors[0].device != shadows[0].device:
-            self._follow_device(tensors)
+            for average in self._shadows.values():
+                average[:] = [shadow.to(t.device) for shadow, t in zip(average, tensors, strict=True)]
+            self._copies = [c.to(s.tensor().device) for c, s in zip(self._copies, self._copied, strict=True)]
+            self._lay_out()
         if self._is_plain and tensors and tensors[0].dtype == shadows[0].dtype:
             return tensors
         return [_workable(tensor, shadow.dtype) for tensor, shadow in zip(tensors, shadows, strict=True)]
-
-    def _follow_device(self, tensors: list[Tensor]) -> None:
-        for shadows in self._shadows.values():
-            shadows[:] = [shadow.to(tensor.device) for shadow, tensor in zip(shadows, tensors, strict=True)]
-        self._copies = [
-            copy.to(slot.tensor().device) for copy, slot in zip(self._copies, self._copied, strict=True)
-        ]
-        self._lay_out()
 
     def _copy_the_others(self, skip: Tensor | None = None) -> None:
         copy_([local(copy) for copy in self._copies], [local(slot.tensor()) for slot in self._copied], skip)
 
     def _not_finite(self, current: list[Tensor]) -> Tensor:
-        flag = torch.zeros(1)
-        for number, group in enumerate(self._groups):
-            in_group = not_finite(_select(current, group))
-            flag = (
-                in_group if number == 0 else torch.maximum(flag, in_group.to(flag.device, non_blocking=True))
-            )
+        flags = [not_finite(_select(current, group)) for group in self._groups] or [torch.zeros(1)]
+        flag = flags[0]
+        for other in flags[1:]:
+            flag = torch.maximum(flag, other.to(flag.device, non_blocking=True))
         if self._is_sharded:
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return flag

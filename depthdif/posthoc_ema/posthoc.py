@@ -1,9 +1,10 @@
-"""Averages of any width out of a finished run, scored: what `scripts/posthoc_ema.py` does. See docs/ema.md."""
+"""Averages of any width from a finished run, scored: the job of `scripts/posthoc_ema.py`. See docs/ema.md."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +18,8 @@ from depthdif.ema.checkpoint import canonical
 from depthdif.ema.decay import Decay, PowerDecay, decay_label, format_decay
 from depthdif.ema.posthoc import Combination, SnapshotAverages, width_of_constant
 from depthdif.figures.panel import display_units, save_figure
-from depthdif.files import atomic_path
+from depthdif.files import atomic_path, near
 from depthdif.posthoc_ema.request import combinations_for, open_snapshots, requested_decays, with_checkpoint
-from depthdif.posthoc_ema.summary import FIGURE, TABLE, verdict, written_files
 from depthdif.posthoc_ema.variant_scores import (
     VariantScores,
     best_width,
@@ -29,20 +29,23 @@ from depthdif.posthoc_ema.variant_scores import (
     write_scores,
 )
 from depthdif.scores.score_names import STANDARD
-from depthdif.terminal import print_lines, progress_bar
+from depthdif.terminal import command, print_lines, progress_bar
+
+TABLE = "widths.csv"
+FIGURE = "widths.png"
 
 # Keys of a checkpoint that only a resumed run needs.
 RESUME_KEYS = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 
 def posthoc(cfg: DictConfig) -> float:
-    """Rebuild averages from the snapshots of a run, score them, keep one as a checkpoint, and print what to run next.
+    """Rebuild averages from the snapshots of a run, score them, save one as a checkpoint, and print what to run next.
 
     Args:
         cfg: `conf/posthoc_ema.yaml` as Hydra composes it.
 
     Returns:
-        MSE of the reconstructions with the average that was kept; NaN when these are not finite.
+        MSE of the reconstructions with the average that was saved; NaN when these are not finite.
 
     Raises:
         FileNotFoundError, UserError: bad input, in one line and before anything is scored.
@@ -54,20 +57,19 @@ def posthoc(cfg: DictConfig) -> float:
     console = Console()
     combinations, left_out = combinations_for(snapshots, chosen, widths)
     variants = score(run, snapshots, combinations, device, cfg.batches, console)
-    kept = chosen if chosen is not None else best_decay(variants, combinations)
+    best = best_width(variants)
+    by_name = {decay_label(decay): decay for decay in combinations}
+    saved = chosen or (by_name[best.name] if best else next(iter(combinations)))
     folder = Path(cfg.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = write_checkpoint(run, snapshots, kept, combinations[kept], folder)
+    path = write_checkpoint(run, snapshots, saved, combinations[saved], folder)
     units = display_units(run.data.field.units)
     write_scores(variants, folder / TABLE)
     title = f"{run.path.absolute().parent.parent.name}, step {snapshots.step}, {len(snapshots.snapshots)} snapshots"
     save_figure(score_figure(variants, units, title), folder / FIGURE)
     console.print(score_table(variants, units), highlight=False)
-    print_lines(console, *left_out, *verdict(variants, cfg.batches))
-    print_lines(console, *written_files(snapshots, kept, combinations[kept], path))
-    return next(
-        variant.scores.get("mse", math.nan) for variant in variants if variant.name == decay_label(kept)
-    )
+    print_lines(console, *left_out, *conclusion(variants, cfg.batches))
+    print_lines(console, *next_commands(snapshots, saved, combinations[saved], path))
+    return next(v.scores.get("mse", math.nan) for v in variants if v.name == decay_label(saved))
 
 
 def score(
@@ -92,32 +94,20 @@ def score(
 
         variants = [VariantScores(STANDARD, STANDARD, None, None, scores(STANDARD, {}))]
         for decay, combination in combinations.items():
-            name, (width, kind) = decay_label(decay), width_and_kind(decay, snapshots)
+            name = decay_label(decay)
+            if isinstance(decay, PowerDecay):
+                width, kind = decay.width, "tracked" if decay in snapshots.tracked else "rebuilt"
+            else:
+                width, kind = width_of_constant(decay, snapshots.updates), "constant"
             average = scores(name, snapshots.rebuild(combination))
             variants.append(VariantScores(name, kind, width, combination.fit_error, average))
     return variants
 
 
-def width_and_kind(decay: Decay, snapshots: SnapshotAverages) -> tuple[float, str]:
-    """Relative width of an average, and its `VariantScores.kind`."""
-    if isinstance(decay, PowerDecay):
-        return decay.width, "tracked" if decay in snapshots.tracked else "rebuilt"
-    return width_of_constant(decay, snapshots.updates), "constant"
-
-
-def best_decay(variants: Sequence[VariantScores], combinations: Mapping[Decay, Combination]) -> Decay:
-    """The decay with the smallest MSE; the first one where no MSE is finite."""
-    best = best_width(variants)
-    return next(
-        (decay for decay in combinations if best and decay_label(decay) == best.name),
-        next(iter(combinations)),
-    )
-
-
 def write_checkpoint(
     run: TrainedRun, snapshots: SnapshotAverages, decay: Decay, combination: Combination, folder: Path
 ) -> Path:
-    """The checkpoint of the run, with the average of `decay` in the place of those that were tracked, and without optimizers."""
+    """Write the checkpoint of the run with the average of `decay` in place of the tracked ones, and without optimizers."""
     average = {
         "decay": format_decay(decay),
         "steps": snapshots.step,
@@ -137,3 +127,48 @@ def write_checkpoint(
     with atomic_path(path) as unfinished:
         torch.save({**content, "callbacks": {"EMACallback": average}, "posthoc_ema": provenance}, unfinished)
     return path
+
+
+def conclusion(variants: Sequence[VariantScores], batches: int | None) -> list[str]:
+    """Lines that state which width is best, and what limits that result."""
+    best, standard = best_width(variants), variants[0]
+    if best is None:
+        return ["no average reconstructs finite fields: no width can be preferred"]
+    gain = 100 * (1 - best.scores["mse"] / standard.scores.get("mse", math.nan))
+    if gain > 0:
+        lines = [f"best: {best.name}, its MSE is {gain:.1f} % below that of the standard weights"]
+    else:
+        lines = [
+            f"no average beats the standard weights; the best, {best.name}, has an MSE {-gain:.1f} % above"
+        ]
+    widths = [variant.width for variant in variants if variant.is_power_function and variant.width]
+    if best.width in (min(widths), max(widths)) and len(widths) > 1:
+        lines.append("it is the narrowest or widest of those scored: the optimum may lie beyond")
+    by_loss = best_width(variants, "loss")
+    if by_loss is not None and by_loss is not best:
+        lines.append(
+            f"val/loss prefers {by_loss.name}; MSE favours smooth fields, so compare CRPS and spectra of both with "
+            f"{command('evaluate')}"
+        )
+    if batches is not None:
+        what = "one mini-batch" if batches == 1 else f"{batches} mini-batches"
+        lines.append(f"scored on {what}: to choose between neighbours set batches=null")
+    return lines
+
+
+def next_commands(
+    snapshots: SnapshotAverages, decay: Decay, combination: Combination, path: Path
+) -> list[str]:
+    """Lines with the files that were written, `path` of the checkpoint among them, and the next commands."""
+    if isinstance(decay, PowerDecay):
+        overrides, note = f"model/ema=power model.ema.decay={decay}", ""
+    else:
+        overrides, note = f"model.ema.enabled=true model.ema.decay={decay}", ""
+        if (initial := decay**snapshots.updates) > 1e-3:
+            note = f", without the {100 * initial:.1f} % that the initial weights would have"
+    return [
+        f"table and figure: {near(path.parent / TABLE)}, {near(path.parent / FIGURE)}",
+        f"checkpoint:       {near(path)} ({decay_label(decay)}, fit error {combination.fit_error:.1e})",
+        f"evaluate it:      {command('evaluate')} checkpoint={shlex.quote(near(path))}",
+        f"track it:         {command('train')} {overrides}{note}",
+    ]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.ema.checkpoint import canonical
-from depthdif.ema.decay import Decay, PowerDecay, decay_label
+from depthdif.ema.decay import WIDEST, Decay, PowerDecay, decay_label
 from depthdif.ema.posthoc import WORST_FIT, Combination, SnapshotAverages
-from depthdif.ema.power_function import WIDEST
 
 FOLDER = "ema_snapshots"
 
 
 def requested_decays(cfg: DictConfig) -> tuple[Decay | None, list[PowerDecay]]:
-    """The decay of the average to keep, None where the best width is to be kept, and the widths to score.
+    """The decay of the average to save, None for the best width, and the widths to score.
 
     Raises:
         UserError: a value out of range, or a width and a decay at once.
@@ -30,26 +28,23 @@ def requested_decays(cfg: DictConfig) -> tuple[Decay | None, list[PowerDecay]]:
         raise UserError(f"width={cfg.width} and decay={cfg.decay}: expected one of them, such as width=0.07")
     if cfg.batches is not None and not (isinstance(cfg.batches, int) and cfg.batches >= 1):
         raise UserError(f"batches={cfg.batches}: expected an integer >= 1, or null for all; set batches=1")
-    decay = cfg.decay
-    if decay is not None and not (isinstance(decay, int | float) and 0 < decay < 1):
-        raise UserError(f"decay={decay}: expected a number with 0 < decay < 1; set decay=0.999")
-    if cfg.width is not None:
-        decay = parse_width("width", cfg.width)
-    return decay, [parse_width("widths", width) for width in cfg.widths]
+    if cfg.decay is not None and not (isinstance(cfg.decay, int | float) and 0 < cfg.decay < 1):
+        raise UserError(f"decay={cfg.decay}: expected a number with 0 < decay < 1; set decay=0.999")
+    decay = cfg.decay if cfg.width is None else parse_width("width", cfg.width, "0.07")
+    return decay, [parse_width("widths", width, "[0.05,0.1]") for width in cfg.widths]
 
 
-def parse_width(key: str, width: Any) -> PowerDecay:
-    """The decay of a relative width, which the config holds under `key`."""
+def parse_width(key: str, width: Any, example: str) -> PowerDecay:
+    """The decay of a relative width, the value of `key` in the config."""
     if isinstance(width, int | float) and not isinstance(width, bool) and 0 < width <= WIDEST:
         return PowerDecay(float(width))
-    example = "[0.05,0.1]" if key == "widths" else "0.07"
     raise UserError(
         f"{key}={width}: expected a relative width above 0 and at most {WIDEST:.4f}; set {key}={example}"
     )
 
 
 def with_checkpoint(cfg: DictConfig) -> DictConfig:
-    """The config with the checkpoint of `run` where that was given.
+    """The config, with the last checkpoint of `run` where that is set.
 
     Raises:
         FileNotFoundError, UserError: no such run, or not exactly one of `run` and `checkpoint`.
@@ -62,13 +57,11 @@ def with_checkpoint(cfg: DictConfig) -> DictConfig:
         return cfg
     if not Path(cfg.run).is_dir():
         raise FileNotFoundError(f"run={cfg.run}: no such folder; set run=runs/DATE_TIME")
-    completed = copy.deepcopy(cfg)
-    completed.checkpoint = str(Path(cfg.run) / "checkpoints/last.ckpt")
-    return completed
+    return cast("DictConfig", OmegaConf.merge(cfg, {"checkpoint": f"{cfg.run}/checkpoints/last.ckpt"}))
 
 
 def open_snapshots(run: TrainedRun) -> SnapshotAverages:
-    """The snapshots of a run up to the step of its checkpoint: beside the checkpoints, or where the run put them.
+    """The snapshots of a run up to the step of its checkpoint: beside the checkpoints, or in the recorded folder.
 
     Raises:
         FileNotFoundError, UserError: none, a damaged one, or of another architecture than the checkpoint.
@@ -94,35 +87,31 @@ def combinations_for(
     """Combinations of snapshots by decay, widths ascending and a constant decay last, and a line for each width that has none.
 
     Args:
-        snapshots: of the run; the widths that they hold are always among the combinations.
-        decay: of the average to keep, if that was chosen.
+        snapshots: of the run; their own widths are always among the combinations.
+        decay: of the average to save, or None.
         widths: further ones to score.
 
     Raises:
-        UserError: the snapshots cannot give the average to keep.
+        UserError: the snapshots cannot give the average to save.
     """
-    kept: dict[Decay, Combination] = {}
     combinations: dict[Decay, Combination] = {}
     left_out = []
     with user_errors():
-        if decay is not None:
-            kept[decay] = snapshots.close(decay)
-        powers = {*widths, *snapshots.tracked, *(power for power in kept if isinstance(power, PowerDecay))}
+        saved = {} if decay is None else {decay: snapshots.close(decay)}
+        powers = {power for power in (*widths, *snapshots.tracked, *saved) if isinstance(power, PowerDecay)}
         for power in sorted(powers, key=lambda power: power.width):
             combination = snapshots.closest(power)
             if combination.fit_error <= WORST_FIT:
                 combinations[power] = combination
             else:
-                percent = 100 * combination.fit_error
-                left_out.append(
-                    f"{decay_label(power)} is left out: the closest profile is {percent:.1f} % away"
-                )
-    return {**combinations, **kept}, left_out
+                distance = f"the closest profile is {100 * combination.fit_error:.1f} % away"
+                left_out.append(f"{decay_label(power)} is left out: {distance}")
+    return {**combinations, **saved}, left_out
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a ValueError of `depthdif.ema`, which is about files and values of the user here, as a UserError."""
+    """Raise a ValueError, which concerns files and values of the user here, as a UserError."""
     try:
         yield
     except ValueError as error:

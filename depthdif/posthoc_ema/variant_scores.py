@@ -24,9 +24,6 @@ from depthdif.diffusion.reconstruction import physical_truth, reconstruct, score
 from depthdif.files import write_csv
 from depthdif.scores.score_names import SCORES, STANDARD, ScoreName
 
-# Kinds of power-function averages, among which the best width is chosen.
-POWER_FUNCTIONS = ("tracked", "rebuilt")
-
 COLUMNS = (*SCORES.values(), ScoreName("loss", "val/loss", "", 5))
 
 
@@ -38,7 +35,7 @@ class VariantScores:
         name: "standard", "width 0.07", "decay 0.999".
         kind: "standard", "tracked" (a snapshot holds it), "rebuilt", or "constant" for a constant decay.
         width: relative width of the average, None for the standard weights.
-        fit_error: relative distance of its profile from the one wanted, None for the standard weights.
+        fit_error: relative distance of its profile from the requested one, None for the standard weights.
         scores: by name; what cannot be computed is left out.
     """
 
@@ -50,8 +47,8 @@ class VariantScores:
 
     @property
     def is_power_function(self) -> bool:
-        """Whether it is an average of a certain width."""
-        return self.kind in POWER_FUNCTIONS
+        """Whether it is a power-function average: among these the best width is chosen."""
+        return self.kind in ("tracked", "rebuilt")
 
     def has(self, score: str) -> bool:
         """Whether a score is finite."""
@@ -65,19 +62,16 @@ def validation_scores(
     precision: str,
     advance: Callable[[], None],
 ) -> dict[str, float]:
-    """Scores of the reconstructions and `loss`, as a validation of the training computes them.
+    """`mse`, `psnr`, `ssim`, `crps` (of at least two independent members) and `loss`, as in the validation of the training.
 
-    Draws are those of the training: same noise for the same sample, same time steps for the same batch.
+    Random numbers are those of the training: same noise for the same sample, same time steps for the same batch.
 
     Args:
         module: with the weights to score.
-        data: where the batches come from.
-        batches: the validation mini-batches, in their order from the first.
+        data: the batches are of its validation set.
+        batches: in their order from the first.
         precision: of the run.
         advance: called after each batch.
-
-    Returns:
-        `mse`, `psnr`, `ssim`, `crps` where there are two independent members, and `loss`.
     """
     statistics = data.standardization
     means, losses, crps = [], 0.0, 0.0
@@ -122,18 +116,12 @@ def score_table(variants: Sequence[VariantScores], units: str) -> Table:
 
 def write_scores(variants: Sequence[VariantScores], path: Path) -> None:
     """All variants and scores as CSV, at full precision; empty where a number is not defined."""
-    names = [column.name for column in COLUMNS]
+    keys = ("variant", "kind", "relative_width", "fit_error")
     rows = [
-        {
-            "variant": variant.name,
-            "kind": variant.kind,
-            "relative_width": variant.width,
-            "fit_error": variant.fit_error,
-            **variant.scores,
-        }
-        for variant in variants
+        dict(zip(keys, (v.name, v.kind, v.width, v.fit_error), strict=True)) | dict(v.scores)
+        for v in variants
     ]
-    write_csv(path, rows, ["variant", "kind", "relative_width", "fit_error", *names])
+    write_csv(path, rows, [*keys, *(column.name for column in COLUMNS)])
 
 
 def score_figure(variants: Sequence[VariantScores], units: str, title: str) -> Figure:
@@ -154,23 +142,23 @@ def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> Non
     averages = sorted((v for v in variants if v.width is not None), key=lambda v: v.width or 0.0)
     powers = [average for average in averages if average.is_power_function]
 
-    def draw(averages: Sequence[VariantScores], style: str, **look: Any) -> None:
-        widths = [average.width or math.nan for average in averages]
-        axis.plot(widths, [average.scores[score] for average in averages], style, **look)
+    def same_kind(kind: str) -> list[VariantScores]:
+        return [average for average in averages if average.kind == kind]
 
-    draw(powers, "-", color="tab:blue", lw=1.2)
-    looks: dict[str, dict[str, Any]] = {
-        "rebuilt": {"style": "o", "mfc": "white", "color": "tab:blue", "label": "rebuilt"},
-        "tracked": {"style": "o", "color": "tab:blue", "label": "tracked in training"},
-        "constant": {"style": "D", "color": "tab:orange", "label": "constant decay"},
-    }
-    for kind, look in looks.items():
-        if same_kind := [variant for variant in averages if variant.kind == kind]:
-            draw(same_kind, ms=5, **look)
+    series: list[tuple[Sequence[VariantScores], str, dict[str, Any]]] = [
+        (powers, "-", {"color": "tab:blue", "lw": 1.2}),
+        (same_kind("rebuilt"), "o", {"ms": 5, "mfc": "white", "color": "tab:blue", "label": "rebuilt"}),
+        (same_kind("tracked"), "o", {"ms": 5, "color": "tab:blue", "label": "tracked in training"}),
+        (same_kind("constant"), "D", {"ms": 5, "color": "tab:orange", "label": "constant decay"}),
+    ]
+    for shown, style, look in series:
+        if shown:
+            axis.plot([v.width or math.nan for v in shown], [v.scores[score] for v in shown], style, **look)
     levels = [variant.scores[score] for variant in variants if variant.kind == STANDARD]
     draw_standard(axis, [variant.scores[score] for variant in averages], levels)
     if (best := best_width(variants, score)) is not None:
-        draw([best], "*", ms=12, color="tab:red", label=f"best: {best.name}", zorder=3)
+        x, y = best.width or math.nan, best.scores[score]
+        axis.plot(x, y, "*", ms=12, color="tab:red", label=f"best: {best.name}", zorder=3)
     axis.set_xscale("log")
     axis.set_xticks([variant.width for variant in powers if variant.width], minor=False)
     axis.tick_params(axis="x", labelrotation=60, labelsize=8)
@@ -181,11 +169,11 @@ def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> Non
 
 
 def draw_standard(axis: Axes, scores: Sequence[float], standard: Sequence[float]) -> None:
-    """A level for the standard weights, or a note on them where it would flatten everything else."""
+    """A line for the standard weights, or only a label where the line would be far off all other scores."""
     look: dict[str, Any] = {"color": "0.4", "ls": "--", "lw": 1}
     for level in standard:
-        span = max(scores, default=level) - min(scores, default=level)
-        if min(scores, default=level) - 2 * span <= level <= max(scores, default=level) + 2 * span:
+        low, high = min(scores, default=level), max(scores, default=level)
+        if low - 2 * (high - low) <= level <= high + 2 * (high - low):
             axis.axhline(level, label="standard weights", **look)
         else:
             axis.plot([], [], label=f"standard weights: {level:.4g}, off the scale", **look)

@@ -71,7 +71,7 @@ def test_a_further_average_is_chosen_by_its_decay_or_name(tmp_path: Path, which:
     assert values(load_weights(path, "standard").state_dict) == values(RAW)
 
 
-def test_asking_for_what_is_not_there_says_what_is(tmp_path: Path) -> None:
+def test_the_error_about_missing_weights_lists_those_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ckpt", callbacks=ours())
     with pytest.raises(ValueError, match=r"holds no 0.5 weights; it holds standard, ema \(decay 0.999\)"):
         load_weights(path, 0.5)
@@ -95,14 +95,12 @@ def test_files_of_lightning_weight_averaging_are_read(tmp_path: Path) -> None:
     assert values(load_weights(path, "standard").state_dict) == values(RAW)
 
 
-def test_tensors_that_an_average_does_not_hold_are_standard(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_tensors_that_an_average_lacks_are_standard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.ckpt", callbacks=ours(ema_weights={"net.weight": AVERAGE["net.weight"]}))
     with caplog.at_level(logging.INFO):
         state, _ = load_weights(path)
     assert values(state) == {"net.weight": [0.5, 0.5], "net.bias": [0.0]}
-    assert "1 tensors that it does not hold are standard" in caplog.text
+    assert "1 tensors that it lacks are standard" in caplog.text
 
 
 def test_prefixes_of_compile_and_ddp_are_left_out(tmp_path: Path) -> None:
@@ -143,14 +141,14 @@ def test_a_foreign_file_gives_one_clear_error(tmp_path: Path, content: bytes) ->
     assert "\n" not in str(error.value)
 
 
-def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path: Path) -> None:
+def test_the_error_about_a_missing_state_dict_lists_the_keys(tmp_path: Path) -> None:
     torch.save({"model": 1, "optimizer": 2}, tmp_path / "a.ckpt")
     with pytest.raises(
-        ValueError, match="expected a checkpoint with a state_dict, found the keys model, optimizer"
+        ValueError, match="expected a checkpoint with a state_dict, got the keys model, optimizer"
     ):
         load_weights(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")
-    with pytest.raises(ValueError, match="found a list"):
+    with pytest.raises(ValueError, match="got a list"):
         load_weights(tmp_path / "b.ckpt")
 
 
@@ -209,7 +207,7 @@ def test_the_hook_of_a_module_migrates_the_weights_that_are_loaded(
     assert load_weights(path, which, module=torch.nn.Linear(1, 1)).state_dict.keys() == RAW.keys()
 
 
-def test_tensors_that_an_average_does_not_hold_are_migrated_standard_ones(
+def test_tensors_that_an_average_lacks_are_migrated_standard_ones(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     average = {"net.weight": AVERAGE["net.weight"]}
@@ -217,7 +215,7 @@ def test_tensors_that_an_average_does_not_hold_are_migrated_standard_ones(
     with caplog.at_level(logging.INFO):
         state, _ = load_weights(path, "ema", Renamed())
     assert values(state) == {"body.weight": [1.0, 1.0], "body.bias": [0.0]}
-    assert "1 tensors that it does not hold are standard" in caplog.text
+    assert "1 tensors that it lacks are standard" in caplog.text
 
 
 def test_the_standard_weights_beside_those_of_lightning_weight_averaging_are_migrated_too(

@@ -1,4 +1,4 @@
-"""The laws of the decay in closed form."""
+"""Decays in closed form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthdif.ema.decay import (
-    decay_of_half_life,
     decays_around,
     half_life,
     horizon,
@@ -52,15 +51,10 @@ def test_a_run_without_steps_has_no_suited_decay() -> None:
         suited_decay(0)
 
 
-@given(decay=st.floats(1e-6, 1 - 1e-9))
-def test_the_decay_of_a_half_life_is_its_inverse(decay: float) -> None:
-    assert decay_of_half_life(half_life(decay)) == pytest.approx(decay, rel=1e-9)
-
-
-def test_a_half_life_of_one_update_is_a_half_and_none_is_refused() -> None:
-    assert [decay_of_half_life(updates) for updates in (0.5, 1, 2)] == [0.25, 0.5, 0.5**0.5]
-    with pytest.raises(ValueError, match="positive number of updates, got 0"):
-        decay_of_half_life(0)
+@given(decay=st.floats(0.01, 1 - 1e-9), factor=st.floats(0.5, 2))
+def test_the_half_life_is_multiplied_by_each_factor(decay: float, factor: float) -> None:
+    for around in decays_around(decay, [factor]) or [decay]:
+        assert 1 - around == pytest.approx(1 - decay ** (1 / factor), rel=0.06)
 
 
 @given(decay=st.floats(0, 1 - 1e-12))
@@ -89,7 +83,7 @@ def test_planned_updates_leave_out_the_steps_before_the_start_and_between_update
 
 
 @pytest.mark.parametrize("max_steps", [-1, 100, None])
-def test_a_run_without_a_planned_length_is_told_what_to_type(max_steps: int | None) -> None:
+def test_the_error_about_a_run_without_a_planned_length_says_what_to_set(max_steps: int | None) -> None:
     with pytest.raises(
         ValueError, match=rf"trainer.max_steps={max_steps} .*model.ema.decay.planned_updates="
     ):
@@ -97,7 +91,7 @@ def test_a_run_without_a_planned_length_is_told_what_to_type(max_steps: int | No
 
 
 @given(updates=st.integers(200, 10**7))
-def test_each_rung_of_the_ladder_remembers_twice_as_long_as_the_one_below(updates: int) -> None:
+def test_each_decay_around_the_suited_one_has_twice_the_half_life_of_the_one_below(updates: int) -> None:
     main = suited_decay(updates)
     lives = [half_life(decay) for decay in sorted([main, *decays_around(main)])]
     assert [life / updates for life in lives] == pytest.approx(
@@ -107,13 +101,13 @@ def test_each_rung_of_the_ladder_remembers_twice_as_long_as_the_one_below(update
         assert life == pytest.approx(factor * lives[2], rel=0.06)
 
 
-def test_the_ladder_of_a_known_decay() -> None:
+def test_decays_around_a_known_decay() -> None:
     assert decays_around(0.99) == [0.961, 0.98, 0.995, 0.9975]
     assert decays_around(0.5, factors=[0.5, 2]) == [0.25, 0.71]  # 1/4 and the root of 1/2.
 
 
 @given(updates=st.integers(1, 10**8))
-def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None:
+def test_decays_around_another_are_all_different(updates: int) -> None:
     decays = [suited_decay(updates), *decays_around(suited_decay(updates))]
     assert len(set(decays)) == len(decays) == 5
 
@@ -127,6 +121,8 @@ def test_the_ladder_never_repeats_a_decay_nor_the_main_one(updates: int) -> None
         (0.9, [0], r"got \[0\]; set model.ema.extra"),
     ],
 )
-def test_a_ladder_that_has_no_rungs_is_refused(decay: float, factors: list[float], words: str) -> None:
+def test_decays_without_a_half_life_and_factors_of_zero_are_refused(
+    decay: float, factors: list[float], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         decays_around(decay, factors)

@@ -1,4 +1,4 @@
-"""Averages out of snapshots: closed forms against quadrature, least squares against what it must recover."""
+"""Averages from snapshots: closed forms against quadrature, least squares against what it must recover."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from depthdif.ema.decay import PowerDecay
+from depthdif.ema.decay import WIDEST, PowerDecay
 from depthdif.ema.posthoc import (
     closest_combination,
-    constant_profile,
     inner_products,
     squared_norm,
     width_of_constant,
 )
-from depthdif.ema.power_function import WIDEST, profile
 
 TRACKED = (PowerDecay(0.05), PowerDecay(0.1))
 Quadrature = Callable[[float], tuple[np.ndarray, np.ndarray]]
 decays = st.floats(0.5, 0.99999)
 
 
-def held(times: list[float]) -> tuple[list[PowerDecay], list[float]]:
-    return [law for _ in times for law in TRACKED], [t for t in times for _ in TRACKED]
+def profile(gamma: float, t: float, tau: np.ndarray) -> np.ndarray:
+    """(P2) of docs/ema.md, and 0 beyond t."""
+    return np.where(tau <= t, (gamma + 1) / t * (np.minimum(tau, t) / t) ** gamma, 0.0)
+
+
+def constant_profile(decay: float, t: float, tau: np.ndarray) -> np.ndarray:
+    """(P8) of docs/ema.md, and 0 beyond t."""
+    rate = -math.log(decay)
+    return np.where(tau <= t, rate * np.exp(-rate * np.maximum(t - tau, 0)) / -math.expm1(-rate * t), 0.0)
+
+
+def tracked(times: list[float]) -> tuple[list[PowerDecay], list[float]]:
+    return [power for _ in times for power in TRACKED], [t for t in times for _ in TRACKED]
 
 
 def weights_of(decay: float | PowerDecay, t: int, until: int) -> np.ndarray:
@@ -44,8 +53,8 @@ def test_products_of_an_exponential_and_a_power_equal_quadrature(
     earlier = ratio * t
     tau, weight = quadrature(earlier)
     expected = float((constant_profile(decay, t, tau) * profile(gamma, earlier, tau)) @ weight)
-    found = inner_products(decay, t, np.array([gamma]), np.array([earlier]))[0]
-    assert found * t == pytest.approx(expected * t, rel=1e-7, abs=1e-12)
+    combination = inner_products(decay, t, np.array([gamma]), np.array([earlier]))[0]
+    assert combination * t == pytest.approx(expected * t, rel=1e-7, abs=1e-12)
 
 
 @given(decay=decays, t=st.floats(2, 1e5))
@@ -76,19 +85,19 @@ def test_the_integral_of_an_exponential_over_an_update_is_the_weight_of_that_upd
 
 
 @given(width=st.floats(0.01, WIDEST), number=st.integers(1, 40), spacing=st.floats(1, 1e5))
-def test_coefficients_sum_to_one_whatever_is_wanted(width: float, number: int, spacing: float) -> None:
+def test_coefficients_sum_to_one_for_any_width(width: float, number: int, spacing: float) -> None:
     times = [spacing * (i + 1) for i in range(number)]
-    found = closest_combination(PowerDecay(width), times[-1], *held(times))
-    assert found.coefficients.sum() == pytest.approx(1, abs=1e-9)
-    assert found.fit_error >= 0
+    combination = closest_combination(PowerDecay(width), times[-1], *tracked(times))
+    assert combination.coefficients.sum() == pytest.approx(1, abs=1e-9)
+    assert combination.fit_error >= 0
 
 
 @given(which=st.integers(0, 1), number=st.integers(1, 40), spacing=st.floats(1, 1e5))
 def test_a_tracked_width_is_recovered_exactly(which: int, number: int, spacing: float) -> None:
     times = [spacing * (i + 1) for i in range(number)]
-    found = closest_combination(TRACKED[which], times[-1], *held(times))
-    assert found.coefficients == pytest.approx(np.eye(2 * number)[2 * number - 2 + which], abs=1e-9)
-    assert found.fit_error < 1e-6
+    combination = closest_combination(TRACKED[which], times[-1], *tracked(times))
+    assert combination.coefficients == pytest.approx(np.eye(2 * number)[2 * number - 2 + which], abs=1e-9)
+    assert combination.fit_error < 1e-6
 
 
 @given(
@@ -99,30 +108,32 @@ def test_the_fit_is_least_among_combinations_that_sum_to_one(
     quadrature: Quadrature, seed: int, decay: float | PowerDecay
 ) -> None:
     times = [50.0 * (i + 1) for i in range(8)]
-    laws, at = held(times)
-    found = closest_combination(decay, times[-1], laws, at)
+    powers, at = tracked(times)
+    combination = closest_combination(decay, times[-1], powers, at)
     step = np.random.default_rng(seed).normal(size=len(at))
     step -= step.mean()
     tau, weight = quadrature(times[-1])
-    profiles = np.array([profile(law.gamma, t, tau) for law, t in zip(laws, at, strict=True)])
-    wanted = (
+    profiles = np.array([profile(power.gamma, t, tau) for power, t in zip(powers, at, strict=True)])
+    target = (
         profile(decay.gamma, times[-1], tau)
         if isinstance(decay, PowerDecay)
         else constant_profile(decay, times[-1], tau)
     )
 
     def error(coefficients: np.ndarray) -> float:
-        return math.sqrt((coefficients @ profiles - wanted) ** 2 @ weight / (wanted**2 @ weight))
+        return math.sqrt((coefficients @ profiles - target) ** 2 @ weight / (target**2 @ weight))
 
-    assert error(found.coefficients) == pytest.approx(found.fit_error, rel=0.03, abs=1e-6)
-    assert error(found.coefficients) <= error(found.coefficients + 1e-2 * step) + 1e-6
+    assert error(combination.coefficients) == pytest.approx(combination.fit_error, rel=0.03, abs=1e-6)
+    assert error(combination.coefficients) <= error(combination.coefficients + 1e-2 * step) + 1e-6
 
 
 @given(width=st.floats(0.04, 0.15))
 def test_more_snapshots_fit_better(width: float) -> None:
-    assume(min(abs(width - law.width) for law in TRACKED) > 1e-3)
+    assume(min(abs(width - power.width) for power in TRACKED) > 1e-3)
     errors = [
-        closest_combination(PowerDecay(width), 640.0, *held(list(np.arange(1, n + 1) * 640.0 / n))).fit_error
+        closest_combination(
+            PowerDecay(width), 640.0, *tracked(list(np.arange(1, n + 1) * 640.0 / n))
+        ).fit_error
         for n in (4, 8, 16, 32)
     ]
     assert errors == sorted(errors, reverse=True)
@@ -133,9 +144,15 @@ def test_more_snapshots_fit_better(width: float) -> None:
 def test_an_average_of_a_random_walk_is_rebuilt_from_its_snapshots(decay: float | PowerDecay) -> None:
     steps, every = 640, 20
     walk = 5 + np.cumsum(np.random.default_rng(0).normal(size=steps)) / 100
-    snapshots = [weights_of(law, t, steps) @ walk for t in range(every, steps + 1, every) for law in TRACKED]
-    found = closest_combination(decay, steps, *held([float(t) for t in range(every, steps + 1, every)]))
-    assert found.coefficients @ snapshots == pytest.approx(weights_of(decay, steps, steps) @ walk, rel=1e-4)
+    snapshots = [
+        weights_of(power, t, steps) @ walk for t in range(every, steps + 1, every) for power in TRACKED
+    ]
+    combination = closest_combination(
+        decay, steps, *tracked([float(t) for t in range(every, steps + 1, every)])
+    )
+    assert combination.coefficients @ snapshots == pytest.approx(
+        weights_of(decay, steps, steps) @ walk, rel=1e-4
+    )
 
 
 def test_snapshots_that_cannot_be_told_apart_are_refused() -> None:

@@ -151,7 +151,7 @@ def test_a_resumed_run_without_the_earlier_snapshots_says_so_and_goes_on(tmp_pat
     fit(power(), EMASnapshots(tmp_path / "first", every_n_steps=5), saved(tmp_path), steps=20)
     shutil.rmtree(tmp_path / "first")
     second = EMASnapshots(tmp_path / "second", every_n_steps=5)
-    with pytest.warns(UserWarning, match="those of the run resumed are left out.*no snapshots"):
+    with pytest.warns(UserWarning, match="the snapshots of the resumed run are left out.*no snapshots"):
         fit(power(), second, resume=tmp_path / "last.ckpt", enable_checkpointing=False)
     assert [row.step for row in read_manifest(tmp_path / "second").snapshots] == [25, 30, 35, 40]
 

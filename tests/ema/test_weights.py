@@ -170,8 +170,8 @@ def test_the_exchange_moves_pointers_and_gives_back_exactly_what_was_held() -> N
     with averaged(module):
         assert [parameter.data_ptr() for parameter in module.parameters()] == shadows
         assert same(tensors(module), averages.state(0.5))
-        assert averages.held == 0.5
-    assert averages.held is None
+        assert averages.active == 0.5
+    assert averages.active is None
     assert [parameter.data_ptr() for parameter in module.parameters()] == pointers
     assert all(one is other for one, other in zip(module.parameters(), objects, strict=True))
     assert same(tensors(module), raw)
@@ -361,8 +361,8 @@ def test_averages_are_loaded_over_and_what_is_missing_is_told() -> None:
     assert averages.state(0.5)["weight"].abs().sum() == 0
 
 
-def test_a_module_that_nobody_averages_is_said() -> None:
-    with pytest.raises(ValueError, match="nothing averages this Linear"):
+def test_a_module_without_averages_raises() -> None:
+    with pytest.raises(ValueError, match="this Linear has no averages"):
         averaged(nn.Linear(1, 1))
     module = nn.Linear(1, 1)
     averages = ModuleAverages(module, [0.5])
