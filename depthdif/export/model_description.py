@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from depthdif import UserError
-from depthdif.build import build_module
+from depthdif.build import build_module, resolved
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.conditions import Conditioner
 from depthdif.data.normalization import ResidualStatistics, Standardization
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
 
@@ -40,11 +41,8 @@ class TrainedModel:
     @classmethod
     def of(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> TrainedModel:
         """From a config of training, the `state_dict` of its data module, and the precision of the run."""
-        model = OmegaConf.to_container(cfg.model, resolve=True)
-        assert isinstance(model, dict)
-        # The averages of a run belong to its training.
-        config = {"model": {key: part for key, part in model.items() if key != "ema"}, "seed": cfg.seed}
-        return cls(config, plain(data), precision)
+        model = {key: part for key, part in resolved(cfg.model).items() if key != "ema"}
+        return cls({"model": model, "seed": cfg.seed}, plain(data), precision)
 
     @property
     def depths(self) -> np.ndarray:
@@ -59,19 +57,15 @@ class TrainedModel:
     @property
     def residual_statistics(self) -> ResidualStatistics | None:
         """Statistics of the residual of the first guess; None without a first guess."""
-        residual = self.data["residual"]
-        return residual and ResidualStatistics(**residual)
-
-    def standardization(self, name: str = "standardization") -> Standardization:
-        """Statistics of the target, or with `surface_standardization` those of the surface variables."""
-        return Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
+        return ResidualStatistics(**self.data["residual"]) if self.data["residual"] else None
 
     def conditioner(self) -> Conditioner:
-        """Makes the conditions of a patch from physical units."""
-        first_guess = instantiate(self.config["model"]["first_guess"])
-        return Conditioner(
-            self.standardization(), self.standardization("surface_standardization"), first_guess
+        """The function from physical units to the conditions of a patch."""
+        target, surface = (
+            Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
+            for name in ("standardization", "surface_standardization")
         )
+        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
 
     def module(self) -> DiffusionModule:
         """The module as it was trained, on the CPU, in evaluation mode, with random weights."""
@@ -87,19 +81,19 @@ class TrainedModel:
 
         Raises:
             FileNotFoundError: the folder has no such file.
-            UserError: it names code that does not belong to depthdif.
+            UserError: it has a `_target_` that does not belong to depthdif.
         """
         path = Path(folder) / DESCRIPTION
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; expected a folder that scripts/export.py wrote")
+            raise FileNotFoundError(f"{path}: no such file; expected a folder written by {command('export')}")
         content = json.loads(path.read_text(encoding="utf-8"))
         if foreign := foreign_targets(content["config"]):
-            raise UserError(f"{path}: names {foreign[0]}, which is not a part of depthdif and is not run")
+            raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
         return cls(**content)
 
 
 def plain(value: Any) -> Any:
-    """Tensors as lists, all the way down."""
+    """Nested dictionaries with lists instead of tensors."""
     if isinstance(value, Tensor):
         return value.tolist()
     return {key: plain(part) for key, part in value.items()} if isinstance(value, Mapping) else value
