@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,23 +14,11 @@ from pytorch_lightning import Callback
 
 from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.data.normalization import ResidualStatistics
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
 
 # Lightning's short forms.
 SHORT_FORMS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true", "None": "32-true"}
-
-
-class DataDescription(Protocol):
-    """What a model depends on: depths (D,), number of surface variables, and statistics where there is a first guess."""
-
-    @property
-    def depths(self) -> np.ndarray: ...
-    @property
-    def surface_channels(self) -> int: ...
-    @property
-    def residual_statistics(self) -> ResidualStatistics | None: ...
 
 
 def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
@@ -50,18 +36,21 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
     return data
 
 
-def build_module(cfg: DictConfig, data: DataDescription) -> DiffusionModule:
-    """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
-    statistics = data.residual_statistics
+def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> DiffusionModule:
+    """The model for the depths and surface fields of a data module or its state dict.
+
+    EMA belongs to the trainer, the first guess to the data.
+    """
+    state = data if isinstance(data, Mapping) else data.state_dict()
     own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")])
     own._set_parent(cfg)
     with config_errors():
         denoiser = instantiate(cfg.model.denoiser)(
-            depths=len(data.depths),
-            surface_channels=data.surface_channels,
-            first_guess=statistics is not None,
+            depths=len(state["depths"]),
+            surface_channels=len(state["surface"]),
+            first_guess=state["residual"] is not None,
         )
-    residual = Residual() if statistics is None else Residual(**dataclasses.asdict(statistics))
+    residual = Residual(**(state["residual"] or {}))
     module: DiffusionModule = instantiate(own, denoiser=denoiser, residual=residual)
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     # Logged by every logger and written into every checkpoint.

@@ -16,8 +16,7 @@ from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.dataset import collate
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
-from depthdif.export.evaluation_record import evaluation_record
-from depthdif.export.model_card import model_card
+from depthdif.export.model_card import evaluation_record, model_card
 from depthdif.export.model_description import TrainedModel
 from depthdif.export.pipeline import OceanPipeline
 

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from depthdif import UserError
 from depthdif.build import resolved
 from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.config_folder import CONF
 from depthdif.evaluation.provenance import PACKAGES
-from depthdif.export.evaluation_record import evaluation_table, variant_scores
+from depthdif.evaluation.table import COLUMNS, cell
 from depthdif.figures.panel import display_units
+from depthdif.scores.score import Score
 from depthdif.scores.score_names import (
     FIRST_GUESS,
     SCORES,
@@ -27,9 +29,16 @@ from depthdif.scores.score_names import (
     scores_by_variant,
     variant_label,
 )
+from depthdif.terminal import command
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+FILE = "evaluation.json"
+# Keys of the provenance by which records of evaluations are identified and chosen.
+REQUIRED = {"checkpoint_sha256", "patches", "created", "seen_in_training"}
 TAGS = ["diffusion", "oceanography", "ocean-reconstruction", "argo", "depthdif"]
+
+# Headings, and cells by the label of the row.
+ScoreTable = tuple[list[str], dict[str, list[str]]]
 
 
 def model_card(
@@ -45,11 +54,21 @@ def model_card(
     """
     field, module, step = run.data.field, run.module, int(run.checkpoint["global_step"])
     logged = scores_at(run.path.parent.parent / "metrics" / "metrics.csv", step)
-    evaluated = variant_scores(evaluation, variant) if evaluation else {}
-    scores = logged.get(variant, {}) | {name: score.value for name, score in evaluated.items()}
+    scores = logged.get(variant, {}) | (evaluated_scores(evaluation, variant) if evaluation else {})
+    dataset: dict[str, Any] = {
+        "dataset_type": field.variable,
+        "dataset_name": f"{field.variable}, validation region",
+    }
+    results = [
+        EvalResult(task_type="other", metric_type=name, metric_value=value, **dataset)
+        for name, value in scores.items()
+    ]
+    card_name = f"depthdif {field.variable}" if results else None
     units, config = display_units(field.units), resolved(run.cfg)
     return ModelCard.from_template(
-        metadata(field.variable, scores),
+        ModelCardData(
+            library_name="diffusers", tags=TAGS, model_name=card_name, eval_results=results or None
+        ),
         template_path=str(TEMPLATE),
         run=run,
         config=config,
@@ -73,17 +92,6 @@ def model_card(
     )
 
 
-def metadata(variable: str, scores: Mapping[str, float]) -> ModelCardData:
-    """The YAML header, with the scores of the exported weights."""
-    dataset: dict[str, Any] = {"dataset_type": variable, "dataset_name": f"{variable}, validation region"}
-    results = [
-        EvalResult(task_type="other", metric_type=name, metric_value=value, **dataset)
-        for name, value in scores.items()
-    ]
-    name = f"depthdif {variable}" if results else None
-    return ModelCardData(library_name="diffusers", tags=TAGS, model_name=name, eval_results=results or None)
-
-
 def source(cfg: Mapping[str, Any]) -> str:
     """Names of the data files without their folders, or the function that made the field."""
     path = cfg.get("path")
@@ -94,15 +102,75 @@ def source(cfg: Mapping[str, Any]) -> str:
     return ", ".join(Path(str(name)).name for name in ([path] if isinstance(path, str) else path))
 
 
-def logged_table(
-    logged: Mapping[str, Mapping[str, float]], units: str
-) -> tuple[list[str], dict[str, list[str]]]:
-    """Headings of the logged scores, and their values by the label of the variant."""
+def logged_table(logged: Mapping[str, Mapping[str, float]], units: str) -> ScoreTable:
+    """The logged scores by the label of the variant."""
     columns = [score for score in SCORES.values() if any(score.name in scores for scores in logged.values())]
     return [score.heading(units) for score in columns], {
         variant_label(variant): [score.format(scores.get(score.name)) for score in columns]
         for variant, scores in logged.items()
     }
+
+
+def evaluation_record(checkpoint: Path, digest: str, path: str | None = None) -> dict[str, Any] | None:
+    """The content of the `evaluation.json` of a checkpoint: of several the one with most patches, then the newest.
+
+    The folder of the run and the folders beside it are searched, where scripts/evaluate.py writes; an evaluation in a region
+    that the model was trained on is left out. None where there is no record.
+
+    Args:
+        checkpoint: RUN_FOLDER/checkpoints/NAME.
+        digest: its SHA-256.
+        path: the file to take instead, or its folder.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        UserError: the file at `path` is not a record of this checkpoint.
+    """
+    if path is not None:
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"evaluation={path}: no such file; set evaluation=runs/DATE_TIME/{FILE}")
+        record = read(file, digest)
+        if record is None:
+            advice = f"run {command('evaluate')} checkpoint={checkpoint}"
+            raise UserError(f"evaluation={path}: is not of this checkpoint; {advice}")
+        return record
+    run = checkpoint.parent.parent
+    records = (read(file, digest) for file in (*run.glob(f"**/{FILE}"), *run.parent.glob(f"*/{FILE}")))
+    usable = {
+        (record["provenance"]["patches"], record["provenance"]["created"]): record
+        for record in records
+        if record is not None and not record["provenance"]["seen_in_training"]
+    }
+    return usable[max(usable)] if usable else None
+
+
+def read(path: Path, digest: str) -> dict[str, Any] | None:
+    """The content of the `evaluation.json` of a checkpoint; None for any other file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    provenance = content.get("provenance", {}) if isinstance(content, dict) else {}
+    of_checkpoint = provenance.keys() >= REQUIRED and provenance["checkpoint_sha256"] == digest
+    return content if of_checkpoint else None
+
+
+def evaluated_scores(record: Mapping[str, Any], variant: str) -> dict[str, float]:
+    """Scores of the largest ensemble of a variant, which is its last row; empty where there is no such row."""
+    label = f"{variant_label(variant)}, "
+    rows = [scores for method, scores in record["overall"].items() if method.startswith(label)]
+    return {name: score["value"] for name, score in rows[-1].items()} if rows else {}
+
+
+def evaluation_table(record: Mapping[str, Any]) -> ScoreTable:
+    """The defined scores of a record with their intervals, by method."""
+    columns = [column for column in COLUMNS if any(column[0] in row for row in record["overall"].values())]
+    rows = {}
+    for method, row in record["overall"].items():
+        scores = {name: Score(**score) for name, score in row.items()}
+        rows[method] = [cell(scores, name, interval) for name, _, interval in columns]
+    return [heading for _, heading, _ in columns], rows
 
 
 def scores_at(metrics: Path, step: int) -> dict[str, dict[str, float]]:
@@ -118,18 +186,14 @@ def scores_at(metrics: Path, step: int) -> dict[str, dict[str, float]]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit of `folder`, and whether files differ from it; None where it is no repository."""
+    """The commit of `folder`, with "-dirty" where files differ from it; None where it is no repository."""
     if not (folder / ".git").exists():
         return None
-    git = ["git", "-C", str(folder)]
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        commit, changes = (
-            subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "-s", "-uno"])
-        )
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or a repository of another user
         return None
-    return f"git commit {commit}" + (", with changes" if changes else "")
 
 
 def config_text(node: Any) -> str:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf import DictConfig
 
 from depthdif import UserError
-from depthdif.build import build_module, resolved
+from depthdif.build import resolved
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.conditions import Conditioner
-from depthdif.data.normalization import ResidualStatistics, Standardization
-from depthdif.diffusion.module import DiffusionModule
+from depthdif.data.normalization import Standardization
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
@@ -30,7 +28,7 @@ class TrainedModel:
 
     Attributes:
         config: `model` and `seed` of the training config, resolved; without `ema`.
-        data: state of the data module in a checkpoint (variable, units, depths, statistics), as plain values.
+        data: state of the data module in a checkpoint (variable, units, depths, statistics).
         precision: that the network computes in, such as "bf16-mixed".
     """
 
@@ -42,22 +40,7 @@ class TrainedModel:
     def of(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> TrainedModel:
         """From a config of training, the `state_dict` of its data module, and the precision of the run."""
         model = {key: part for key, part in resolved(cfg.model).items() if key != "ema"}
-        return cls({"model": model, "seed": cfg.seed}, plain(data), precision)
-
-    @property
-    def depths(self) -> np.ndarray:
-        """(D,) float64, metres below the surface."""
-        return np.array(self.data["depths"], np.float64)
-
-    @property
-    def surface_channels(self) -> int:
-        """Number of surface variables S."""
-        return len(self.data["surface"])
-
-    @property
-    def residual_statistics(self) -> ResidualStatistics | None:
-        """Statistics of the residual of the first guess; None without a first guess."""
-        return ResidualStatistics(**self.data["residual"]) if self.data["residual"] else None
+        return cls({"model": model, "seed": cfg.seed}, dict(data), precision)
 
     def conditioner(self) -> Conditioner:
         """The function from physical units to the conditions of a patch."""
@@ -66,14 +49,6 @@ class TrainedModel:
             for name in ("standardization", "surface_standardization")
         )
         return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
-
-    def module(self) -> DiffusionModule:
-        """The module as it was trained, on the CPU, in evaluation mode, with random weights."""
-        return build_module(OmegaConf.create(self.config), self).eval()
-
-    def write(self, folder: Path) -> None:
-        """Write `ocean.json` of an export."""
-        (folder / DESCRIPTION).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str | Path) -> TrainedModel:
@@ -90,10 +65,3 @@ class TrainedModel:
         if foreign := foreign_targets(content["config"]):
             raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
         return cls(**content)
-
-
-def plain(value: Any) -> Any:
-    """Nested dictionaries with lists instead of tensors."""
-    if isinstance(value, Tensor):
-        return value.tolist()
-    return {key: plain(part) for key, part in value.items()} if isinstance(value, Mapping) else value

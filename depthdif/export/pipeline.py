@@ -2,8 +2,9 @@
 
 # No `from __future__ import annotations`: diffusers reads the classes in the signature of __init__.
 import copy
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date as Date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +16,12 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from depthdif import UserError
+from depthdif.build import build_module
 from depthdif.checkpoints.resume import check_architecture
 from depthdif.data.dataset import collate
 from depthdif.diffusion.ensemble import Ensemble
@@ -89,7 +92,7 @@ class OceanPipeline(DiffusionPipeline):
             UserError: the folder uses code that does not belong to depthdif, or its weights do not fit.
         """
         trained = TrainedModel.read(folder)
-        module = trained.module()
+        module = build_module(OmegaConf.create(trained.config), trained.data).eval()
         options = {"low_cpu_mem_usage": False, **options}
         pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)
         weights = load_file(Path(folder) / CONDITIONING)
@@ -103,7 +106,8 @@ class OceanPipeline(DiffusionPipeline):
         super().save_pretrained(str(folder), **options)
         state = self.module.state_dict()
         save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
-        self.trained.write(Path(folder))
+        description = json.dumps(asdict(self.trained), indent=2, default=Tensor.tolist) + "\n"
+        (Path(folder) / DESCRIPTION).write_text(description, encoding="utf-8")
         # safetensors makes files that only their owner can read; these are as readable as the others.
         for weights in Path(folder).rglob("*.safetensors"):
             weights.chmod((Path(folder) / DESCRIPTION).stat().st_mode)
@@ -165,11 +169,11 @@ class OceanPipeline(DiffusionPipeline):
     ) -> dict[str, Any]:
         """The standardised conditions of one patch by the keys of the data contract; arguments and errors are those of a call."""
         observations = np.asarray(observations, np.float32)
-        depths, shape = len(self.trained.depths), observations.shape
+        depths, shape = len(self.trained.data["depths"]), observations.shape
         check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")
         surface = np.asarray(np.empty((0, *shape[1:])) if surface is None else surface, np.float32)
-        fields = ", ".join(self.trained.data["surface"]) or "none"
-        check_shape("surface", surface.shape, (self.trained.surface_channels, *shape[1:]), fields)
+        fields = self.trained.data["surface"]
+        check_shape("surface", surface.shape, (len(fields), *shape[1:]), ", ".join(fields) or "none")
         ocean = np.ones(shape, bool) if ocean_mask is None else np.asarray(ocean_mask, bool)
         check_shape("ocean_mask", ocean.shape, shape, "that of observations")
         latitude, longitude = np.asarray(latitude, np.float32), np.asarray(longitude, np.float32)

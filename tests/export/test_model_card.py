@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from depthdif.export.evaluation_record import evaluation_record, evaluation_table, variant_scores
+from depthdif.export.model_card import evaluated_scores, evaluation_record, evaluation_table
 
 DIGEST = "a" * 64
 
@@ -71,8 +71,8 @@ def test_one_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_the_scores_of_a_variant_are_those_of_its_largest_ensemble() -> None:
     for variant, rmse in (("ema", 0.6), ("ema_0.5", 0.65), ("standard", 0.9)):
-        assert variant_scores(evaluation(), variant)["rmse"].value == rmse
-    assert variant_scores(evaluation(), "ema_0.9") == {}
+        assert evaluated_scores(evaluation(), variant)["rmse"] == rmse
+    assert evaluated_scores(evaluation(), "ema_0.9") == {}
 
 
 def test_the_table_shows_intervals_and_leaves_out_what_is_undefined() -> None:
