@@ -17,8 +17,7 @@ from depthdif.data.dataset import collate
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
 from depthdif.export.model_card import evaluation_record, model_card
-from depthdif.export.model_description import TrainedModel
-from depthdif.export.pipeline import OceanPipeline
+from depthdif.export.pipeline import OceanPipeline, TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +51,8 @@ def export(cfg: DictConfig) -> Path:
     evaluation = evaluation_record(run.path, digest, cfg.evaluation)
     unfinished, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("unfinished", "replaced"))
     shutil.rmtree(unfinished, ignore_errors=True)
-    trained = TrainedModel.of(run.cfg, run.data.state_dict(), run.precision)
-    OceanPipeline.of(run.module, trained).save_pretrained(unfinished)
+    trained = TrainedModel.from_config(run.cfg, run.data.state_dict(), run.precision)
+    OceanPipeline.from_module(run.module, trained).save_pretrained(unfinished)
     model_card(run, variant, digest, evaluation).save(unfinished / "README.md")
     recorded = OmegaConf.create(dict(run.checkpoint["hyper_parameters"]))
     OmegaConf.save(recorded, unfinished / "training_config.yaml")

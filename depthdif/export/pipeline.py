@@ -16,19 +16,23 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from depthdif import UserError
-from depthdif.build import build_module
+from depthdif.build import build_module, resolved
 from depthdif.checkpoints.resume import check_architecture
+from depthdif.checkpoints.trusted_targets import foreign_targets
+from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import collate
+from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.model_description import DESCRIPTION, TrainedModel
+from depthdif.terminal import command
 
+DESCRIPTION = "ocean.json"
 CONDITIONING = "conditioning.safetensors"
 UNET = "denoiser.unet."
 
@@ -46,6 +50,51 @@ class OceanReconstruction(BaseOutput):
     mean: np.ndarray
     std: np.ndarray | None
     samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model without its weights; `ocean.json` of an export.
+
+    Attributes:
+        config: `model` and `seed` of the training config, resolved; without `ema`.
+        data: state of the data module in a checkpoint (variable, units, depths, statistics).
+        precision: that the network computes in, such as "bf16-mixed".
+    """
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    precision: str = "32-true"
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> "TrainedModel":
+        """From a config of training, the `state_dict` of its data module, and the precision of the run."""
+        model = {key: part for key, part in resolved(cfg.model).items() if key != "ema"}
+        return cls({"model": model, "seed": cfg.seed}, dict(data), precision)
+
+    def conditioner(self) -> Conditioner:
+        """The function from physical units to the conditions of a patch."""
+        target, surface = (
+            Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
+            for name in ("standardization", "surface_standardization")
+        )
+        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "TrainedModel":
+        """Read `ocean.json` of an export.
+
+        Raises:
+            FileNotFoundError: the folder has no such file.
+            UserError: it has a `_target_` that does not belong to depthdif.
+        """
+        path = Path(folder) / DESCRIPTION
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; expected a folder written by {command('export')}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if foreign := foreign_targets(content["config"]):
+            raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
+        return cls(**content)
 
 
 class OceanPipeline(DiffusionPipeline):
@@ -76,7 +125,7 @@ class OceanPipeline(DiffusionPipeline):
         self.conditioner = trained.conditioner()
 
     @classmethod
-    def of(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
+    def from_module(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
         """The pipeline of a trained module."""
         scheduler = module.sampler.prepared_scheduler(module.noise_schedule, torch.device("cpu"))
         return cls(module.denoiser.unet, scheduler.from_config(scheduler.config), module, trained)

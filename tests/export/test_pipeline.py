@@ -23,8 +23,7 @@ from depthdif.build import build_data, build_module
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.model_description import TrainedModel
-from depthdif.export.pipeline import OceanPipeline
+from depthdif.export.pipeline import OceanPipeline, TrainedModel
 
 Config = Callable[..., DictConfig]
 Built = tuple[DiffusionModule, OceanDataModule, OceanPipeline]
@@ -53,9 +52,9 @@ def built(
             # As after training: a new denoiser answers 0 to everything.
             torch.nn.init.normal_(module.denoiser.unet.conv_out.weight, std=0.1)
             folder = tmp_path_factory.mktemp("export")
-            OceanPipeline.of(module, TrainedModel.of(cfg, data.state_dict(), "32-true")).save_pretrained(
-                folder
-            )
+            OceanPipeline.from_module(
+                module, TrainedModel.from_config(cfg, data.state_dict(), "32-true")
+            ).save_pretrained(folder)
             exports[overrides] = module, data, folder
         module, data, folder = exports[overrides]
         return copy.deepcopy(module), data, OceanPipeline.from_pretrained(folder)
