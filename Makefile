@@ -37,7 +37,7 @@ lint: .venv/installed
 	$(BIN)/lint-imports
 
 # The environment is made once, and again when what it holds has changed.
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version.split()[0] + " is not Python 3.11 to 3.13: run make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

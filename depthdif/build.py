@@ -1,54 +1,28 @@
-"""Objects from a config: data, module, callbacks and loggers, for training, evaluation and export alike."""
+"""Objects from a config: data, module and callbacks, for training, evaluation and export alike."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, cast
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
-from pytorch_lightning.loggers import Logger
 
 from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.data.normalization import ResidualStatistics
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
 
 # Lightning's short forms.
-SHORT_PRECISIONS = {
-    "16": "16-mixed",
-    "bf16": "bf16-mixed",
-    "32": "32-true",
-    "64": "64-true",
-    "None": "32-true",
-}
-
-
-class KnownData(Protocol):
-    """What a model must know of its data, of an opened field or of an export."""
-
-    @property
-    def depths(self) -> np.ndarray:
-        """(D,) metres below the surface."""
-
-    @property
-    def surface_channels(self) -> int:
-        """Number of surface variables."""
-
-    @property
-    def residual_statistics(self) -> ResidualStatistics | None:
-        """What the first guess leaves of the training fields; None without a first guess."""
+SHORT_FORMS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true", "None": "32-true"}
 
 
 def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
-    """Open the field, and compute its statistics unless a checkpoint gives them.
+    """Open the field, and compute its statistics unless those of a checkpoint are passed.
 
     Raises:
         UserError, OSError: data that cannot be used.
@@ -62,27 +36,31 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
     return data
 
 
-def build_module(cfg: DictConfig, data: KnownData) -> DiffusionModule:
-    """The model for the depths and surface fields of `data`; EMA belongs to the trainer, the first guess to the data."""
-    statistics = data.residual_statistics
+def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> DiffusionModule:
+    """The model for the depths and surface fields of a data module or its state dict.
+
+    EMA belongs to the trainer, the first guess to the data.
+    """
+    state = data if isinstance(data, Mapping) else data.state_dict()
     own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")])
     own._set_parent(cfg)
     with config_errors():
         denoiser = instantiate(cfg.model.denoiser)(
-            depths=len(data.depths),
-            surface_channels=data.surface_channels,
-            first_guess=statistics is not None,
+            depths=len(state["depths"]),
+            surface_channels=len(state["surface"]),
+            first_guess=state["residual"] is not None,
         )
-    residual = Residual() if statistics is None else Residual(**dataclasses.asdict(statistics))
+    residual = Residual(**(state["residual"] or {}))
     module: DiffusionModule = instantiate(own, denoiser=denoiser, residual=residual)
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     # Logged by every logger and written into every checkpoint.
-    module.save_hyperparameters(resolved(cfg) | {"overrides": task_overrides()})
+    module.save_hyperparameters(resolved(cfg) | {"overrides": overrides})
     return module
 
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """Turn what a part of the config raises about its values into a UserError, as `instantiate` marks them by its own error."""
+    """Turn TypeError and ValueError about values of the config into UserError."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -91,12 +69,9 @@ def config_errors() -> Iterator[None]:
 
 def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
     """The callbacks of the config, and that of EMA when it is enabled."""
-    callbacks: list[Callback] = []
-    if cfg.model.ema.enabled:
-        callbacks.append(
-            instantiate(OmegaConf.masked_copy(cfg.model.ema, [k for k in cfg.model.ema if k != "enabled"]))
-        )
-    callbacks += [instantiate(callback) for callback in cfg.callbacks.values() if callback is not None]
+    ema = OmegaConf.masked_copy(cfg.model.ema, [key for key in cfg.model.ema if key != "enabled"])
+    nodes = [ema if cfg.model.ema.enabled else None, *cfg.callbacks.values()]
+    callbacks: list[Callback] = [instantiate(node) for node in nodes if node is not None]
     for callback in callbacks:
         # What a callback cannot do with these data is an error before any training starts.
         if check := getattr(callback, "check_data", None):
@@ -105,25 +80,13 @@ def build_callbacks(cfg: DictConfig, data: OceanDataModule) -> list[Callback]:
     return callbacks
 
 
-def build_loggers(cfg: DictConfig) -> list[Logger]:
-    """The loggers of the config, named after the run and its sweep."""
-    return [instantiate(logger) for logger in cfg.logger.values() if logger is not None]
-
-
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain values, every interpolation resolved."""
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
-def task_overrides() -> list[str]:
-    """The overrides of the command line; empty outside of a Hydra job."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
 
 
 def settled(cfg: DictConfig) -> DictConfig:
-    """A copy of `cfg` in which what depends on the machine and the length of the run is worked out, so that records show it.
+    """A copy of `cfg` with the values that depend on the machine and the length of the run computed, so that records show them.
 
     These are the decays of the EMA (`model.ema`, where it is enabled) and `trainer.precision`, as Lightning's string.
     """
@@ -137,10 +100,6 @@ def settled(cfg: DictConfig) -> DictConfig:
 
 
 def precision_string(precision: Any) -> str:
-    """`trainer.precision` in full: what a config node names is called, and a short form is written out, 32 as "32-true"."""
-    value = (
-        instantiate(precision)
-        if isinstance(precision, Mapping) or OmegaConf.is_dict(precision)
-        else precision
-    )
-    return SHORT_PRECISIONS.get(str(value), str(value))
+    """Lightning's full string for `trainer.precision`: that of a short form such as 32, or what a config node computes."""
+    value = instantiate(precision) if isinstance(precision, Mapping) else precision
+    return SHORT_FORMS.get(str(value), str(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 PACKAGE = Path(__file__).resolve().parent
 # An installed wheel holds the configs inside the package, a checkout beside it.
@@ -54,9 +54,8 @@ def dotted_keys(cfg: DictConfig, prefix: str = "") -> list[str]:
     """`a`, `a.b`, `a.b.c` and so on, for every node of the config."""
     keys: list[str] = []
     for key in map(str, cfg):
-        dotted = f"{prefix}{key}"
-        keys.append(dotted)
+        keys.append(f"{prefix}{key}")
         node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, key) and not node._is_none():
-            keys += dotted_keys(node, f"{dotted}.")
+        if isinstance(node, DictConfig) and not (node._is_missing() or node._is_none()):
+            keys += dotted_keys(node, f"{prefix}{key}.")
     return keys

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and how paths are shown."""
+"""Atomic writing of files, and paths as they are printed."""
 
 from __future__ import annotations
 
@@ -36,13 +36,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_csv(
     path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
-    """Write rows as a CSV file atomically; a value that a row lacks, and None, become an empty cell.
+    """Write rows as a CSV file atomically; a missing value, and None, become an empty cell.
 
     `columns` is their order; None takes the keys of all rows in the order of their first appearance.
     """
-    names = (
-        list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
-    )
+    names = list(columns or dict.fromkeys(name for row in rows for name in row))
     with atomic_path(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()

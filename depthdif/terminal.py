@@ -1,10 +1,12 @@
-"""What a user reads on the terminal: errors in one line, lines that are never broken, commands, one progress bar."""
+"""Output on the terminal: errors in one line, lines and tables without broken words, commands, a progress bar."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.segment import Segments
 from rich.table import Table
 
@@ -20,15 +22,18 @@ from depthdif import UserError
 from depthdif.config_folder import CONF, config_groups, known_keys
 from depthdif.files import near
 
+# Messages of Lightning about itself rather than about the run.
+ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
+
 
 def print_lines(console: Console, *lines: str) -> None:
-    """Print lines as they are: paths and commands are never broken, because they are there to be copied."""
+    """Print lines without wrapping: paths and commands in them are copied."""
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def minimum_width(table: Table) -> int:
-    """Columns of the terminal that a table needs so that no word of it is broken, and no line of a `no_wrap` column."""
+    """Columns of the terminal that a table needs so that no word and no line of a `no_wrap` column is broken."""
     console = Console(width=10_000)
     for column in table.columns:
         if column.no_wrap:
@@ -38,29 +43,23 @@ def minimum_width(table: Table) -> int:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table, beyond the edge of the terminal where its words would else be broken.
+    """Print a table, beyond the edge of the terminal where words would otherwise be broken.
 
-    Columns of numbers are `no_wrap`; the others share the room that is left.
+    Columns of numbers are `no_wrap`; the others share the remaining width.
     """
     options = console.options.update(width=max(console.width, minimum_width(table)))
     console.print(Segments(console.render(table, options)), crop=False, end="")
 
 
 def progress_bar(console: Console | None = None) -> Progress:
-    """A bar with what is being done, the share that is done, and the time passed and left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    """A bar with the current task, the completed percentage, and the time elapsed and left."""
+    percentage = "{task.percentage:>3.0f} %"
+    times = (TimeElapsedColumn(), "left", TimeRemainingColumn())
+    return Progress("{task.description}", BarColumn(), percentage, *times, console=console)
 
 
 def command(script: str) -> str:
-    """How to run `script` (`train`, `posthoc_ema`, ...) in the way that the running program was started.
+    """The command that runs `script` (`train`, `posthoc_ema`, ...), in the form of the running program.
 
     `python scripts/train.py` for a script of the checkout, `depthdif-train` for a console entry point.
     """
@@ -73,20 +72,20 @@ def command(script: str) -> str:
 
 
 def lines_about(error: Exception, config_name: str) -> list[str]:
-    """What to print about an error that the user can correct; nothing for a bug.
+    """What to print about an error that the user can correct; empty for a bug.
 
     Such errors are `UserError`, OSError, the errors of Hydra and OmegaConf, Lightning's MisconfigurationException, and
-    ValueError and TypeError of a constructor that the config names.
+    ValueError and TypeError of a constructor in the config.
     """
+    cause = error.__cause__
     if isinstance(error, InstantiationException):
-        cause = error.__cause__
         correctable = is_misconfiguration(cause) or isinstance(cause, ValueError | OSError | TypeError)
         return [f"error: {in_one_line(cause)}"] if cause and correctable else []
     if isinstance(error, HydraException):
-        causes = [str(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
-        # A benchmark has its root config elsewhere.
-        keys = known_keys(config_name) if (CONF / f"{config_name}.yaml").is_file() else None
-        return [str(error), *causes, *(suggestions(sys.argv[1:], keys) if keys else [])]
+        lines = [str(error), *([str(cause)] if isinstance(cause, OmegaConfBaseException) else [])]
+        # The root config of a benchmark is not in conf/.
+        is_shipped = (CONF / f"{config_name}.yaml").is_file()
+        return lines + suggestions(sys.argv[1:], known_keys(config_name)) if is_shipped else lines
     in_job = any(frame.name == "main" for frame in traceback.extract_tb(error.__traceback__))
     if isinstance(error, OSError) and error.errno is not None and not in_job:
         advice = "set hydra.run.dir=FOLDER, or for a sweep hydra.sweep.dir=FOLDER"
@@ -97,38 +96,47 @@ def lines_about(error: Exception, config_name: str) -> list[str]:
 
 
 def is_misconfiguration(error: BaseException | None) -> bool:
-    """Whether Lightning refused the settings of the trainer; told by name, since importing Lightning takes seconds."""
+    """Whether an error is a MisconfigurationException of Lightning or of a subclass, without importing Lightning (seconds)."""
     return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)
 
 
 def in_one_line(error: BaseException) -> str:
-    """The message of an error, its line breaks folded."""
+    """The message of an error without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def suggestions(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """One line for each override in `arguments` whose key or option does not exist, with the nearest one that does.
+    """One line for each override in the command line `arguments` whose key or option does not exist, with the nearest valid one.
 
-    Args:
-        arguments: of the command line.
-        keys: the dotted keys that exist.
+    `keys` are the dotted keys that exist.
     """
-    overrides = [
-        argument.lstrip("+~") for argument in arguments if "=" in argument and not argument.startswith("-")
-    ]
     groups = config_groups()
-    known = [*keys, *groups]
     lines = []
-    for key, _, value in (override.partition("=") for override in overrides):
-        if key in groups and value not in groups[key]:
-            lines.append(
-                f"error: no option {key}={value}; the nearest valid one is {key}={nearest(value, groups[key])}"
-            )
-        elif key not in known and not key.startswith("hydra"):
-            lines.append(f"error: no key {key!r}; the nearest valid one is {nearest(key, known)}")
+    for argument in arguments:
+        key, assigned, value = argument.lstrip("+~").partition("=")
+        if not assigned or key.startswith("-"):
+            continue
+        if key not in groups and key not in keys and not key.startswith("hydra"):
+            (nearest,) = difflib.get_close_matches(key, [*keys, *groups], n=1, cutoff=0.0)
+            lines.append(f"error: no key {key!r}; the nearest valid one is {nearest}")
+        elif value not in groups.get(key, [value]):
+            (nearest,) = difflib.get_close_matches(value, groups[key], n=1, cutoff=0.0)
+            lines.append(f"error: no option {key}={value}; the nearest valid one is {key}={nearest}")
     return lines
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """The most similar of the `known` words."""
-    return difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
+def silence_libraries() -> None:
+    """Drop messages of the libraries that are not about the run and that a user cannot act on."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(is_about_run)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    # Epochs have no meaning here, and may be shorter than the interval of logging.
+    warnings.filterwarnings("ignore", message="The number of training batches")
+    # A resumed run keeps its checkpoints in its own folder.
+    warnings.filterwarnings("ignore", message="The dirpath has changed")
+    # Small data are in memory, where worker processes have no use.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+def is_about_run(record: logging.LogRecord) -> bool:
+    """Whether a log record of Lightning is about the run."""
+    return not record.getMessage().startswith(ABOUT_LIGHTNING)

@@ -241,18 +241,18 @@ def test_units_that_are_spelled_otherwise_open(trained: Path, write: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [("none", "InverseDistance, the data have none; set model/first_guess=idw"), ("oi", "set model/first_guess=idw")],
 )  # fmt: skip
 def test_a_checkpoint_is_refused_with_another_first_guess_when_opened_and_when_resumed(
-    small_run: Config, trained: Path, tmp_path: Path, option: str, said: str
+    small_run: Config, trained: Path, tmp_path: Path, option: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         open_trained(options(trained, f"model/first_guess={option}"))
     check_refused(error)
     data = ("data=glorys", f"data.path='{tmp_path / 'ocean.nc'}'", "data.variable=temperature",
             "data.surface=[sst]", "data.num_workers=0", "data.patch_size=16")  # fmt: skip
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         train(small_run(*data, f"model/first_guess={option}", f"resume='{trained}'", "trainer.max_steps=2",
                         "logger=csv", name="second"))  # fmt: skip
     check_refused(error)

@@ -1,4 +1,4 @@
-"""What a user sees at the prompt: help, errors in one line, sweeps, resuming."""
+"""The programs on the command line: help, errors in one line, sweeps, resuming."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from omegaconf.errors import ConfigKeyError
 from depthdif import UserError
 from depthdif.build import config_errors
 from depthdif.checkpoints.resume import keep_decays
-from depthdif.command_line import description, readable_errors, required, values, with_run_overrides
+from depthdif.command_line import help_parts, readable_errors, with_run_overrides
 from depthdif.config_folder import composed, known_keys
+from depthdif.ema.callback import EMAConfigurationError
 from depthdif.terminal import command, lines_about, suggestions
 from depthdif.training import train
 
@@ -38,22 +39,6 @@ SMOKE = (
     "callbacks.reconstruction.panel_samples=1",
     "callbacks.reconstruction.panel_depths=[0]",
 )
-
-
-def run_train(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_script("train", *arguments, folder=folder)
-
-
-def run_script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
 
 
 def error_lines(finished: subprocess.CompletedProcess[str]) -> list[str]:
@@ -87,13 +72,25 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
         ("model/ema=quik", "no option model/ema=quik; the nearest valid one is model/ema=quick"),
     ],
 )
-def test_an_unknown_key_or_option_is_answered_with_the_nearest_valid_one(override: str, line: str) -> None:
+def test_the_error_about_an_unknown_key_or_option_shows_the_nearest_valid_one(
+    override: str, line: str
+) -> None:
     arguments = ["model/denoiser=unet_base", override, "hydra.run.dir=x", "-m"]
     assert suggestions(arguments, known_keys("train")) == [f"error: {line}"]
 
 
-def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_key(tmp_path: Path) -> None:
-    finished = run_train("model.ema.decya=0.9", folder=tmp_path)
+def test_an_unknown_key_on_the_command_line_fails_with_hydras_message_and_the_nearest_key(
+    tmp_path: Path,
+) -> None:
+    # In a process of its own, which imports no more than this message needs.
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), "model.ema.decya=0.9"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert finished.returncode == 1
     assert "Key 'decya' is not in struct" in finished.stderr
     assert error_lines(finished) == [
@@ -122,7 +119,7 @@ def test_an_unknown_key_at_the_prompt_fails_with_hydras_message_and_the_nearest_
     ],
     ids=lambda value: " ".join(value),
 )
-def test_bad_input_is_one_line_that_says_what_to_set_and_nothing_is_written(
+def test_bad_input_is_one_line_with_the_key_to_set_and_nothing_is_written(
     small_run: Callable[..., DictConfig], tmp_path: Path, overrides: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     with pytest.raises((ValueError, OSError, InstantiationException)) as raised:
@@ -134,7 +131,9 @@ def test_bad_input_is_one_line_that_says_what_to_set_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_input_at_the_prompt_fails_without_a_traceback(run_script: RunScript, tmp_path: Path) -> None:
+def test_bad_input_on_the_command_line_fails_without_a_traceback(
+    run_script: RunScript, tmp_path: Path
+) -> None:
     finished = run_script("train", *SMOKE, "model.ema.decay=1.5", folder=tmp_path)
     assert finished.returncode == 1
     (line,) = error_lines(finished)
@@ -156,12 +155,13 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
         UserError("data.path=x: no such file;\n set data.path"),
         OSError("disk full"),
         MisconfigurationException("devices=9"),
+        EMAConfigurationError("decay=2"),
         ConfigKeyError("no key"),
         InstantiationException("Error in call to target"),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_a_user_can_correct_is_one_line_and_exit_code_1(
+def test_an_error_that_a_user_can_correct_is_one_line_and_exit_code_1(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
@@ -177,7 +177,7 @@ def test_what_a_user_can_correct_is_one_line_and_exit_code_1(
         raise error
 
 
-def test_a_constructor_of_the_config_that_refuses_its_values_is_an_error_of_the_user() -> None:
+def test_an_error_of_a_constructor_in_the_config_is_a_user_error() -> None:
     with pytest.raises(UserError, match="size=3"), config_errors():
         raise ValueError("size=3")
     with pytest.raises(UserError, match="unexpected keyword"), config_errors():
@@ -193,7 +193,7 @@ def test_a_constructor_of_the_config_that_refuses_its_values_is_an_error_of_the_
         ("/usr/bin/pytest", "python scripts/posthoc_ema.py"),
     ],
 )
-def test_commands_are_printed_in_the_way_that_the_program_was_started(
+def test_commands_are_printed_in_the_form_of_the_running_program(
     monkeypatch: pytest.MonkeyPatch, program: str, expected: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program])
@@ -206,7 +206,7 @@ AWKWARD = (
 )  # fmt: skip
 
 
-def test_arguments_about_data_and_model_reach_the_run_as_they_were_given() -> None:
+def test_arguments_about_data_and_model_reach_the_run_unchanged() -> None:
     others = [
         "checkpoint=a.ckpt",
         "--cfg",
@@ -236,12 +236,25 @@ def test_a_sweep_over_data_and_model_of_a_run_is_one_over_lists() -> None:
 
 @pytest.mark.parametrize("name", ["evaluate", "export", "posthoc_ema", "compare", "wandb_workspace"])
 def test_the_help_of_a_program_lists_all_its_values_with_their_comments(name: str) -> None:
-    keys = {line.partition("=")[0] for line in values(name).splitlines()}
+    parts = help_parts(name)
+    description, values = parts["description"], parts["values"]
+    keys = {line.partition("=")[0] for line in values.splitlines()}
     assert keys | {"run_overrides"} >= {key for key in composed(name) if key != "baselines"}
-    assert all(len(line.split("  ")) > 1 for line in values(name).splitlines())
-    assert description(name)
-    assert "$" not in description(name) + values(name)
-    assert required(name) == (" checkpoint=PATH" if name in ("evaluate", "export") else "")
+    assert all(len(line.split("  ")) > 1 for line in values.splitlines())
+    assert description
+    assert "$" not in description + values
+    required = "checkpoint=PATH " if name in ("evaluate", "export") else ""
+    assert parts["usage"] == f"python scripts/{name}.py {required}[KEY=VALUE] ..."
+
+
+def test_the_help_of_a_program_shows_description_usage_and_values(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    printed = run_script("export", "--help", folder=tmp_path).stdout
+    assert printed.startswith("Write weights of a checkpoint as a folder that diffusers loads")
+    assert "checkpoint=PATH [KEY=VALUE] ...\n" in printed
+    assert "\nwhich=auto  " in printed
+    assert "export.py --cfg job" in printed
 
 
 def test_every_entry_point_is_a_program() -> None:
@@ -253,7 +266,9 @@ def test_every_entry_point_is_a_program() -> None:
         assert name == f"depthdif-{function.replace('_', '-')}"
 
 
-def test_values_are_set_on_the_run_of_the_checkpoint_at_the_prompt(tmp_path: Path) -> None:
+def test_arguments_about_data_and_model_are_set_on_the_run_of_the_checkpoint(
+    run_script: RunScript, tmp_path: Path
+) -> None:
     period = ("data/validation=time_range", "data.validation.start=2000-04", "data.validation.stop=2000-04")
     trained = run_script(
         "train", *SMOKE, *period, "trainer.max_steps=1", "hydra.run.dir=run", folder=tmp_path
@@ -304,11 +319,11 @@ def test_a_sweep_trains_each_job_in_its_folder_groups_them_in_wandb_and_ends_wit
         assert job["val_ema/recon_mse_full_recon"] == job["val/recon_mse_full_recon"]
 
 
-def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(
+def test_an_interrupted_job_of_a_sweep_continues_from_its_last_checkpoint(
     run_script: RunScript, tmp_path: Path
 ) -> None:
-    cut_off = run_script("train", *SMOKE, "trainer.max_steps=2", "hydra.run.dir=sweep/0", folder=tmp_path)
-    assert cut_off.returncode == 0, cut_off.stderr
+    interrupted = run_script("train", *SMOKE, "trainer.max_steps=2", "hydra.run.dir=sweep/0", folder=tmp_path)
+    assert interrupted.returncode == 0, interrupted.stderr
     again = run_script(
         "train",
         "-m",
@@ -326,7 +341,7 @@ def test_a_job_of_a_sweep_that_was_cut_off_goes_on_from_its_last_checkpoint(
     assert steps == ["1", "3"]
 
 
-def test_a_longer_run_goes_on_with_the_decays_that_the_resumed_run_had_worked_out() -> None:
+def test_a_longer_run_keeps_the_computed_decays_of_the_resumed_run() -> None:
     recorded = {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 9}}}
     node = {"_target_": "a.function"}
     resumed = OmegaConf.create({"model": {"ema": {"decay": node, "extra_decays": node, "start_step": 0}}})
@@ -334,11 +349,10 @@ def test_a_longer_run_goes_on_with_the_decays_that_the_resumed_run_had_worked_ou
     assert resumed == {"model": {"ema": {"decay": 0.983, "extra_decays": [0.966], "start_step": 0}}}
 
 
-def test_resuming_takes_the_overrides_of_the_run_resumed_and_those_typed_on_top(
+def test_resuming_applies_the_overrides_of_the_resumed_run_and_then_those_of_the_command_line(
     run_script: RunScript, tmp_path: Path
 ) -> None:
-    # The one training here in a process of its own.
-    first = run_train(*SMOKE, "trainer.max_steps=2", "hydra.run.dir=first", folder=tmp_path)
+    first = run_script("train", *SMOKE, "trainer.max_steps=2", "hydra.run.dir=first", folder=tmp_path)
     assert first.returncode == 0, first.stderr
     longer = ("resume=first/checkpoints/last.ckpt", "trainer.max_steps=3", "hydra.run.dir=second")
     second = run_script("train", *longer, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Every shipped YAML composes, and builds the object that it names."""
+"""Every shipped YAML composes, and builds its object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
@@ -39,29 +40,26 @@ def ocean_file(tmp_path: Path) -> Path:
 
 
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
-    tested = {
-        *(
-            ".",
-            "callbacks",
-            "experiment",
-            "hydra/help",
-            "hydra/job_logging",
-            "hydra/launcher",
-            "hydra/sweeper",
-            "logger",
-            "trainer",
-        ),
-        *("data", "data/validation"),
-        *(
-            "model",
-            "model/denoiser",
-            "model/ema",
-            "model/first_guess",
-            "model/noise_schedule",
-            "model/sampler",
-        ),
+    here = {
+        *(".", "callbacks", "experiment", "logger", "trainer", "data", "data/validation", "model"),
+        *(f"model/{part}" for part in ("denoiser", "ema", "first_guess", "noise_schedule", "sampler")),
     }
-    assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} <= tested
+    # tests/test_command_line.py renders the help, tests/sweep/test_launchers.py starts launchers and sweeper.
+    elsewhere = {"hydra/help", "hydra/job_logging", "hydra/launcher", "hydra/sweeper"}
+    assert {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} == here | elsewhere
+
+
+@pytest.mark.parametrize("name", [name for name in options(".") if name != "data_shared"])
+def test_every_root_config_composes(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(name, return_hydra_config=True)
+    assert cfg.hydra.job.name == name
+    assert cfg.hydra.job_logging.root.handlers
+
+
+@pytest.mark.parametrize("name", options("data"))
+def test_every_data_config_has_the_shared_keys(compose_train: Compose, name: str) -> None:
+    assert OmegaConf.load(CONF / "data_shared.yaml").keys() <= compose_train(f"data={name}").data.keys()
 
 
 @pytest.mark.parametrize("name", options("data"))
@@ -127,7 +125,7 @@ def test_every_ema_config_builds_the_callback(compose_train: Compose, name: str)
     assert isinstance(instantiate(ema), EMACallback)
 
 
-def test_the_sweep_in_one_run_lays_its_decays_around_the_one_that_suits_its_length(
+def test_the_decays_of_a_sweep_in_one_run_surround_the_one_that_suits_its_length(
     compose_train: Compose,
 ) -> None:
     def decays(*overrides: str) -> tuple[float, list[float]]:

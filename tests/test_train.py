@@ -291,7 +291,7 @@ def test_both_panels_start_from_the_same_noise(small_run: SmallRun, monkeypatch:
 
     monkeypatch.setattr(ReverseSampler, "initial_noise", staticmethod(remember))
     train(small_run("trainer.max_steps=4", "trainer.val_check_interval=2", "logger=csv", *EMA))
-    assert len(seen) == 4  # Two validations, two weight states.
+    assert len(seen) == 4  # Two validations, two variants.
     assert all(torch.equal(seen[0], noise) for noise in seen)
 
 

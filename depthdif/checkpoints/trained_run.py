@@ -12,15 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.build import build_data, build_module, precision_string
-from depthdif.checkpoints.resume import check_architecture
+from depthdif.checkpoints.resume import check_architecture, read_run_checkpoint
 from depthdif.checkpoints.run_overrides import with_overrides
 from depthdif.checkpoints.trusted_targets import check_targets
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.ema import read_checkpoint
 from depthdif.ema.checkpoint import select_weights
 
-# The parts of a config that make a trained model what it is.
+# The parts of a recorded config that a trained model is built from.
 RECORDED = ("data", "model", "seed")
 
 
@@ -30,11 +29,11 @@ class TrainedRun:
 
     Attributes:
         path: of the checkpoint.
-        cfg: `data`, `model` and `seed` that the run was trained with, with the run overrides of now on top.
+        cfg: `data`, `model` and `seed` of the run, with the run overrides applied.
         data: with the statistics of the checkpoint; its validation set is the one of the run.
         module: on the CPU, in evaluation mode, with random weights until `load`.
         checkpoint: content of the file.
-        precision: Lightning's string for the precision of the run, or the one that is set now.
+        precision: Lightning's string for the precision of the run, or the one that is set.
     """
 
     path: Path
@@ -45,10 +44,10 @@ class TrainedRun:
     precision: str
 
     def load(self, variant: str | float = "auto") -> str:
-        """Put a variant of the weights into the module and return its name: "standard", "ema" or "ema_0.99".
+        """Load a variant of the weights into the module and return its name: "standard", "ema" or "ema_0.99".
 
         Raises:
-            UserError: the checkpoint holds no such weights.
+            UserError: the checkpoint has no such weights.
         """
         try:
             state_dict, name = select_weights(self.checkpoint, variant, self.path)
@@ -64,24 +63,20 @@ def open_trained(cfg: DictConfig) -> TrainedRun:
     Depths, variable, statistics and first guess are checked against the checkpoint.
 
     Args:
-        cfg: with `checkpoint`, and where something else than the recorded run is wanted `run_overrides`, a list such as
-            ["data.path=other.nc", "model/sampler=ddim"], and `precision`.
+        cfg: with `checkpoint`, and optionally `run_overrides`, a list such as ["data.path=other.nc", "model/sampler=ddim"],
+            and `precision`.
 
     Raises:
         FileNotFoundError, UserError: no such file, no checkpoint of a training run, an override that does not fit to the run,
-            a checkpoint that names code that does not belong to depthdif, or that does not fit to the data.
+            a checkpoint with code that does not belong to depthdif, or that does not fit to the data.
     """
     path = Path(cfg.checkpoint)
-    try:
-        checkpoint = read_checkpoint(path)
-    except (FileNotFoundError, ValueError) as error:
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else UserError
-        raise kind(f"checkpoint={error}; set checkpoint=runs/DATE_TIME/checkpoints/last.ckpt") from error
+    checkpoint = read_run_checkpoint("checkpoint", path)
     recorded = checkpoint.get("hyper_parameters")
     statistics = checkpoint.get(OceanDataModule.__qualname__)
     if not (isinstance(recorded, Mapping) and isinstance(statistics, Mapping) and {*RECORDED} <= {*recorded}):
         raise UserError(
-            f"checkpoint={path}: holds no config and no statistics of the data; set checkpoint to one that "
+            f"checkpoint={path}: has no config and no statistics of the data; set checkpoint to one that "
             "the training of depthdif wrote"
         )
     overrides = list(cfg.get("run_overrides") or [])
@@ -102,8 +97,7 @@ def device_of(accelerator: str) -> torch.device:
     """
     if accelerator not in ("auto", "cpu", "gpu", "cuda"):
         raise UserError(f"accelerator={accelerator}; expected auto, cpu or gpu: set accelerator=auto")
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not has_gpu:
         raise UserError(f"accelerator={accelerator}, but this machine has no GPU; set accelerator=auto")
-    return torch.device("cuda")
+    return torch.device("cuda" if has_gpu and accelerator != "cpu" else "cpu")

@@ -1,4 +1,4 @@
-"""What a checkpoint may build: the parts of depthdif, and what the user names."""
+"""Which classes and functions a checkpoint may build: those of the shipped configs, and those that the user sets."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from omegaconf import DictConfig, OmegaConf
 from depthdif import UserError
 from depthdif.config_folder import CONF
 
-TARGET = "_target_"
-IN_OVERRIDE = re.compile(rf"{TARGET}['\"]?\s*[=:]\s*['\"]?([\w.]+)")
+IN_OVERRIDE = re.compile(r"_target_['\"]?\s*[=:]\s*['\"]?([\w.]+)")
 
 
 def check_targets(source: str, recorded: DictConfig, chosen: Any) -> None:
-    """Raise UserError where the checkpoint `source` asks for a class or function that neither we nor the user named.
+    """Raise UserError where the checkpoint `source` has a `_target_` that is neither shipped nor set by the user.
 
-    To build an object is to run its code, and no code that a file alone asks for is ever run. `recorded` is the config of the
+    Building an object runs its code, and code that only a file specifies is never run. `recorded` is the config of the
     checkpoint, `chosen` what the user set, as a config or as a list of overrides.
     """
-    unknown = [target for target in foreign_targets(recorded) if target not in {*targets(chosen)}]
-    if unknown:
-        raise UserError(
-            f"{source}: was trained with {unknown[0]}, which is not a part of depthdif; if you trust it, name it on "
-            f"the command line, such as model.denoiser._target_={unknown[0]}"
-        )
+    trusted = {*targets(chosen)}
+    for target in foreign_targets(recorded):
+        if target not in trusted:
+            raise UserError(
+                f"{source}: was trained with {target}, which is not a part of depthdif; if you trust it, set it on "
+                f"the command line, such as model.denoiser._target_={target}"
+            )
 
 
 def foreign_targets(cfg: Any) -> list[str]:
-    """Every `_target_` in a config that no shipped config names, sorted."""
+    """Every `_target_` in a config that is not in `conf/`, sorted."""
     return sorted({*targets(cfg)} - shipped_targets())
 
 
@@ -45,11 +45,10 @@ def targets(cfg: Any) -> Iterator[str]:
     """Every `_target_` in a config, or in overrides of the command line."""
     plain = OmegaConf.to_container(cfg, resolve=False) if OmegaConf.is_config(cfg) else cfg
     if isinstance(plain, Mapping):
-        if TARGET in plain:
-            yield str(plain[TARGET])
-        for value in plain.values():
-            yield from targets(value)
-    elif isinstance(plain, list):
+        if "_target_" in plain:
+            yield str(plain["_target_"])
+        plain = list(plain.values())
+    if isinstance(plain, list):
         for value in plain:
             yield from targets(value)
     elif isinstance(plain, str):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from diffusers.utils.logging import disable_progress_bar
@@ -18,10 +16,8 @@ from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.dataset import collate
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
-from depthdif.export.evaluation_record import evaluation_record
-from depthdif.export.model_card import model_card
-from depthdif.export.model_description import TrainedModel
-from depthdif.export.pipeline import OceanPipeline
+from depthdif.export.model_card import evaluation_record, model_card
+from depthdif.export.pipeline import OceanPipeline, TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +25,7 @@ log = logging.getLogger(__name__)
 def export(cfg: DictConfig) -> Path:
     """Write one variant of the weights of `cfg.checkpoint` as a `diffusers` folder, load it back, and return its path.
 
-    The folder appears only when it is complete and gives the numbers of the checkpoint. `cfg` is `conf/export.yaml`.
+    The folder appears only when it is complete and reproduces the numbers of the checkpoint. `cfg` is `conf/export.yaml`.
 
     Raises:
         FileNotFoundError, FileExistsError, UserError: no such checkpoint or variant, a model with classes of another package,
@@ -37,7 +33,13 @@ def export(cfg: DictConfig) -> Path:
     """
     disable_progress_bar()
     run = open_trained(cfg)
-    check_exportable(run)
+    for name, part in run.cfg.model.items():
+        # A folder cannot carry the code of another package.
+        if foreign := foreign_targets(part):
+            raise UserError(
+                f"checkpoint={run.path}: model.{name!s} is {foreign[0]}, which is not a part of depthdif, so that an export "
+                "could not be loaded; use the checkpoint instead"
+            )
     try:
         variant = run.load(cfg.which)
     except ValueError as error:
@@ -45,34 +47,23 @@ def export(cfg: DictConfig) -> Path:
     folder = Path(cfg.output) if cfg.output else run.path.parent.parent / "export" / variant
     if folder.exists() and not cfg.overwrite:
         raise FileExistsError(f"output={folder}: exists already; set overwrite=true to replace it")
-    evaluation = evaluation_record(run.path, sha256(run.path), cfg.evaluation)
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    digest = sha256(run.path)
+    evaluation = evaluation_record(run.path, digest, cfg.evaluation)
+    unfinished, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("unfinished", "replaced"))
     shutil.rmtree(unfinished, ignore_errors=True)
-    write(run, variant, unfinished, evaluation)
+    trained = TrainedModel.from_config(run.cfg, run.data.state_dict(), run.precision)
+    OceanPipeline.from_module(run.module, trained).save_pretrained(unfinished)
+    model_card(run, variant, digest, evaluation).save(unfinished / "README.md")
+    recorded = OmegaConf.create(dict(run.checkpoint["hyper_parameters"]))
+    OmegaConf.save(recorded, unfinished / "training_config.yaml")
     check_same_numbers(run, unfinished)
-    put_in_place(unfinished, folder)
+    if folder.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
+    unfinished.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
     log.info("exported the %s weights of %s to %s", variant, run.path, folder)
     return folder
-
-
-def check_exportable(run: TrainedRun) -> None:
-    """Raise UserError where the model has classes of another package: a folder cannot carry their code."""
-    for name, part in run.cfg.model.items():
-        if foreign := foreign_targets(part):
-            raise UserError(
-                f"checkpoint={run.path}: model.{name!s} is {foreign[0]}, which is not a part of depthdif, so that an export "
-                "could not be loaded; use the checkpoint itself"
-            )
-
-
-def write(run: TrainedRun, variant: str, folder: Path, evaluation: Mapping[str, Any] | None) -> None:
-    """Write the whole export of a run that has loaded `variant`."""
-    trained = TrainedModel.of(run.cfg, run.data.state_dict(), run.precision)
-    OceanPipeline.of(run.module, trained).save_pretrained(folder)
-    model_card(run, variant, evaluation).save(folder / "README.md")
-    OmegaConf.save(
-        OmegaConf.create(dict(run.checkpoint["hyper_parameters"])), folder / "training_config.yaml"
-    )
 
 
 def check_same_numbers(run: TrainedRun, folder: Path) -> None:
@@ -83,15 +74,3 @@ def check_same_numbers(run: TrainedRun, folder: Path) -> None:
     if not np.array_equal(expected, exported, equal_nan=True):
         difference = float(np.nanmax(np.abs(expected - exported)))
         raise RuntimeError(f"{folder}: reconstructs other numbers than {run.path} (up to {difference:g})")
-
-
-def put_in_place(unfinished: Path, folder: Path) -> None:
-    """Rename a complete folder to its name, in place of one that exists."""
-    if folder.exists():
-        replaced = folder.with_name(f"{folder.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        folder.rename(replaced)
-        unfinished.rename(folder)
-        shutil.rmtree(replaced)
-    else:
-        unfinished.rename(folder)

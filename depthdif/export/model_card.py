@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from omegaconf import OmegaConf
 
+from depthdif import UserError
+from depthdif.build import resolved
 from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.config_folder import CONF
-from depthdif.evaluation.provenance import PACKAGES, sha256
-from depthdif.export.evaluation_record import evaluation_section, markdown_table, variant_scores
+from depthdif.evaluation.provenance import PACKAGES
+from depthdif.evaluation.table import COLUMNS, cell
 from depthdif.figures.panel import display_units
+from depthdif.scores.score import Score
 from depthdif.scores.score_names import (
     FIRST_GUESS,
     SCORES,
@@ -27,89 +29,71 @@ from depthdif.scores.score_names import (
     scores_by_variant,
     variant_label,
 )
+from depthdif.terminal import command
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+FILE = "evaluation.json"
+# Keys of the provenance by which records of evaluations are identified and chosen.
+REQUIRED = {"checkpoint_sha256", "patches", "created", "seen_in_training"}
 TAGS = ["diffusion", "oceanography", "ocean-reconstruction", "argo", "depthdif"]
 
+# Headings, and cells by the label of the row.
+ScoreTable = tuple[list[str], dict[str, list[str]]]
 
-def model_card(run: TrainedRun, variant: str, evaluation: Mapping[str, Any] | None = None) -> ModelCard:
+
+def model_card(
+    run: TrainedRun, variant: str, digest: str, evaluation: Mapping[str, Any] | None = None
+) -> ModelCard:
     """The README.md of an export, with the metadata that the hub of Hugging Face reads.
 
     Args:
         run: that is exported.
         variant: of its weights, such as "ema".
+        digest: SHA-256 of its checkpoint.
         evaluation: content of the `evaluation.json` of its checkpoint.
     """
-    logged = scores_at(run.path.parent.parent / "metrics" / "metrics.csv", step_of(run))
-    scores = logged.get(variant, {})
-    if evaluation is not None:
-        evaluated = variant_scores(evaluation, variant)[1]
-        scores = scores | {name: score.value for name, score in evaluated.items()}
-    field = run.data.field
+    field, module, step = run.data.field, run.module, int(run.checkpoint["global_step"])
+    logged = scores_at(run.path.parent.parent / "metrics" / "metrics.csv", step)
+    scores = logged.get(variant, {}) | (evaluated_scores(evaluation, variant) if evaluation else {})
+    dataset: dict[str, Any] = {
+        "dataset_type": field.variable,
+        "dataset_name": f"{field.variable}, validation region",
+    }
+    results = [
+        EvalResult(task_type="other", metric_type=name, metric_value=value, **dataset)
+        for name, value in scores.items()
+    ]
+    card_name = f"depthdif {field.variable}" if results else None
+    units, config = display_units(field.units), resolved(run.cfg)
     return ModelCard.from_template(
-        metadata(field.variable, scores),
+        ModelCardData(
+            library_name="diffusers", tags=TAGS, model_name=card_name, eval_results=results or None
+        ),
         template_path=str(TEMPLATE),
-        variable=field.variable,
+        run=run,
+        config=config,
+        text=config_text,
         variant=variant_label(variant),
-        units=units_of(run),
-        depths=[float(depth) for depth in run.data.depths],
-        surface=list(field.surface_names),
-        first_guess=run.data.residual_statistics is not None,
-        patch=patch_size(run),
-        data=data_rows(run),
-        model=model_rows(run, variant),
-        scores=list(score_sections(run, logged, evaluation)),
-        provenance=provenance(run),
+        units=units,
+        step=step,
+        source=source(config["data"]),
+        grid=" x ".join(f"{np.median(np.diff(axis)):.4g}" for axis in (field.latitude, field.longitude)),
+        denoiser=type(module.denoiser).__name__,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        scheduler=type(module.sampler.prepared_scheduler(module.noise_schedule, module.device)).__name__,
+        evaluation=evaluation,
+        evaluation_table=evaluation_table(evaluation) if evaluation else None,
+        logged=logged,
+        logged_table=logged_table(logged, units),
+        digest=digest,
+        exported=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        versions=", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        commit=git_commit(CONF.parent),
     )
 
 
-def metadata(variable: str, scores: Mapping[str, float]) -> ModelCardData:
-    """The YAML header, with the scores of the exported weights."""
-    results = [
-        EvalResult(
-            task_type="other",
-            dataset_type=variable,
-            dataset_name=f"{variable}, region held out",
-            metric_type=name,
-            metric_value=value,
-        )
-        for name, value in scores.items()
-    ]
-    name = f"depthdif {variable}" if results else None
-    return ModelCardData(library_name="diffusers", tags=TAGS, model_name=name, eval_results=results or None)
-
-
-def data_rows(run: TrainedRun) -> dict[str, str]:
-    """What the model was trained on and what was held out."""
-    field, depths = run.data.field, run.data.depths
-    cfg = OmegaConf.to_container(run.cfg.data, resolve=True)
-    assert isinstance(cfg, dict)
-    spacing = " x ".join(f"{np.median(np.diff(axis)):.4g}" for axis in (field.latitude, field.longitude))
-    return {
-        "source": source(cfg),
-        "variable": f"{field.variable}, {units_of(run)}",
-        "depths": f"{len(depths)}, {depths[0]:g} to {depths[-1]:g} m",
-        "grid": f"{spacing} degrees",
-        "surface fields": ", ".join(field.surface_names) or "none",
-        "held out": config_text(cfg["validation"]),
-        "trained on": config_text(cfg["training"]) if cfg["training"] else "all outside the region held out",
-        "patch": f"{patch_size(run)} cells",
-        "observed columns": config_text(cfg["profiles"]),
-    }
-
-
-def units_of(run: TrainedRun) -> str:
-    """Units of the variable, or that there are none."""
-    return display_units(run.data.field.units) or "units not given"
-
-
-def patch_size(run: TrainedRun) -> str:
-    """Such as "32 x 32"."""
-    return " x ".join(map(str, run.data.patch_size))
-
-
-def source(cfg: Mapping[Any, Any]) -> str:
-    """Names of the files, without the folders of this machine; or the function that made the field."""
+def source(cfg: Mapping[str, Any]) -> str:
+    """Names of the data files without their folders, or the function that made the field."""
     path = cfg.get("path")
     if path is None:
         return config_text(cfg.get("field"))
@@ -118,59 +102,75 @@ def source(cfg: Mapping[Any, Any]) -> str:
     return ", ".join(Path(str(name)).name for name in ([path] if isinstance(path, str) else path))
 
 
-def model_rows(run: TrainedRun, variant: str) -> dict[str, str]:
-    """Size, chain and first guess."""
-    cfg = OmegaConf.to_container(run.cfg.model, resolve=True)
-    assert isinstance(cfg, dict)
-    module = run.module
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    scheduler = module.sampler.prepared_scheduler(module.noise_schedule, module.device)
-    return {
-        "denoiser": f"{type(module.denoiser).__name__}, {parameters / 1e6:.2f} M parameters",
-        "weights": f"{variant_label(variant)}, after {step_of(run)} optimizer steps",
-        "predicts": module.noise_schedule.config.prediction_type,
-        "precision": run.precision,
-        "reverse chain": f"{type(scheduler).__name__}, {module.sampler.steps} steps",
-        "ensemble": f"{module.sampler.ensemble_size} members unless `ensemble_size` is given",
-        "first guess": config_text(cfg["first_guess"]) if run.data.residual_statistics else "none",
-    }
-
-
-def score_sections(
-    run: TrainedRun, logged: Mapping[str, Mapping[str, float]], evaluation: Mapping[str, Any] | None
-) -> Iterator[str]:
-    """The table of the evaluation, and of what the run logged when the checkpoint was written."""
-    if evaluation is not None:
-        yield evaluation_section(evaluation)
-    if not logged:
-        return
+def logged_table(logged: Mapping[str, Mapping[str, float]], units: str) -> ScoreTable:
+    """The logged scores by the label of the variant."""
     columns = [score for score in SCORES.values() if any(score.name in scores for scores in logged.values())]
-    headings = [score.heading(display_units(run.data.field.units)) for score in columns]
-    rows = {
+    return [score.heading(units) for score in columns], {
         variant_label(variant): [score.format(scores.get(score.name)) for score in columns]
         for variant, scores in logged.items()
     }
-    members = run.module.sampler.ensemble_size
-    yield (
-        f"First validation mini-batch of the region held out, all ocean cells, mean of {members} "
-        f"sample{'s' * (members > 1)}, at step {step_of(run)}:\n\n"
-        + markdown_table("weights", headings, rows)
-    )
 
 
-def provenance(run: TrainedRun) -> dict[str, str]:
-    """Where the weights come from."""
-    rows = {
-        "checkpoint": run.path.name,
-        "SHA-256 of the checkpoint": sha256(run.path),
-        "optimizer steps": str(step_of(run)),
-        "seed": str(run.cfg.seed),
-        "configuration": "`training_config.yaml`",
-        "exported": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "exported with": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+def evaluation_record(checkpoint: Path, digest: str, path: str | None = None) -> dict[str, Any] | None:
+    """The content of the `evaluation.json` of a checkpoint: of several the one with most patches, then the newest.
+
+    The folder of the run and the folders beside it are searched, where scripts/evaluate.py writes; an evaluation in a region
+    that the model was trained on is left out. None where there is no record.
+
+    Args:
+        checkpoint: RUN_FOLDER/checkpoints/NAME.
+        digest: its SHA-256.
+        path: the file to take instead, or its folder.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        UserError: the file at `path` is not a record of this checkpoint.
+    """
+    if path is not None:
+        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"evaluation={path}: no such file; set evaluation=runs/DATE_TIME/{FILE}")
+        record = read(file, digest)
+        if record is None:
+            advice = f"run {command('evaluate')} checkpoint={checkpoint}"
+            raise UserError(f"evaluation={path}: is not of this checkpoint; {advice}")
+        return record
+    run = checkpoint.parent.parent
+    records = (read(file, digest) for file in (*run.glob(f"**/{FILE}"), *run.parent.glob(f"*/{FILE}")))
+    usable = {
+        (record["provenance"]["patches"], record["provenance"]["created"]): record
+        for record in records
+        if record is not None and not record["provenance"]["seen_in_training"]
     }
-    commit = git_commit(CONF.parent)
-    return {**rows, "code that exported": commit} if commit else rows
+    return usable[max(usable)] if usable else None
+
+
+def read(path: Path, digest: str) -> dict[str, Any] | None:
+    """The content of the `evaluation.json` of a checkpoint; None for any other file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    provenance = content.get("provenance", {}) if isinstance(content, dict) else {}
+    of_checkpoint = provenance.keys() >= REQUIRED and provenance["checkpoint_sha256"] == digest
+    return content if of_checkpoint else None
+
+
+def evaluated_scores(record: Mapping[str, Any], variant: str) -> dict[str, float]:
+    """Scores of the largest ensemble of a variant, which is its last row; empty where there is no such row."""
+    label = f"{variant_label(variant)}, "
+    rows = [scores for method, scores in record["overall"].items() if method.startswith(label)]
+    return {name: score["value"] for name, score in rows[-1].items()} if rows else {}
+
+
+def evaluation_table(record: Mapping[str, Any]) -> ScoreTable:
+    """The defined scores of a record with their intervals, by method."""
+    columns = [column for column in COLUMNS if any(column[0] in row for row in record["overall"].values())]
+    rows = {}
+    for method, row in record["overall"].items():
+        scores = {name: Score(**score) for name, score in row.items()}
+        rows[method] = [cell(scores, name, interval) for name, _, interval in columns]
+    return [heading for _, heading, _ in columns], rows
 
 
 def scores_at(metrics: Path, step: int) -> dict[str, dict[str, float]]:
@@ -185,24 +185,15 @@ def scores_at(metrics: Path, step: int) -> dict[str, dict[str, float]]:
     return {name: scores for name, scores in by_name.items() if scores}
 
 
-def step_of(run: TrainedRun) -> int:
-    """Optimizer steps of the checkpoint."""
-    return int(run.checkpoint["global_step"])
-
-
 def git_commit(folder: Path) -> str | None:
-    """The commit that `folder` stands at, and whether files differ from it; None where it is no repository."""
+    """The commit of `folder`, with "-dirty" where files differ from it; None where it is no repository."""
     if not (folder / ".git").exists():
         return None
-    git = ["git", "-C", str(folder)]
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        commit, changes = (
-            subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "-s", "-uno"])
-        )
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # no git, or a repository of another user
         return None
-    return f"git commit {commit}" + (", with changes" if changes else "")
 
 
 def config_text(node: Any) -> str:

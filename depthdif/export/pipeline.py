@@ -2,8 +2,9 @@
 
 # No `from __future__ import annotations`: diffusers reads the classes in the signature of __init__.
 import copy
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date as Date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,17 +16,23 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils.outputs import BaseOutput
 from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from depthdif import UserError
+from depthdif.build import build_module, resolved
 from depthdif.checkpoints.resume import check_architecture
+from depthdif.checkpoints.trusted_targets import foreign_targets
+from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import collate
+from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.model_description import DESCRIPTION, TrainedModel
+from depthdif.terminal import command
 
+DESCRIPTION = "ocean.json"
 CONDITIONING = "conditioning.safetensors"
 UNET = "denoiser.unet."
 
@@ -43,6 +50,51 @@ class OceanReconstruction(BaseOutput):
     mean: np.ndarray
     std: np.ndarray | None
     samples: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model without its weights; `ocean.json` of an export.
+
+    Attributes:
+        config: `model` and `seed` of the training config, resolved; without `ema`.
+        data: state of the data module in a checkpoint (variable, units, depths, statistics).
+        precision: that the network computes in, such as "bf16-mixed".
+    """
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    precision: str = "32-true"
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> "TrainedModel":
+        """From a config of training, the `state_dict` of its data module, and the precision of the run."""
+        model = {key: part for key, part in resolved(cfg.model).items() if key != "ema"}
+        return cls({"model": model, "seed": cfg.seed}, dict(data), precision)
+
+    def conditioner(self) -> Conditioner:
+        """The function from physical units to the conditions of a patch."""
+        target, surface = (
+            Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
+            for name in ("standardization", "surface_standardization")
+        )
+        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "TrainedModel":
+        """Read `ocean.json` of an export.
+
+        Raises:
+            FileNotFoundError: the folder has no such file.
+            UserError: it has a `_target_` that does not belong to depthdif.
+        """
+        path = Path(folder) / DESCRIPTION
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; expected a folder written by {command('export')}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if foreign := foreign_targets(content["config"]):
+            raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
+        return cls(**content)
 
 
 class OceanPipeline(DiffusionPipeline):
@@ -73,24 +125,23 @@ class OceanPipeline(DiffusionPipeline):
         self.conditioner = trained.conditioner()
 
     @classmethod
-    def of(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
+    def from_module(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
         """The pipeline of a trained module."""
         scheduler = module.sampler.prepared_scheduler(module.noise_schedule, torch.device("cpu"))
         return cls(module.denoiser.unet, scheduler.from_config(scheduler.config), module, trained)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> "OceanPipeline":
-        """Load a folder that `save_pretrained` or `scripts/export.py` wrote; nothing is downloaded.
+        """Load a folder of `save_pretrained` or `scripts/export.py`, without a download.
 
-        Args:
-            options: of `DiffusionPipeline.from_pretrained`.
+        `options` are those of `DiffusionPipeline.from_pretrained`.
 
         Raises:
             FileNotFoundError: no such folder.
-            UserError: the folder names code that does not belong to depthdif, or its weights do not fit.
+            UserError: the folder uses code that does not belong to depthdif, or its weights do not fit.
         """
         trained = TrainedModel.read(folder)
-        module = trained.module()
+        module = build_module(OmegaConf.create(trained.config), trained.data).eval()
         options = {"low_cpu_mem_usage": False, **options}
         pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)
         weights = load_file(Path(folder) / CONDITIONING)
@@ -100,16 +151,13 @@ class OceanPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
-        """Write the folder; `unet` and `scheduler` in it load with `diffusers` alone.
-
-        Args:
-            options: of `DiffusionPipeline.save_pretrained`.
-        """
+        """Write the folder; `unet` and `scheduler` in it load with `diffusers` alone."""
         super().save_pretrained(str(folder), **options)
         state = self.module.state_dict()
         save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
-        self.trained.write(Path(folder))
-        # safetensors keeps its files from everyone else; they are as readable as the rest.
+        description = json.dumps(asdict(self.trained), indent=2, default=Tensor.tolist) + "\n"
+        (Path(folder) / DESCRIPTION).write_text(description, encoding="utf-8")
+        # safetensors makes files that only their owner can read; these are as readable as the others.
         for weights in Path(folder).rglob("*.safetensors"):
             weights.chmod((Path(folder) / DESCRIPTION).stat().st_mode)
 
@@ -127,11 +175,11 @@ class OceanPipeline(DiffusionPipeline):
         """Reconstruct one patch.
 
         Args:
-            observations: (D, H, W) in the units and at the depths of the training data, NaN where not observed.
+            observations: (D, H, W) in the units and on the depths of the training data, NaN where not observed.
             surface: (S, H, W) in the units and the order of the training data, NaN where missing; None without any.
             latitude, longitude: (H,) and (W,) degrees north and east of the cells, ascending.
             date: of the patch; its season is a condition.
-            ocean_mask: (D, H, W) bool; None takes every cell for ocean.
+            ocean_mask: (D, H, W) bool; with None every cell is ocean.
             index: number of the patch; its noise is drawn from the seed and this number.
             sampling: `steps`, `seed`, `ensemble_size`, `antithetic`, `clamp_observations` of the reverse chain; as trained
                 when left out.
@@ -144,15 +192,13 @@ class OceanPipeline(DiffusionPipeline):
         patch = self.conditions(observations, surface, latitude, longitude, date, ocean_mask)
         batch = collate([{**patch, "index": np.int64(index)}])
         ensemble = self.reconstruct(batch, **sampling)
-        std = ensemble.std
-        return OceanReconstruction(
-            mean=ensemble.mean[0], std=None if std is None else std[0], samples=ensemble.members[0]
-        )
+        std = None if ensemble.std is None else ensemble.std[0]
+        return OceanReconstruction(mean=ensemble.mean[0], std=std, samples=ensemble.members[0])
 
     def reconstruct(self, batch: Mapping[str, Tensor], **sampling: Any) -> Ensemble:
-        """Reconstruct a batch of the data contract (docs/data.md) in the precision of the run.
+        """Reconstruct a batch of the data contract (docs/data.md) in the precision of the run; `sampling` is as in a call.
 
-        `sampling` is as in a call. The numbers are those of the trained module, bit for bit on the same CPU.
+        The numbers are those of the trained module, bit for bit on the same CPU.
         """
         module = self.module.to(self.unet.device)
         module.denoiser.unet = self.unet
@@ -170,40 +216,35 @@ class OceanPipeline(DiffusionPipeline):
         date: str | Date | np.datetime64,
         ocean_mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """The standardised conditions of one patch in the keys of the data contract; arguments and errors are those of a call."""
+        """The standardised conditions of one patch by the keys of the data contract; arguments and errors are those of a call."""
         observations = np.asarray(observations, np.float32)
-        depths, shape = len(self.trained.depths), observations.shape
+        depths, shape = len(self.trained.data["depths"]), observations.shape
         check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")
-        if surface is None:
-            surface = np.empty((0, *shape[1:]), np.float32)
-        surface = np.asarray(surface, np.float32)
-        fields = ", ".join(self.trained.data["surface"]) or "none"
-        check_shape("surface", surface.shape, (self.trained.surface_channels, *shape[1:]), fields)
-        latitude, longitude = np.asarray(latitude, np.float32), np.asarray(longitude, np.float32)
-        check_axis("latitude", latitude, shape[1])
-        check_axis("longitude", longitude, shape[2])
+        surface = np.asarray(np.empty((0, *shape[1:])) if surface is None else surface, np.float32)
+        fields = self.trained.data["surface"]
+        check_shape("surface", surface.shape, (len(fields), *shape[1:]), ", ".join(fields) or "none")
         ocean = np.ones(shape, bool) if ocean_mask is None else np.asarray(ocean_mask, bool)
         check_shape("ocean_mask", ocean.shape, shape, "that of observations")
+        latitude, longitude = np.asarray(latitude, np.float32), np.asarray(longitude, np.float32)
+        for name, axis, length in (("latitude", latitude, shape[1]), ("longitude", longitude, shape[2])):
+            check_shape(name, axis.shape, (length,), "one value for each cell")
+            if not np.all(axis[1:] > axis[:-1]):
+                raise UserError(
+                    f"{name} does not ascend; reverse the patch along it, or unwrap it at 360 degrees"
+                )
+        if not np.all(np.abs(latitude) <= 90):
+            raise UserError("latitude is outside of -90 to 90; expected degrees north")
         for name, values in (("observations", observations), ("surface", surface)):
             if np.isinf(values).any():
-                raise UserError(f"{name} holds infinite values; expected NaN where a value is missing")
+                raise UserError(f"{name} contains infinite values; expected NaN where a value is missing")
         if outside := int((np.isfinite(observations) & ~ocean).sum()):
-            raise UserError(f"{outside} observations lie outside ocean_mask; expected NaN there")
+            raise UserError(f"{outside} observations are outside ocean_mask; expected NaN there")
         day = np.datetime64(date).astype("datetime64[D]")
         day_of_year = int((day - day.astype("datetime64[Y]")).astype(int)) + 1
         return self.conditioner(observations, surface, ocean, latitude, longitude, day_of_year)
 
 
-def check_shape(name: str, given: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:
-    """Raise UserError for another shape."""
-    if given != expected:
-        raise UserError(f"{name} has the shape {given}; expected {expected} ({meaning})")
-
-
-def check_axis(name: str, values: np.ndarray, length: int) -> None:
-    """Raise UserError for an axis of another length, or one that does not ascend."""
-    check_shape(name, values.shape, (length,), "one value a cell")
-    if not np.all(values[1:] > values[:-1]):
-        raise UserError(f"{name} does not ascend; reverse the patch along it, or unwrap it at 360 degrees")
-    if name == "latitude" and not np.all(np.abs(values) <= 90):
-        raise UserError("latitude leaves -90 to 90; expected degrees north")
+def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:
+    """Raise UserError for another shape than the expected one."""
+    if shape != expected:
+        raise UserError(f"{name} has the shape {shape}; expected {expected} ({meaning})")

@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be resumed is one clear error, and one that can is read once."""
+"""A checkpoint that cannot be resumed is one clear error; one that can is read once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from depthdif.checkpoints.resume import read_resumed
+from depthdif.checkpoints.resume import read_run_checkpoint
 from depthdif.training import train
 
 SmallRun = Callable[..., DictConfig]
@@ -81,7 +81,8 @@ def test_a_checkpoint_is_read_once_on_resume(
     train(cfg)
     assert opened == [path]
     opened.clear()
-    train(small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", name="third"), read_resumed(path))
+    cfg = small_run("trainer.max_steps=2", "logger=csv", f"resume={path}", name="third")
+    train(cfg, read_run_checkpoint("resume", path))
     assert opened == [path]
     steps = [
         original(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["global_step"]

@@ -1,4 +1,4 @@
-"""A trained run opens from its checkpoint alone, changed by what is set, and nothing else can be built with it."""
+"""A trained run opens from its checkpoint alone, with run overrides applied, and runs no foreign code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(checkpoint: Path, *run_overrides: str, **others: Any) -> DictConfig:
-    """What a script gives to `open_trained`."""
+    """The config that a script passes to `open_trained`."""
     return OmegaConf.create(
         {"checkpoint": str(checkpoint), "precision": None, "run_overrides": [*run_overrides], **others}
     )
@@ -124,7 +124,7 @@ def test_values_are_set_on_the_config_of_the_run_not_on_that_of_the_defaults(che
         ("model.sampler.steps=1,2", "expected one value"),
     ],
 )
-def test_an_override_that_does_not_fit_to_the_run_is_answered_with_the_nearest_valid_one(
+def test_the_error_about_an_unknown_override_shows_the_nearest_valid_one(
     checkpoint: Path, override: str, message: str
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -133,7 +133,7 @@ def test_an_override_that_does_not_fit_to_the_run_is_answered_with_the_nearest_v
     assert "\n" not in str(error.value)
 
 
-def test_options_replace_their_node_and_values_what_they_name() -> None:
+def test_options_replace_their_node_and_values_their_key() -> None:
     recorded = OmegaConf.create(
         {
             "data": {"path": "a", "seed": 7, "surface": ["x"]},
@@ -151,7 +151,7 @@ def test_options_replace_their_node_and_values_what_they_name() -> None:
     assert recorded.data.path == "a"
 
 
-def test_a_checkpoint_cannot_name_code_of_its_own(checkpoint: Path, tmp_path: Path) -> None:
+def test_code_that_only_the_checkpoint_specifies_is_not_run(checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=True)
     content["hyper_parameters"]["model"]["objective"] = {"_target_": "os.getcwd"}
     torch.save(content, tmp_path / "wicked.ckpt")
@@ -166,22 +166,22 @@ def test_a_checkpoint_cannot_name_code_of_its_own(checkpoint: Path, tmp_path: Pa
         open_trained(options(tmp_path / "wicked.ckpt"))
 
 
-def test_code_that_the_user_names_is_used(checkpoint: Path) -> None:
-    named = "model.objective._target_=depthdif.diffusion.objective.MaskedDiffusionObjective"
-    assert open_trained(options(checkpoint, named)).cfg.model.objective._target_.endswith("Objective")
+def test_code_that_the_user_sets_is_used(checkpoint: Path) -> None:
+    override = "model.objective._target_=depthdif.diffusion.objective.MaskedDiffusionObjective"
+    assert open_trained(options(checkpoint, override)).cfg.model.objective._target_.endswith("Objective")
     with pytest.raises(Exception, match="nowhere"):
         open_trained(options(checkpoint, "model.objective._target_=nowhere.Objective"))
 
 
-def test_what_is_no_checkpoint_of_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_of_a_run_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such checkpoint file; set checkpoint="):
         open_trained(options(tmp_path / "none.ckpt"))
     torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
-    with pytest.raises(UserError, match="holds no config and no statistics"):
+    with pytest.raises(UserError, match="has no config and no statistics"):
         open_trained(options(tmp_path / "bare.ckpt"))
 
 
-def test_a_device_is_named_as_in_training() -> None:
+def test_the_device_follows_the_accelerator() -> None:
     assert device_of("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="expected auto, cpu or gpu"):
         device_of("abacus")

@@ -90,7 +90,7 @@ def test_auto_takes_the_average_and_the_folder_lies_in_that_of_the_run(run: Path
     assert all(torch.equal(tensor, expected[key]) for key, tensor in state.items())
 
 
-def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
+def test_the_card_shows_weights_region_scores_and_the_hash_of_the_checkpoint(
     run: Path, exported: Path
 ) -> None:
     card = ModelCard.load(exported / "README.md")
@@ -105,10 +105,12 @@ def test_the_card_names_weights_region_scores_and_the_hash_of_the_checkpoint(
         "EMA weights",
         "longitude [30, 110]",
         f"| EMA | {mse:.4f} |",
+        "| weights | MSE °C² | CRPS °C |",
+        "| predicts | sample |",
         "OptimalInterpolation",
     ):
         assert words in card.text
-    assert str(run.parent) not in card.text  # Folders of the machine are of no use elsewhere.
+    assert str(run.parent) not in card.text
     config = OmegaConf.load(exported / "training_config.yaml")
     assert config.model.ema.extra_decays == [0.5]
 
@@ -130,7 +132,8 @@ def test_an_evaluation_of_the_checkpoint_goes_into_the_card(
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(record))
     card = ModelCard.load(export(compose_export(f"evaluation='{tmp_path}'")) / "README.md")
-    assert "| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
+    assert "24 patches of the validation region, 5 % of the ocean columns observed" in card.text
+    assert "| method | RMSE |\n| --- | ---: |\n| EMA, mean of 8 | 0.600 (0.500, 0.700) |" in card.text
     metrics = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert metrics["rmse"] == 0.6
 
@@ -153,7 +156,7 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
         ),
     ],
 )
-def test_the_card_names_the_data_without_the_folders_of_the_machine(data: dict[str, Any], start: str) -> None:
+def test_the_card_shows_the_data_without_the_folders_of_the_machine(data: dict[str, Any], start: str) -> None:
     assert source(data).startswith(start)
 
 
@@ -192,8 +195,8 @@ def test_an_export_that_gives_other_numbers_is_not_put_in_place(
 ) -> None:
     original = OceanPipeline.reconstruct
 
-    def with_an_error(*given: Any) -> Ensemble:
-        ensemble = original(*given)
+    def with_an_error(*arguments: Any) -> Ensemble:
+        ensemble = original(*arguments)
         return Ensemble(ensemble.members + np.float32(1e-3), ensemble.antithetic, ensemble.inflation)
 
     monkeypatch.setattr(OceanPipeline, "reconstruct", with_an_error)
@@ -202,7 +205,7 @@ def test_an_export_that_gives_other_numbers_is_not_put_in_place(
     assert not (tmp_path / "exported").exists()
 
 
-def test_weights_that_the_checkpoint_does_not_hold_are_said_in_one_line(compose_export: Compose) -> None:
+def test_weights_that_the_checkpoint_lacks_are_one_error(compose_export: Compose) -> None:
     with pytest.raises(ValueError, match=r"which=0\.7: .* it holds standard, ema .*, ema_0\.5") as error:
         export(compose_export("which=0.7"))
     assert "\n" not in str(error.value)

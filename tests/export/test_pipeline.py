@@ -23,8 +23,7 @@ from depthdif.build import build_data, build_module
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.model_description import TrainedModel
-from depthdif.export.pipeline import OceanPipeline
+from depthdif.export.pipeline import OceanPipeline, TrainedModel
 
 Config = Callable[..., DictConfig]
 Built = tuple[DiffusionModule, OceanDataModule, OceanPipeline]
@@ -53,9 +52,9 @@ def built(
             # As after training: a new denoiser answers 0 to everything.
             torch.nn.init.normal_(module.denoiser.unet.conv_out.weight, std=0.1)
             folder = tmp_path_factory.mktemp("export")
-            OceanPipeline.of(module, TrainedModel.of(cfg, data.state_dict(), "32-true")).save_pretrained(
-                folder
-            )
+            OceanPipeline.from_module(
+                module, TrainedModel.from_config(cfg, data.state_dict(), "32-true")
+            ).save_pretrained(folder)
             exports[overrides] = module, data, folder
         module, data, folder = exports[overrides]
         return copy.deepcopy(module), data, OceanPipeline.from_pretrained(folder)
@@ -170,17 +169,17 @@ def test_a_date_may_be_written_in_every_usual_way(built: Callable[..., Built]) -
         ({"observations": lambda field: field[:-1]}, r"observations has the shape .*\(8 depths"),
         ({"surface": lambda _: None}, r"surface has the shape \(0, 16, 16\); expected \(1, 16, 16\)"),
         ({"latitude": lambda degrees: degrees[::-1]}, "latitude does not ascend"),
-        ({"latitude": lambda degrees: degrees + 180}, "latitude leaves -90 to 90"),
+        ({"latitude": lambda degrees: degrees + 180}, "latitude is outside of -90 to 90"),
         ({"longitude": lambda degrees: degrees[1:]}, "longitude has the shape"),
         (
             {"ocean_mask": np.zeros_like},
-            r"\d+ observations lie outside ocean_mask; expected NaN",
+            r"\d+ observations are outside ocean_mask; expected NaN",
         ),
         ({"observations": lambda field: np.where(np.isnan(field), np.inf, field)}, "infinite values"),
         ({"date": lambda _: "midsummer"}, "midsummer"),
     ],
 )
-def test_a_patch_that_does_not_fit_is_refused_in_one_line(
+def test_a_patch_that_does_not_fit_is_one_error(
     built: Callable[..., Built], change: dict[str, Callable[[Any], Any]], message: str
 ) -> None:
     _, data, pipeline = built()
@@ -190,16 +189,14 @@ def test_a_patch_that_does_not_fit_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_cannot_name_code_of_its_own(built: Callable[..., Built], tmp_path: Path) -> None:
+def test_code_that_only_the_folder_specifies_is_not_run(built: Callable[..., Built], tmp_path: Path) -> None:
     _, _, pipeline = built()
     folder = changed(pipeline, tmp_path / "wicked", "objective", {"_target_": "os.getcwd"})
-    with pytest.raises(ValueError, match=r"names os\.getcwd, which is not a part of depthdif"):
+    with pytest.raises(ValueError, match=r"uses os\.getcwd, which is not a part of depthdif"):
         OceanPipeline.from_pretrained(folder)
 
 
-def test_weights_of_another_architecture_are_refused_in_one_line(
-    built: Callable[..., Built], tmp_path: Path
-) -> None:
+def test_weights_of_another_architecture_are_one_error(built: Callable[..., Built], tmp_path: Path) -> None:
     _, _, pipeline = built()
     folder = changed(pipeline, tmp_path / "other", "denoiser", {"block_out_channels": [8, 16, 16]})
     with pytest.raises(ValueError, match="of another architecture") as error:
@@ -207,6 +204,6 @@ def test_weights_of_another_architecture_are_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_is_no_export_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"expected a folder that scripts/export\.py wrote"):
+def test_a_folder_that_is_no_export_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected a folder written by python scripts/export\.py"):
         OceanPipeline.from_pretrained(tmp_path)

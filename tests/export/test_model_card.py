@@ -1,4 +1,4 @@
-"""The evaluation of a checkpoint is recognised by its hash, and its table goes into the model card."""
+"""The evaluation of a checkpoint is identified by its hash, and its table goes into the model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from depthdif.export.evaluation_record import evaluation_record, evaluation_section, variant_scores
+from depthdif.export.model_card import evaluated_scores, evaluation_record, evaluation_table
 
 DIGEST = "a" * 64
 
@@ -61,7 +61,7 @@ def test_the_one_over_most_patches_then_the_newest_is_taken(tmp_path: Path) -> N
 
 def test_one_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    folder = write(tmp_path / "named", evaluation())
+    folder = write(tmp_path / "set", evaluation())
     assert evaluation_record(checkpoint, DIGEST, str(folder)) == evaluation()
     with pytest.raises(ValueError, match=r"is not of this checkpoint; run python scripts/evaluate\.py"):
         evaluation_record(checkpoint, "b" * 64, str(folder / "evaluation.json"))
@@ -70,19 +70,13 @@ def test_one_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_scores_of_a_variant_are_those_of_its_largest_ensemble() -> None:
-    for variant, label, rmse in (
-        ("ema", "EMA, mean of 8", 0.6),
-        ("ema_0.5", "EMA 0.5, mean of 8", 0.65),
-        ("standard", "standard, mean of 8", 0.9),
-    ):
-        method, scores = variant_scores(evaluation(), variant)
-        assert (method, scores["rmse"].value) == (label, rmse)
-    assert variant_scores(evaluation(), "ema_0.9") == ("", {})
+    for variant, rmse in (("ema", 0.6), ("ema_0.5", 0.65), ("standard", 0.9)):
+        assert evaluated_scores(evaluation(), variant)["rmse"] == rmse
+    assert evaluated_scores(evaluation(), "ema_0.9") == {}
 
 
 def test_the_table_shows_intervals_and_leaves_out_what_is_undefined() -> None:
-    section = evaluation_section(evaluation())
-    assert "24 patches of the region held out, 5 % of the ocean columns observed" in section
-    assert "| method | RMSE | RMSE / OI |" in section
-    assert "| OI | 0.800 (0.700, 0.900) | 1.000 |" in section
-    assert "| standard, mean of 8 | 0.900 (0.800, 1.000) |  |" in section
+    headings, rows = evaluation_table(evaluation())
+    assert headings == ["RMSE", "RMSE / OI"]
+    assert rows["OI"] == ["0.800 (0.700, 0.900)", "1.000"]
+    assert rows["standard, mean of 8"] == ["0.900 (0.800, 1.000)", ""]
