@@ -221,7 +221,7 @@ def test_sanity_validation_neither_updates_nor_spoils() -> None:
 # Weights and buffers.
 
 
-def test_one_step_of_nan_weights_is_left_out_counted_and_said_once() -> None:
+def test_one_step_of_nan_weights_is_left_out_and_counted_and_warns_once() -> None:
     class Bursting(Net):
         def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
             if batch_idx == 3:
@@ -568,7 +568,7 @@ def test_averages_of_a_finished_fit_are_evaluated_without_a_checkpoint_twice_the
     assert equal(snapshot(net), raw)
 
 
-def test_standard_weights_are_evaluated_where_that_is_asked_for() -> None:
+def test_standard_weights_are_evaluated_where_that_is_configured() -> None:
     ema = EMACallback(DECAY, evaluate_ema_weights_instead=False)
     net, trainer = fit(ema)
     assert ema.evaluates == "standard"
@@ -701,7 +701,7 @@ class Constant(NoDropout):
         return super().training_step(torch.ones_like(batch).cumsum(0), batch_idx)
 
 
-def test_a_changed_decay_is_honoured_and_said(tmp_path: Path) -> None:
+def test_a_changed_decay_is_used_and_warns(tmp_path: Path) -> None:
     first, recorder = EMACallback(DECAY), Recorder()  # D-FINE#331
     _, trainer = fit(recorder, first, net=new_net(NoDropout))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -745,7 +745,7 @@ def test_resume_with_ema_switched_off_goes_on_with_the_raw_weights(tmp_path: Pat
     assert equal(snapshot(net), snapshot(whole))
 
 
-def test_a_layer_that_the_checkpoint_does_not_know_starts_from_its_raw_weights_and_is_said(
+def test_a_layer_that_the_checkpoint_lacks_starts_from_its_raw_weights_and_warns(
     tmp_path: Path,
 ) -> None:
     class Wider(NoDropout):

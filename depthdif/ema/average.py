@@ -19,7 +19,7 @@ class UnregisteredNameError(KeyError, ValueError):
 
 
 class EMA:
-    """Exponential moving average of named arrays: `shadow = shadow + (1 - decay) * (current - shadow)`.
+    """Exponential moving average of arrays by name: `shadow = shadow + (1 - decay) * (current - shadow)`.
 
     Floating and complex arrays are averaged, in float32 where they are half precision; all others are
     copied, and so are floating arrays that hold a NaN or an infinity when they are registered (a mask of

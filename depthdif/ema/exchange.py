@@ -31,7 +31,7 @@ class Exchange:
     """Puts averages into the slots of a module, and takes them out again.
 
     Parameters exchange their storage; a DTensor's shards are copied in place, since FSDP2 gathers from memory of
-    its own. Buffers get a copy of their average: what the module writes there meanwhile stays.
+    its own. Buffers get a copy of their average: what the module writes there stays.
 
     Args:
         slots: of the averaged tensors.

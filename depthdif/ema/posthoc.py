@@ -65,7 +65,7 @@ def closest_combination(
         times: time of each snapshot, in updates.
 
     Raises:
-        ValueError: there are no snapshots, or they are too much alike to be told apart.
+        ValueError: there are no snapshots, or they are too similar.
     """
     if not len(tracked):
         raise ValueError("expected snapshots of power-function averages, got none")
@@ -189,7 +189,7 @@ class SnapshotAverages:
         """Coefficients, for the average of `decay`, of all averages in all snapshots: in order of time, then within a file.
 
         Raises:
-            ValueError: the snapshots are too much alike to be told apart.
+            ValueError: the snapshots are too similar.
         """
         tracked = [power for snapshot in self.snapshots for power in snapshot.decays]
         times = [snapshot.updates for snapshot in self.snapshots for _ in snapshot.widths]

@@ -96,7 +96,7 @@ def write_snapshot(
         unfinished.touch()
         mode = unfinished.stat().st_mode
         save_file(tensors, unfinished)
-        unfinished.chmod(mode)  # safetensors makes files that nobody else may read
+        unfinished.chmod(mode)  # safetensors makes files that only the owner may read
     new = Snapshot(path.name, step, updates, tuple(averages), path.stat().st_size)
     earlier = tuple(snapshot for snapshot in manifest.snapshots if snapshot.step < step)
     manifest = thinned(Manifest(manifest.every_n_steps, (*earlier, new)), keep)

@@ -165,7 +165,7 @@ def test_the_decay_of_each_average_is_public_by_its_variant() -> None:
     assert tuple(ema.decays) == ema.variants[1:]
 
 
-def test_a_decay_too_long_for_the_run_is_said_once_and_leads_to_the_suited_one() -> None:
+def test_a_decay_too_long_for_the_run_warns_once_and_suggests_the_suited_one() -> None:
     expected = r"10000 updates, more than the 20 planned: 100 % of .* initial weights; set model/ema=suited .*decay 0.5,"
     with pytest.warns(UserWarning, match=expected) as warned:
         fit(EMACallback(0.9999))

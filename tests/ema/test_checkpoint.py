@@ -118,7 +118,7 @@ def test_plain_hyper_parameters_and_data_module_state_are_read(tmp_path: Path) -
     assert load_weights(path).which == "ema"
 
 
-def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
+def test_the_error_about_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such checkpoint file"):
         load_weights(tmp_path / "none.ckpt")
 

@@ -155,7 +155,7 @@ def test_an_average_of_a_random_walk_is_rebuilt_from_its_snapshots(decay: float 
     )
 
 
-def test_snapshots_that_cannot_be_told_apart_are_refused() -> None:
+def test_snapshots_that_are_too_similar_raise() -> None:
     with pytest.raises(ValueError, match="2 profiles at 1 times are too much alike"):
         closest_combination(PowerDecay(0.07), 100, [PowerDecay(0.05), PowerDecay(0.05 + 1e-9)], [100, 100])
     with pytest.raises(ValueError, match="got none"):

@@ -139,7 +139,7 @@ def test_a_resumed_run_takes_over_the_snapshots_until_its_checkpoint(tmp_path: P
     ]
 
 
-def test_a_folder_without_snapshots_is_told_what_to_type(tmp_path: Path) -> None:
+def test_the_error_about_a_folder_without_snapshots_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no snapshots.*train with model/ema=power first"):
         read_manifest(tmp_path / "none")
     (tmp_path / MANIFEST).write_text('{"every_n_steps": 10, "snapshots": []}')

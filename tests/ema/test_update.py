@@ -59,7 +59,7 @@ def test_blocks_hold_every_tensor_once_and_no_more_elements_than_allowed(sizes: 
     where=st.integers(0, len(SIZES) - 1), value=st.sampled_from([float("nan"), float("inf"), -float("inf")])
 )
 @settings(deadline=None)
-def test_one_element_that_is_not_finite_is_found_wherever_it_is(where: int, value: float) -> None:
+def test_one_element_that_is_not_finite_is_detected_anywhere(where: int, value: float) -> None:
     weights = tensors(3)
     if weights[where].numel() == 0:
         assert not not_finite(weights)

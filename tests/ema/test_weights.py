@@ -159,7 +159,7 @@ def test_the_seed_waits_for_finite_weights() -> None:
 # Exchange.
 
 
-def test_the_exchange_moves_pointers_and_gives_back_exactly_what_was_held() -> None:
+def test_the_exchange_moves_pointers_and_restores_exactly_the_raw_weights() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     averages = ModuleAverages(module, [0.5])
     perturb(module, 0)
@@ -354,7 +354,7 @@ def test_shared_modules_and_tied_parameters_are_averaged_once_under_all_their_ke
     assert torch.allclose(state["0.weight"], (before + shared.weight) / 2)
 
 
-def test_averages_are_loaded_over_and_what_is_missing_is_told() -> None:
+def test_averages_are_loaded_in_place_and_missing_keys_are_returned() -> None:
     module = nn.Linear(2, 2)
     averages = ModuleAverages(module, [0.5])
     assert averages.load(0.5, {"weight": torch.zeros(2, 2), "unknown": torch.zeros(1)}) == ["bias"]

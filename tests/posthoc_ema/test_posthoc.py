@@ -275,7 +275,7 @@ def test_snapshots_of_another_model_than_the_checkpoint_are_refused(
         posthoc(config(f"run='{copy}'", "width=0.07"))
 
 
-def test_a_run_that_took_no_snapshots_is_told_how_to_take_them(
+def test_the_error_about_a_run_without_snapshots_says_how_to_take_them(
     copy: Path, config: Callable[..., DictConfig]
 ) -> None:
     content = torch.load(copy / "checkpoints/last.ckpt", weights_only=True)
