@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
 from depthdif.ema.decay import WIDEST, is_decay, parse_decay
-
-
-class EMAConfigurationError(MisconfigurationException, ValueError):
-    """The module of a run cannot be averaged, or its checkpoint holds averages of another shape."""
 
 
 def check(callback: str, key: str, value: Any, valid: bool, expected: str, example: Any) -> None:

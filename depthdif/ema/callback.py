@@ -11,14 +11,19 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from depthdif.ema.arguments import EMAConfigurationError, check_decays, check_flags, check_integer
+from depthdif.ema.arguments import check_decays, check_flags, check_integer
 from depthdif.ema.checkpoint import canonical, find_averages, migrate_averages, migration
 from depthdif.ema.decay import Decay, parse_decay, too_long_for
 from depthdif.ema.slots import captured, count_writes
 from depthdif.ema.tracker import Tracker
+
+
+class EMAConfigurationError(MisconfigurationException, ValueError):
+    """The module of a run cannot be averaged, or its checkpoint holds averages of another shape."""
 
 
 class EMACallback(Callback):

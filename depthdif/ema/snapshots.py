@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from depthdif.ema.decay import PowerDecay
-from depthdif.files import atomic_path, write_text
 
 MANIFEST = "manifest.json"
 FORMAT = "depthdif power-function averages, 1"
@@ -92,7 +92,7 @@ def write_snapshot(
         if (tensor.is_floating_point() or tensor.is_complex()) and bool(torch.isfinite(tensor).all())
     }
     path = folder / f"step-{step:08d}.safetensors"
-    with atomic_path(path) as unfinished:
+    with _written_beside(path) as unfinished:
         unfinished.touch()
         mode = unfinished.stat().st_mode
         save_file(tensors, unfinished)
@@ -108,7 +108,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest, then remove the files that it does not list."""
     rows = ",\n  ".join(json.dumps(asdict(snapshot)) for snapshot in manifest.snapshots)
     head = f'{{"format": {json.dumps(FORMAT)}, "every_n_steps": {manifest.every_n_steps}, "snapshots": ['
-    write_text(folder / MANIFEST, f"{head}\n  {rows}\n]}}\n")
+    with _written_beside(folder / MANIFEST) as unfinished:
+        unfinished.write_text(f"{head}\n  {rows}\n]}}\n", encoding="utf-8")
     listed = {snapshot.file for snapshot in manifest.snapshots}
     for path in folder.glob("step-*"):
         if path.name not in listed:
@@ -148,7 +149,7 @@ def inherit(folder: Path, earlier: Path, updates: int) -> Manifest | None:
     if not snapshots:
         return None
     for snapshot in snapshots if folder.resolve() != earlier.resolve() else ():
-        with atomic_path(folder / snapshot.file) as unfinished:
+        with _written_beside(folder / snapshot.file) as unfinished:
             unfinished.unlink(missing_ok=True)
             try:
                 os.link(earlier / snapshot.file, unfinished)
@@ -196,3 +197,15 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         return tensor.clone(memory_format=torch.contiguous_format)
     narrow = tensor.to(dtype).contiguous()
     return narrow if bool(torch.isfinite(narrow).all()) else tensor.contiguous()
+
+
+@contextmanager
+def _written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`, which becomes `path` at the end; this package imports nothing of the others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
