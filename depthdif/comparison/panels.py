@@ -37,7 +37,7 @@ class Panels:
 
     @property
     def steps(self) -> list[int]:
-        """Every step that some panel shows, ascending."""
+        """Every step with a panel, ascending."""
         return sorted(
             {s for variants in self.places.values() for by_step in variants.values() for s in by_step}
         )
@@ -46,38 +46,34 @@ class Panels:
 def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     """Recompress the panels of all runs until `most_bytes` of page are used.
 
-    The last step of each run comes first, then steps evenly spread over the whole, so that what has to be left out thins the
-    slider rather than cuts it. Identical files (the standard weights of a sweep of decays) are kept once. A picture that
-    cannot be read is left out and named.
+    The last step of each run comes first, then steps evenly spread over the whole, so that the slider becomes coarser
+    rather than shorter. Identical files (the standard weights of a sweep of decays) are kept once. A picture that cannot be
+    read is left out with a remark.
     """
     panels = Panels()
+    ordered = list(in_order(runs))
     index_of: dict[str, int | None] = {}
-    used, is_full = 0.0, False
-    left_out: set[int] = set()
-    batch = 2 * workers()
-    wanted = list(in_order(runs))
+    used, batch = 0, 2 * workers()
     with ThreadPoolExecutor(workers()) as pool:
-        for first in range(0, len(wanted), batch):
-            part = wanted[first : first + batch]
-            digests = list(pool.map(lambda item: digest(item[3]), part))
-            new = {key: item[3] for key, item in zip(digests, part, strict=True) if key not in index_of}
-            if not is_full:
-                for key, uri in zip(new, pool.map(recompressed, new.values()), strict=True):
-                    if uri is None:
-                        index_of[key] = None
-                        panels.remarks.append(f"{new[key]} is no readable picture")
-                    elif used + len(uri) <= most_bytes:
-                        index_of[key] = len(panels.pictures)
-                        panels.pictures.append(uri)
-                        used += len(uri)
-                    else:
-                        is_full = True
-            for key, (run, variant, step, _) in zip(digests, part, strict=True):
-                if key not in index_of:
-                    left_out.add(step)
-                elif (index := index_of[key]) is not None:
-                    panels.places.setdefault(run.name, {}).setdefault(variant, {})[step] = index
-    if left_out:
+        digests = list(pool.map(digest, (path for *_, path in ordered)))
+        path_of = {key: path for key, (*_, path) in reversed(list(zip(digests, ordered, strict=True)))}
+        unique = list(dict.fromkeys(digests))
+        for keys in (unique[first : first + batch] for first in range(0, len(unique), batch)):
+            for key, uri in zip(keys, pool.map(recompressed, map(path_of.__getitem__, keys)), strict=True):
+                if uri is None:
+                    index_of[key] = None
+                    panels.remarks.append(f"{path_of[key]} is no readable picture")
+                elif (used := used + len(uri)) <= most_bytes:
+                    index_of[key] = len(panels.pictures)
+                    panels.pictures.append(uri)
+            if used > most_bytes:
+                break
+    for key, (run, variant, step, _) in zip(digests, ordered, strict=True):
+        if (index := index_of.get(key)) is not None:
+            panels.places.setdefault(run.name, {}).setdefault(variant, {})[step] = index
+    if left_out := {
+        step for key, (_, _, step, _) in zip(digests, ordered, strict=True) if key not in index_of
+    }:
         panels.remarks.append(
             f"panels of {len(left_out)} steps are left out, some or all of each, to keep the page below its size; "
             "set megabytes=40 for more"
@@ -86,24 +82,22 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
 
 
 def in_order(runs: Sequence[Run]) -> Iterator[tuple[Run, str, int, Path]]:
-    """Every panel as run, variant, step and file: the most needed steps first."""
+    """Every panel as run, variant, step and file: the last step of each run first, then the others, spread."""
+    last = {run.name: max((s for by_step in run.panels.values() for s in by_step), default=0) for run in runs}
     steps = sorted({step for run in runs for by_step in run.panels.values() for step in by_step})
-    last = {
-        id(run): max((step for by_step in run.panels.values() for step in by_step), default=0) for run in runs
-    }
-    for run in runs:
-        for variant, by_step in run.panels.items():
-            if last[id(run)] in by_step:
-                yield run, variant, last[id(run)], by_step[last[id(run)]]
-    for step in spread(steps):
+    for step in [None, *spread(steps)]:
         for run in runs:
-            for variant, by_step in run.panels.items():
-                if step in by_step and step != last[id(run)]:
-                    yield run, variant, step, by_step[step]
+            at = last[run.name] if step is None else step
+            if step != last[run.name]:
+                yield from (
+                    (run, variant, at, by_step[at])
+                    for variant, by_step in run.panels.items()
+                    if at in by_step
+                )
 
 
 def spread(steps: Sequence[int]) -> list[int]:
-    """The first, then the middle of the widest gap, again and again: any beginning of the list is evenly spread."""
+    """First and last, then the middle of the widest gap, again and again: any beginning of the list is evenly spread."""
     if len(steps) < 3:
         return list(steps)
     order, gaps = [0, len(steps) - 1], [(0, len(steps) - 1)]
@@ -117,7 +111,7 @@ def spread(steps: Sequence[int]) -> list[int]:
 
 
 def digest(path: Path) -> str:
-    """Names the content of a file; a file that vanished counts as one of its own."""
+    """A hash of the content of a file; the path of a file that has disappeared."""
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -125,7 +119,7 @@ def digest(path: Path) -> str:
 
 
 def recompressed(path: Path) -> str | None:
-    """A picture as data URI of a PNG with a palette; None where it cannot be read, or is only half there."""
+    """A picture as data URI of a PNG with a palette; None where it cannot be read, or is truncated."""
     try:
         with Image.open(path) as picture:
             small = picture.convert("RGB").quantize(
@@ -134,11 +128,11 @@ def recompressed(path: Path) -> str | None:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         # Pillow raises SyntaxError for a PNG whose chunks are broken.
         return None
-    written = io.BytesIO()
-    small.save(written, "PNG", compress_level=COMPRESSION)
-    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", compress_level=COMPRESSION)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def workers() -> int:
-    """Threads: Pillow works outside of the interpreter's lock."""
+    """Number of threads: Pillow releases the interpreter's lock."""
     return os.cpu_count() or 1

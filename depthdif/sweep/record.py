@@ -1,4 +1,4 @@
-"""The record of one job of a sweep: any process writes it into the folder of the job, the table at the end reads it."""
+"""The record of one job of a sweep: the process of the job writes it into its folder, the table at the end reads it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from depthdif.files import write_text
 
 RECORD = "job.json"
+# Scalars of a run, as the CSVLogger of conf/logger writes them.
+METRICS = Path("metrics", "metrics.csv")
 
 # "running" is also the state of a job that was killed before it could record its end.
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
@@ -22,11 +24,11 @@ class JobRecord:
     Attributes:
         number: of the job within its sweep.
         label: the overrides that the sweep varies, in short.
-        overrides: all that the job was started with.
+        overrides: all overrides of the job.
         status: "running", "finished" or "failed".
         reason: why it failed, in one line.
         score: val/recon_mse_full_recon at the end.
-        seconds: from its start, or its last one, to its end.
+        seconds: duration of its last attempt.
     """
 
     number: int

@@ -12,7 +12,7 @@ from depthdif.comparison.charts import Axis, Line, Point, axis, chart, colour_be
 
 
 def line(points: list[tuple[float, float]], marked: Point | None = None) -> Line:
-    return Line("key", "label", [Point(*point) for point in points], "#000000", marked)
+    return Line("label", [Point(*point) for point in points], "#000000", marked)
 
 
 def test_points_lie_where_their_numbers_say() -> None:
@@ -49,10 +49,10 @@ def test_a_chart_without_values_says_so(points: list[tuple[float, float]]) -> No
 
 
 def test_names_are_escaped() -> None:
-    svg = chart("<t>", "x", "y", [Line('"k"', "<b>&", [Point(0, 1), Point(1, 1)], "red")])
+    svg = chart("<t>", "x", "y", [Line('"<b>&', [Point(0, 1), Point(1, 1)], "red")])
     assert "<b>" not in svg
     assert "&lt;b&gt;&amp;" in svg
-    assert 'data-key="&#34;k&#34;"' in svg
+    assert 'data-key="&#34;&lt;b&gt;&amp;"' in svg
 
 
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=5), st.booleans())

@@ -126,7 +126,7 @@ def test_the_report_says_what_failed_why_and_what_to_type_next(
         "compare:  python scripts/compare.py runs=[multirun/one]",
         "train on: python scripts/train.py resume=multirun/one/0/checkpoints/last.ckpt trainer.max_steps=8",
         "again:    python scripts/train.py -m model.ema.decay=0.0,0.1,0.2 hydra.sweep.dir=multirun/one  "
-        "(keeps the finished jobs, goes on with the others)",
+        "(keeps the finished jobs, continues the others)",
     ):
         assert line in lines
 

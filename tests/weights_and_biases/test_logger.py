@@ -4,9 +4,12 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 
 from depthdif.weights_and_biases.logger import job_identity, sync_command, wandb_logger
 from depthdif.weights_and_biases.login import has_api_key
@@ -65,6 +68,17 @@ def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_upload_it(
     assert sync_command(logger) == f"wandb sync {folder}"
 
 
+def test_a_run_elsewhere_is_uploaded_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run 1" / "wandb" / "offline-run-1"
+    settings = SimpleNamespace(mode="offline", sync_dir=str(run))
+    logger = cast(WandbLogger, SimpleNamespace(experiment=SimpleNamespace(settings=settings)))
+    assert sync_command(logger) == f"wandb sync '{run}'"
+    monkeypatch.chdir(tmp_path)
+    assert sync_command(logger) == "wandb sync 'run 1/wandb/offline-run-1'"
+
+
 def test_an_offline_run_leaves_the_mode_of_later_runs_alone(tmp_path: Path) -> None:
     wandb_logger(tmp_path, project="test")
     assert "WANDB_MODE" not in os.environ
@@ -95,4 +109,4 @@ def test_a_server_that_does_not_answer_leaves_an_offline_run_and_says_so(
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     logger = wandb_logger(tmp_path, project="test")
     assert logger.experiment.offline
-    assert "W&B cannot be reached (timed out waiting): going on offline" in caplog.messages
+    assert "W&B cannot be reached (timed out waiting): continuing offline" in caplog.messages

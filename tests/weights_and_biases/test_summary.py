@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import wandb
 
-from depthdif.weights_and_biases.logger import wandb_logger
-from depthdif.weights_and_biases.summary import best_value
+from depthdif.weights_and_biases.logger import best_value, wandb_logger
 
 Records = Callable[[Path], list[dict[str, Any]]]
 

@@ -95,7 +95,7 @@ def test_without_a_login_one_line_says_so(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_no_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"weights=\[\]; expected"):
+    with pytest.raises(ValueError, match=r"weights=\[\]: expected"):
         save_workspace(compose_workspace(tmp_path, "weights=[]"))
 
 
