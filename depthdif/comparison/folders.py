@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from depthdif import UserError
-from depthdif.sweep.record import METRICS, RECORD
+from depthdif.sweep.job import METRICS, RECORD
 
 ADVICE = "set runs=[runs/DATE_TIME,runs/DATE_TIME], or the folder of a sweep: runs=[multirun/DATE_TIME]"
 LEVELS = 3

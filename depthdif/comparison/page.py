@@ -33,16 +33,10 @@ def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created
         labels={"score": SCORE_LABELS, "distance": DISTANCE_LABELS},
         differing=differing(runs),
         panels=panels,
-        choices=[(run.name, choices(run, panels)) for run in runs if choices(run, panels)],
+        variant_labels={run.name: {v.name: v.label for v in run.variants} for run in runs},
         shown_first=shown_first(ranked, panels),
         number=number,
     )
-
-
-def choices(run: Run, panels: Panels) -> list[tuple[str, str]]:
-    """Name and label of the variants of a run that have panels."""
-    labels = {variant.name: variant.label for variant in run.variants}
-    return [(name, labels.get(name, name)) for name in panels.places.get(run.name, {})]
 
 
 def chart_data(one: Ranking) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -38,9 +38,8 @@ class Panels:
     @property
     def steps(self) -> list[int]:
         """Every step with a panel, ascending."""
-        return sorted(
-            {s for variants in self.places.values() for by_step in variants.values() for s in by_step}
-        )
+        variants = [by_step for places in self.places.values() for by_step in places.values()]
+        return sorted({step for by_step in variants for step in by_step})
 
 
 def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
@@ -51,29 +50,32 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     read is left out with a remark.
     """
     panels = Panels()
-    ordered = list(in_order(runs))
+    ordered = in_order(runs)
     index_of: dict[str, int | None] = {}
     used, batch = 0, 2 * workers()
     with ThreadPoolExecutor(workers()) as pool:
         digests = list(pool.map(digest, (path for *_, path in ordered)))
-        path_of = {key: path for key, (*_, path) in reversed(list(zip(digests, ordered, strict=True)))}
-        unique = list(dict.fromkeys(digests))
-        for keys in (unique[first : first + batch] for first in range(0, len(unique), batch)):
-            for key, uri in zip(keys, pool.map(recompressed, map(path_of.__getitem__, keys)), strict=True):
+        path_of: dict[str, Path] = {}
+        for key, (*_, path) in zip(digests, ordered, strict=True):
+            path_of.setdefault(key, path)
+        for first in range(0, len(path_of), batch):
+            part = dict(list(path_of.items())[first : first + batch])
+            for (key, path), uri in zip(part.items(), pool.map(recompressed, part.values()), strict=True):
                 if uri is None:
                     index_of[key] = None
-                    panels.remarks.append(f"{path_of[key]} is no readable picture")
+                    panels.remarks.append(f"{path} is no readable picture")
                 elif (used := used + len(uri)) <= most_bytes:
                     index_of[key] = len(panels.pictures)
                     panels.pictures.append(uri)
             if used > most_bytes:
                 break
+    left_out: set[int] = set()
     for key, (run, variant, step, _) in zip(digests, ordered, strict=True):
-        if (index := index_of.get(key)) is not None:
-            panels.places.setdefault(run.name, {}).setdefault(variant, {})[step] = index
-    if left_out := {
-        step for key, (_, _, step, _) in zip(digests, ordered, strict=True) if key not in index_of
-    }:
+        if key not in index_of:
+            left_out.add(step)
+        elif (index := index_of[key]) is not None:
+            panels.places.setdefault(run, {}).setdefault(variant, {})[step] = index
+    if left_out:
         panels.remarks.append(
             f"panels of {len(left_out)} steps are left out, some or all of each, to keep the page below its size; "
             "set megabytes=40 for more"
@@ -81,19 +83,19 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     return panels
 
 
-def in_order(runs: Sequence[Run]) -> Iterator[tuple[Run, str, int, Path]]:
-    """Every panel as run, variant, step and file: the last step of each run first, then the others, spread."""
-    last = {run.name: max((s for by_step in run.panels.values() for s in by_step), default=0) for run in runs}
-    steps = sorted({step for run in runs for by_step in run.panels.values() for step in by_step})
-    for step in [None, *spread(steps)]:
-        for run in runs:
-            at = last[run.name] if step is None else step
-            if step != last[run.name]:
-                yield from (
-                    (run, variant, at, by_step[at])
-                    for variant, by_step in run.panels.items()
-                    if at in by_step
-                )
+def in_order(runs: Sequence[Run]) -> list[tuple[str, str, int, Path]]:
+    """Every panel as name of the run, variant, step and file: the last step of each run first, then the others, spread."""
+    items = [
+        (run.name, variant, step, path)
+        for run in runs
+        for variant, by_step in run.panels.items()
+        for step, path in by_step.items()
+    ]
+    last: dict[str, int] = {}
+    for run, _, step, _ in items:
+        last[run] = max(step, last.get(run, 0))
+    position = {step: index for index, step in enumerate(spread(sorted({step for _, _, step, _ in items})))}
+    return sorted(items, key=lambda item: -1 if item[2] == last[item[0]] else position[item[2]])
 
 
 def spread(steps: Sequence[int]) -> list[int]:

@@ -57,10 +57,6 @@ class Entry:
         best = self.best(name)
         return math.inf if best is None else best[1] if IS_LOWER_BETTER[name] else -best[1]
 
-    def last(self, name: str) -> tuple[int, float] | None:
-        """Step and value of the last score, finite or not; None without one."""
-        return list(self.series(name).items())[-1] if self.series(name) else None
-
 
 @dataclass(frozen=True)
 class Ranking:

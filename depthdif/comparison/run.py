@@ -15,7 +15,7 @@ from depthdif.comparison.folders import short_names
 from depthdif.comparison.scalars import Series, as_number, read_scalars
 from depthdif.ema.decay import half_life
 from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
-from depthdif.sweep.record import FAILED, FINISHED, METRICS, JobRecord, read_record
+from depthdif.sweep.job import FAILED, FINISHED, METRICS, JobRecord, read_record
 
 DISTANCES = ("relative_rms", "rms", "mean_abs", "max_abs")
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")

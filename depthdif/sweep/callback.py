@@ -17,9 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from depthdif.sweep.job import FAILED, FINISHED, JobRecord, join, keeps_record, read_record
 from depthdif.sweep.plugins import check_plugin
-from depthdif.sweep.record import FAILED, FINISHED, JobRecord, keeps_record, read_record
-from depthdif.sweep.resume import join
 from depthdif.terminal import in_one_line, lines_about
 from depthdif.weights_and_biases.job_name import MULTIRUN, job_label
 

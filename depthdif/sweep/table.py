@@ -18,9 +18,8 @@ from rich.table import Table
 from depthdif.files import near, write_csv
 from depthdif.scores.score_names import SCORES, STANDARD, scores_by_variant
 from depthdif.sweep.callback import SweepCallback, is_repeatable
+from depthdif.sweep.job import FAILED, FINISHED, METRICS, RECORD, RUNNING, JobRecord, read_record, read_rows
 from depthdif.sweep.plugins import prefer_our_configs
-from depthdif.sweep.record import FAILED, FINISHED, METRICS, RECORD, RUNNING, JobRecord, read_record
-from depthdif.sweep.resume import read_rows
 from depthdif.terminal import command, in_one_line, minimum_width, print_lines, print_table
 from depthdif.weights_and_biases.job_name import MULTIRUN
 

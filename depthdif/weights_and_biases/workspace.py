@@ -49,7 +49,7 @@ def save_workspace(cfg: DictConfig) -> Path:
         raise UserError("weights=[]: expected the variants to show; set weights=[standard,ema]")
     if find_spec("wandb_workspaces") is None:
         raise UserError('wandb-workspaces is not installed; run: pip install "depthdif[workspace]"')
-    workspace = build_workspace(cfg.entity or "", cfg.project, cfg.name, list(cfg.weights))
+    workspace = build_workspace(cfg)
     path = Path(cfg.output_dir) / "workspace.json"
     view = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2)
     write_text(path, view + "\n")
@@ -70,25 +70,18 @@ def save_workspace(cfg: DictConfig) -> Path:
     return path
 
 
-def build_workspace(entity: str, project: str, name: str, variants: Sequence[str]) -> Workspace:
-    """Build the workspace, without a network.
-
-    Args:
-        entity: user or team that owns the project; empty for a workspace that is not saved.
-        project: W&B project.
-        name: of the view.
-        variants: to show beside each other: "standard", "ema", "ema_0.99".
-    """
+def build_workspace(cfg: DictConfig) -> Workspace:
+    """Build the workspace, without a network; without an entity it cannot be saved."""
     from wandb_workspaces import expr
     from wandb_workspaces.workspaces import RunsetSettings, Workspace, WorkspaceSettings
 
-    main = next((name for name in variants if name != STANDARD), STANDARD)
+    main = next((name for name in cfg.weights if name != STANDARD), STANDARD)
     best = f"val_{main}/{SCORES['mse'].key}.min"
     return Workspace(
-        entity=entity,
-        project=project,
-        name=name,
-        sections=sections(variants),
+        entity=cfg.entity or "",
+        project=cfg.project,
+        name=cfg.name,
+        sections=sections(list(cfg.weights)),
         settings=WorkspaceSettings(x_axis=STEP, max_runs=20),
         runset_settings=RunsetSettings(
             groupby=[expr.Config(key) for key in GROUPS],

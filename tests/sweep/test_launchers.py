@@ -17,8 +17,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from depthdif.sweep.job import read_record
 from depthdif.sweep.plugins import prefer_our_configs
-from depthdif.sweep.record import read_record
 
 Finished = subprocess.CompletedProcess[str]
 

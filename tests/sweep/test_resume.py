@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthdif.sweep.record import METRICS
-from depthdif.sweep.resume import BEFORE, join, read_rows, set_aside
+from depthdif.sweep.job import BEFORE, METRICS, join, read_rows, set_aside
 
 
 def log(folder: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from depthdif.sweep.record import FAILED, FINISHED, RUNNING, JobRecord
+from depthdif.sweep.job import FAILED, FINISHED, RUNNING, JobRecord
 from depthdif.sweep.table import best_job, duration, job_table, near, read_jobs, report
 from depthdif.terminal import print_table
 
