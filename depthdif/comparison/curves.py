@@ -17,12 +17,6 @@ UNITS = {"{}²": " (units of the field, squared)", "{}": " (units of the field)"
 SCORE_LABELS = {name: score.label + UNITS[score.units] for name, score in SCORES.items()} | {
     "ratio": "MSE of the EMA / MSE of the standard weights"
 }
-DISTANCE_LABELS = {
-    "relative_rms": "RMS distance / RMS of the standard weights",
-    "rms": "RMS distance",
-    "mean_abs": "mean absolute distance",
-    "max_abs": "largest distance",
-}
 FIRST_GUESS_COLOUR = "#2b9a66"
 
 

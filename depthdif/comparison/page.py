@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from depthdif.comparison.charts import HEIGHT, TEMPLATES, WIDTH, Line, chart
-from depthdif.comparison.curves import DISTANCE_LABELS, SCORE_LABELS, half_life_lines, step_lines
+from depthdif.comparison.curves import SCORE_LABELS, half_life_lines, step_lines
 from depthdif.comparison.differences import differing
 from depthdif.comparison.panels import Panels
 from depthdif.comparison.ranking import Ranking
-from depthdif.comparison.run import Run
+from depthdif.comparison.run import DISTANCES, Run
 from depthdif.scores.score_names import SCORES, STANDARD
 
 STEPS = "optimizer steps"
@@ -30,7 +30,7 @@ def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created
         runs=runs,
         groups=[(one, chart_data(one)) for one in ranked],
         scores=SCORES,
-        labels={"score": SCORE_LABELS, "distance": DISTANCE_LABELS},
+        labels={"score": SCORE_LABELS, "distance": DISTANCES},
         differing=differing(runs),
         panels=panels,
         variant_labels={run.name: {v.name: v.label for v in run.variants} for run in runs},
@@ -42,7 +42,7 @@ def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created
 def chart_data(one: Ranking) -> list[dict[str, Any]]:
     """Charts and table of each score and distance of a group."""
     shown = []
-    for name, label in (SCORE_LABELS | DISTANCE_LABELS).items():
+    for name, label in (SCORE_LABELS | DISTANCES).items():
         is_score = name in SCORE_LABELS
         y_label = name.upper() if is_score else label
         lines = step_lines(one, name)
@@ -86,7 +86,7 @@ def picture(ranked: Sequence[Ranking]) -> str:
     charts: dict[str, str] = {}
     lines: list[Line] = []
     if ranked:
-        first, mse, relative = ranked[0], SCORE_LABELS["mse"], DISTANCE_LABELS["relative_rms"]
+        first, mse, relative = ranked[0], SCORE_LABELS["mse"], DISTANCES["relative_rms"]
         title = textwrap.wrap(first.conclusion, LETTERS_PER_LINE)
         if len(ranked) > 1:
             title.append(f"This is group 1 of {len(ranked)}; scores of different groups do not compare.")

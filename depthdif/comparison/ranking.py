@@ -82,9 +82,8 @@ class Ranking:
 def rankings(runs: Sequence[Run]) -> list[Ranking]:
     """The runs in groups that compare, each ranked."""
     divided = groups(runs)
-    return [
-        ranking(group, [run for other in divided if other is not group for run in other]) for group in divided
-    ]
+    scored = [run for group in divided for run in group]
+    return [ranking(group, [run for run in scored if run not in group]) for group in divided]
 
 
 def ranking(group: Sequence[Run], others: Sequence[Run]) -> Ranking:
@@ -132,9 +131,7 @@ def conclusion(ranked: Sequence[Entry], first_guess: Mapping[str, float]) -> str
     rivals = [entry for entry in ranked[1:] if entry.cost() <= value * (1 + SCORE_TOLERANCE)]
     if rivals:
         names = join_names([entry.label for entry in rivals])
-        sentences.append(
-            f"Within {SCORE_TOLERANCE:.0%} of it, which one mini-batch cannot tell apart: {names}."
-        )
+        sentences.append(f"Within {SCORE_TOLERANCE:.0%}, which one mini-batch cannot distinguish: {names}.")
     sentences += directions_to_try(ranked, [best, *rivals])
     if unfinished := list(dict.fromkeys(entry.run.name for entry in ranked if not entry.run.is_finished)):
         verb = "is" if len(unfinished) == 1 else "are"

@@ -110,9 +110,7 @@ def competitive(standard: Series, average: Series) -> RuleResult:
 
 def at_steps(steps: list[int]) -> str:
     """`step 4`, or `3 late validations, first at step 4`."""
-    return (
-        f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} late validations, first at step {steps[0]}"
-    )
+    return f"{len(steps)} late validations, first at step {steps[0]}" if steps[1:] else f"step {steps[0]}"
 
 
 def settled_step(run: Run, average: Variant) -> float:
@@ -169,9 +167,7 @@ def spikes(largest: Series, rms: Series, skipped: Series) -> RuleResult:
         if known_skips.get(step, 0.0) > known_skips.get(before, 0.0):
             explained.append(f"step {step} (updates were skipped: weights were NaN or infinite)")
         elif factor_of_all >= factor / 2:
-            explained.append(
-                f"step {step} (all weights moved: RMS {factor_of_all:.1f} times that of its neighbours)"
-            )
+            explained.append(f"step {step} (all weights moved: RMS {factor_of_all:.1f} times its neighbours)")
         else:
             unexplained[step] = factor
     numbers: dict[str, float] = {"spikes": len(unexplained), "explained": len(explained)}
@@ -181,9 +177,7 @@ def spikes(largest: Series, rms: Series, skipped: Series) -> RuleResult:
         return RuleResult(4, "good", "no spikes", explanation, numbers)
     step, factor = max(unexplained.items(), key=lambda spike: spike[1])
     places = ", ".join(f"{step} ({factor:.1f} times)" for step, factor in unexplained.items())
-    explanation = (
-        f"The largest distance exceeds the median of its neighbours at step {places}, but not the RMS.{also}"
-    )
+    explanation = f"The largest distance exceeds its neighbours at step {places}, but the RMS does not.{also}"
     return RuleResult(4, "bad", "spikes", explanation, numbers | {"step": step, "factor": factor})
 
 
@@ -200,20 +194,16 @@ def not_too_high(run: Run, average: Variant) -> RuleResult:
     """Rule 5: is the decay too high for the run? By the share of the average that is still its first weights."""
     if average.name.startswith("ema_width"):
         explanation = (
-            "A power-function average keeps nothing of its first weights; its memory is a share of the run."
+            "A power-function average keeps none of its first weights; its memory grows with the run."
         )
         return RuleResult(5, "good", "suits the run", explanation)
-    start, every, warmup = (
-        run.setting("model", "ema", key) for key in ("start_step", "apply_every_n_steps", "warmup")
-    )
     decay = average.effective_decay if average.decay is None else average.decay
     if decay is None or run.config is None or not run.last_step:
-        return RuleResult(
-            5, "undecided", "unknown", "The decay, the settings or the steps of the run are unknown."
-        )
-    planned, updates = (
-        updates_until(step, int(start or 0), int(every or 1)) for step in (run.planned_steps, run.last_step)
-    )
+        explanation = "The decay, the settings or the steps of the run are unknown."
+        return RuleResult(5, "undecided", "unknown", explanation)
+    keys = ("start_step", "apply_every_n_steps", "warmup")
+    start, every, warmup = (int(run.setting("model", "ema", key) or 0) for key in keys)
+    planned, updates = (updates_until(step, start, every or 1) for step in (run.planned_steps, run.last_step))
     at_end, now = (retained(decay, count, bool(warmup)) for count in (planned, updates))
     reach = horizon(decay)
     share = reach / planned if planned else math.inf
@@ -267,9 +257,7 @@ def not_too_low(run: Run, average: Variant) -> RuleResult:
     if largest > EQUAL_SCORES:
         return RuleResult(6, "good", "differs", explanation, numbers)
     if list(average.distances.get("relative_rms", {}).values())[-1:] == [0]:
-        explanation += (
-            " The distance is exactly 0: nothing is averaged yet, or the learning rate or the decay is 0."
-        )
+        explanation += " The distance is exactly 0: no update yet, or the learning rate or the decay is 0."
         return RuleResult(6, "bad", "equal", explanation, numbers)
     if memory is None:
         return RuleResult(6, "watch", "equal", f"{explanation} The half-life is unknown.", numbers)

@@ -17,7 +17,13 @@ from depthdif.ema.decay import half_life
 from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
 from depthdif.sweep.job import FAILED, FINISHED, METRICS, JobRecord, read_record
 
-DISTANCES = ("relative_rms", "rms", "mean_abs", "max_abs")
+DISTANCES = {
+    "relative_rms": "RMS distance / RMS of the standard weights",
+    "rms": "RMS distance",
+    "mean_abs": "mean absolute distance",
+    "max_abs": "largest distance",
+}
+"""Label of each distance from the standard weights, by the name in its log key."""
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")
 # Decays are logged as float32.
 FLOAT32 = 2e-7

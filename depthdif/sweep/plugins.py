@@ -1,4 +1,4 @@
-"""Hydra's plugins: those that a sweep asks for are installed, and our configs stand in for theirs."""
+"""Hydra's plugins: whether those of a sweep are installed, and our configs in place of theirs."""
 
 from __future__ import annotations
 

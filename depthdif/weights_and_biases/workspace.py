@@ -37,7 +37,7 @@ GROUPS = ("model.ema.enabled", "model.ema.decay")
 def save_workspace(cfg: DictConfig) -> Path:
     """Build the workspace, write it as `workspace.json`, and save it to W&B when logged in; returns the file.
 
-    `cfg` is `conf/wandb_workspace.yaml`. The log says where the workspace is, or that nobody is logged in.
+    `cfg` is `conf/wandb_workspace.yaml`. The log has its address, or a hint to log in.
 
     Raises:
         UserError: `weights` is empty, or `wandb-workspaces` is not installed.

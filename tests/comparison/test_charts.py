@@ -31,7 +31,7 @@ def test_a_logarithmic_axis_puts_equal_ratios_at_equal_distances() -> None:
     assert logarithmic(10) == pytest.approx(50)
 
 
-def test_the_best_is_ringed_once_and_says_so() -> None:
+def test_the_best_is_ringed_once_with_its_tooltip() -> None:
     svg = chart("title", "x", "y", [line([(0, 1), (1, 0.5)], Point(1, 0.5)), line([(0, 1), (1, 2)])])
     assert svg.count('class="best"') == 1
     assert "label: y 0.5 at x 1, the best" in svg
@@ -44,7 +44,7 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("points", [[], [(1, float("nan"))], [(0, 1)]])
-def test_a_chart_without_values_says_so(points: list[tuple[float, float]]) -> None:
+def test_a_chart_without_values_is_a_message(points: list[tuple[float, float]]) -> None:
     assert "no values yet" in chart("title", "x", "y", [line(points)], log_x=True)
 
 

@@ -45,7 +45,7 @@ def test_runs_that_differ_in_their_ema_alone_are_one_group(read_made: ReadMade) 
         ({"model__sampler__ensemble_size": 1}, "model.sampler.ensemble_size"),
     ],
 )
-def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_is_named(
+def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_is_shown(
     read_made: ReadMade, changed: dict[str, object], key: str
 ) -> None:
     first, second = rankings([read_made("a"), read_made("b", **changed)])
@@ -54,7 +54,7 @@ def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_
     assert key in second.comparability
 
 
-def test_another_architecture_is_ranked_and_named(read_made: ReadMade) -> None:
+def test_another_architecture_is_ranked_and_reported(read_made: ReadMade) -> None:
     (group,) = rankings([read_made("a"), read_made("b", model__denoiser__block_out_channels=[64])])
     assert group.architectures_differ
     assert (

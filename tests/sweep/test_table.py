@@ -113,7 +113,7 @@ def test_labels_of_the_next_steps_keep_their_space(sweep: Path, capsys: pytest.C
     assert "upload to W&B: wandb sync multirun/one/*/wandb/offline-run-*" in lines
 
 
-def test_the_report_says_what_failed_why_and_what_to_type_next(
+def test_the_report_shows_failures_with_their_reasons_and_the_next_commands(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job(sweep, 0, FINISHED, 2.0)
@@ -131,7 +131,7 @@ def test_the_report_says_what_failed_why_and_what_to_type_next(
         assert line in lines
 
 
-def test_sweep_csv_holds_every_job_with_every_score_in_full(sweep: Path) -> None:
+def test_sweep_csv_has_every_job_with_every_score_in_full(sweep: Path) -> None:
     job(sweep, 0, FINISHED, 2.123456789)
     job(sweep, 1, FAILED)
     assert not report(sweep)

@@ -23,24 +23,24 @@ def no_run_left_open() -> Iterator[None]:
     wandb.finish()
 
 
-def test_a_key_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_api_key(URL)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert has_api_key(URL)
 
 
-@pytest.mark.parametrize(("host", "found"), [("wandb.example", True), ("elsewhere.example", False)])
-def test_a_key_is_found_in_the_netrc_entry_of_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, found: bool
+@pytest.mark.parametrize(("host", "expected"), [("wandb.example", True), ("elsewhere.example", False)])
+def test_a_key_is_read_from_the_netrc_entry_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
 ) -> None:
     path = tmp_path / "netrc"
     path.write_text(f"machine {host}\n  login user\n  password {'k' * 40}\n")
     path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
-    assert has_api_key(URL) is found
+    assert has_api_key(URL) is expected
 
 
-def test_a_broken_netrc_is_said_and_means_no_key(
+def test_a_broken_netrc_is_reported_and_means_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "netrc"
@@ -50,7 +50,7 @@ def test_a_broken_netrc_is_said_and_means_no_key(
     assert "cannot be read as a netrc file" in caplog.text
 
 
-def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_upload_it(
+def test_without_a_key_the_run_is_offline_and_one_line_shows_how_to_upload_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -95,7 +95,7 @@ def test_outside_of_a_hydra_job_a_run_has_no_name_of_its_own() -> None:
     assert job_identity() == (None, None)
 
 
-def test_a_server_that_does_not_answer_leaves_an_offline_run_and_says_so(
+def test_a_server_that_does_not_answer_leaves_an_offline_run_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     original = wandb.init

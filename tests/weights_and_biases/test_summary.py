@@ -1,4 +1,4 @@
-"""The summary of a W&B run holds the best value of each validation score, for every variant."""
+"""The summary of a W&B run has the best value of each validation score, for every variant."""
 
 from __future__ import annotations
 
