@@ -24,15 +24,8 @@ def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float
     """Compare run folders, or those in the folders of sweeps; runs may be incomplete or still in progress.
 
     Writes `compare.html`, one page that needs no other file, and `compare.svg`, a picture of its main charts, into
-    `output_dir`; logs the results and both paths. Uses no network.
-
-    Args:
-        runs: folders.
-        output_dir: where to write.
-        megabytes: of pictures in the page, at most.
-
-    Returns:
-        The path of the page.
+    `output_dir`; logs the results and both paths, and returns that of the page. `megabytes` limits the pictures of the page.
+    Uses no network.
 
     Raises:
         UserError: no folder, or one that is no run; no positive size.

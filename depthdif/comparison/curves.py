@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
@@ -74,7 +73,7 @@ def half_life_lines(ranking: Ranking, score: str) -> list[Line]:
     """
     best = best_entry(ranking, score)
     lines = []
-    families: dict[str, list[Run]] = {}
+    families: dict[object, list[Run]] = {}
     for run in ranking.runs:
         families.setdefault(family(run), []).append(run)
     for number, runs in enumerate(families.values()):
@@ -97,7 +96,6 @@ def half_life_lines(ranking: Ranking, score: str) -> list[Line]:
     return lines + first_guess_lines(ranking, score, lines)
 
 
-def family(run: Run) -> str:
-    """The same text for runs that differ in their EMA alone."""
-    values = {key: value for key, value in settings(run).items() if not is_inside(key, EMA)}
-    return json.dumps(values, sort_keys=True) if values else str(run.folder)
+def family(run: Run) -> object:
+    """A key that is the same for runs that differ in their EMA alone."""
+    return frozenset(item for item in settings(run).items() if not is_inside(item[0], EMA)) or run.folder

@@ -78,8 +78,8 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         if any(variant.scores for variant in run.variants):
             values = settings(run)
-            basis = tuple(sorted((key, value) for key, value in values.items() if is_scored(key)))
-            by_basis.setdefault(basis if values else ("unknown", run.folder), []).append(run)
+            basis = frozenset(item for item in values.items() if is_scored(item[0]))
+            by_basis.setdefault(basis if values else run.folder, []).append(run)
     return sorted(by_basis.values(), key=len, reverse=True)
 
 

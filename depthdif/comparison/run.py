@@ -197,12 +197,10 @@ def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
 def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> list[Variant]:
     """Every average with scores or distances, by ascending half-life."""
     prefixes = {key.partition("/")[0].removeprefix("val_") for key in scalars}
+    names = [prefix for prefix in prefixes if re.fullmatch("ema(_.*)?", prefix)]
     model = config.get("model")
     ema = model.get("ema") if isinstance(model, Mapping) else None
-    settings = ema if isinstance(ema, Mapping) else {}
-    averages = [
-        read_average(prefix, scalars, settings) for prefix in prefixes if re.fullmatch("ema(_.*)?", prefix)
-    ]
+    averages = [read_average(name, scalars, ema if isinstance(ema, Mapping) else {}) for name in names]
     return sorted(averages, key=lambda average: (average.half_life is None, average.half_life, average.name))
 
 

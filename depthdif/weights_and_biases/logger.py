@@ -55,8 +55,7 @@ class BestValueLogger(WandbLogger):
 
 def best_value(key: str) -> str | None:
     """Which value of a log key is its best: "min" or "max" for a validation score or loss, None for any other key."""
-    parsed = parse_log_key(key)
-    if parsed is None:
+    if (parsed := parse_log_key(key)) is None:
         return None
     return "max" if parsed[1] in SCORES and SCORES[parsed[1]].higher_is_better else "min"
 
