@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.config_folder import CONF
-from depthdif.sweep.resume import earlier_score, own_checkpoint
+from depthdif.sweep.job import earlier_score, own_checkpoint
 from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from depthdif import UserError
 from depthdif.comparison.folders import find_run_folders
-from depthdif.comparison.page import page
+from depthdif.comparison.page import page, picture
 from depthdif.comparison.panels import collect_panels
-from depthdif.comparison.picture import picture
 from depthdif.comparison.ranking import rankings, text_report
 from depthdif.comparison.run import read_runs
 from depthdif.files import write_text
@@ -22,18 +21,11 @@ MEGABYTE = 1e6
 
 
 def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float = 18) -> Path:
-    """Compare run folders, or those in the folders of sweeps; nothing in them has to be whole or finished.
+    """Compare run folders, or those in the folders of sweeps; runs may be incomplete or still in progress.
 
     Writes `compare.html`, one page that needs no other file, and `compare.svg`, a picture of its main charts, into
-    `output_dir`; logs the results and both paths. Uses no network.
-
-    Args:
-        runs: folders.
-        output_dir: where to write.
-        megabytes: of pictures in the page, at most.
-
-    Returns:
-        The path of the page.
+    `output_dir`; logs the results and both paths, and returns that of the page. `megabytes` limits the pictures of the page.
+    Uses no network.
 
     Raises:
         UserError: no folder, or one that is no run; no positive size.
@@ -43,12 +35,10 @@ def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float
     read = read_runs(find_run_folders([runs] if isinstance(runs, str) else runs))
     ranked = rankings(read)
     panels = collect_panels(read, megabytes * MEGABYTE)
-    folder = Path(output_dir)
-    page_path, picture_path = folder / "compare.html", folder / "compare.svg"
+    page_path, picture_path = (Path(output_dir) / name for name in ("compare.html", "compare.svg"))
     write_text(page_path, page(read, ranked, panels, datetime.now()))
     write_text(picture_path, picture(ranked))
-    size = page_path.stat().st_size / MEGABYTE
-    log.info(
-        "%s\n\npage:    %s (%.1f MB)\npicture: %s", text_report(read, ranked), page_path, size, picture_path
-    )
+    log.info("%s\n", text_report(read, ranked))
+    log.info("page:    %s (%.1f MB)", page_path, page_path.stat().st_size / MEGABYTE)
+    log.info("picture: %s", picture_path)
     return page_path

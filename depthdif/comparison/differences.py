@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from depthdif.comparison.run import Run
 
-# What the scored mini-batch, the truth and the reconstruction of it rest on, besides the weights.
+# What determines the scored mini-batch, its truth and its reconstruction, besides the weights.
 SCORED = ("data", "model.first_guess", "model.sampler")
-# Settings of the data that change how fast batches come, or which are trained on, but no sample that is scored.
+# Settings of the data that change the speed of loading or the training samples, but no sample that is scored.
 UNSCORED = ("data.num_workers", "data.in_memory", "data.patches_per_epoch")
-# What else changes the weights that training ends with.
+# What else changes the trained weights.
 INFLUENCES = (
     "seed",
     "model",
@@ -30,22 +29,6 @@ INFLUENCES = (
 ARCHITECTURE = ("model.denoiser",)
 EMA = ("model.ema",)
 ABSENT = "(absent)"
-OUTPUT_DIR = "${output_dir}"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs whose scores may be ranked against each other.
-
-    Attributes:
-        runs: at least one.
-        comparability: what may be compared, what not, and why.
-        architectures_differ: absolute weight distances of these runs do not compare.
-    """
-
-    runs: Sequence[Run]
-    comparability: str
-    architectures_differ: bool
 
 
 def settings(run: Run) -> dict[str, str]:
@@ -56,7 +39,7 @@ def settings(run: Run) -> dict[str, str]:
     values = dict(dotted(run.config))
     values.pop("output_dir", None)
     if isinstance(own, str) and own:
-        values = {key: value.replace(own, OUTPUT_DIR) for key, value in values.items()}
+        values = {key: value.replace(own, "${output_dir}") for key, value in values.items()}
     return values
 
 
@@ -72,8 +55,13 @@ def is_inside(key: str, roots: Sequence[str]) -> bool:
     return any(key == root or key.startswith(f"{root}.") for root in roots)
 
 
+def is_scored(key: str) -> bool:
+    """Whether a setting changes the validation data or the reconstruction, rather than the weights."""
+    return is_inside(key, SCORED) and not is_inside(key, UNSCORED)
+
+
 def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The keys in which those runs differ whose config is known, each with one value a run; "" for the others."""
+    """The keys in which the runs with a known config differ, each with one value a run; "" for the other runs."""
     by_run = [settings(run) for run in runs]
     known = [values for values in by_run if values]
     keys = sorted({key for values in known for key in values})
@@ -84,65 +72,55 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
     }
 
 
-def groups(runs: Sequence[Run]) -> list[Group]:
-    """Runs that may be ranked together; the largest group first, else in the order given. Those without a score are left out."""
-    runs = [run for run in runs if any(variant.scores for variant in run.variants)]
+def groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs whose scores may be ranked together, the largest group first; runs without a score are left out."""
     by_basis: dict[Any, list[Run]] = {}
     for run in runs:
-        values = settings(run)
-        basis = tuple(sorted((key, value) for key, value in values.items() if is_scored(key)))
-        by_basis.setdefault(basis if values else ("unknown", run.folder), []).append(run)
-    return [describe_group(members, runs) for members in sorted(by_basis.values(), key=len, reverse=True)]
+        if any(variant.scores for variant in run.variants):
+            values = settings(run)
+            basis = frozenset(item for item in values.items() if is_scored(item[0]))
+            by_basis.setdefault(basis if values else run.folder, []).append(run)
+    return sorted(by_basis.values(), key=len, reverse=True)
 
 
-def is_scored(key: str) -> bool:
-    """Whether a setting changes what is scored, rather than the weights that are."""
-    return is_inside(key, SCORED) and not is_inside(key, UNSCORED)
+def architectures_differ(runs: Sequence[Run]) -> bool:
+    """Whether absolute weight distances of these runs do not compare."""
+    return any(is_inside(key, ARCHITECTURE) for key in differing(runs))
 
 
-def describe_group(members: Sequence[Run], runs: Sequence[Run]) -> Group:
-    """A group with its comparability, as sentences."""
-    names = join_names([run.name for run in members])
-    others = [run for run in runs if run not in members]
-    inside = differing(members)
-    changed = [
-        key for key in inside if is_inside(key, INFLUENCES) and not is_inside(key, EMA) and not is_scored(key)
-    ]
-    architectures_differ = any(is_inside(key, ARCHITECTURE) for key in inside)
+def comparability(group: Sequence[Run], others: Sequence[Run]) -> str:
+    """What may be compared, what not, and why, as sentences; `others` are the runs of the other groups."""
+    names = join_names([run.name for run in group])
     parts = []
-    if members[0].config is None:
+    if group[0].config is None:
         parts.append(
             f"{names}: settings unknown, so that its scores cannot be compared with those of another run."
         )
     elif others:
-        keys = sorted(
-            {
-                key
-                for other in others
-                if other.config
-                for key in differing([members[0], other])
-                if is_scored(key)
-            }
-        )
+        pairs = [differing([group[0], other]) for other in others if other.config]
+        keys = sorted({key for pair in pairs for key in pair if is_scored(key)})
         reason = f", which differ in {join_names(keys)}" if keys else ", whose settings are unknown"
         parts.append(
             f"{names}: scores are not comparable with those of the other runs{reason}; "
             "the ratio of EMA to standard weights is."
         )
-    elif len(members) > 1:
+    elif len(group) > 1:
         parts.append(f"{names}: same validation data, first guess and sampler; the scores compare.")
-    if changed:
+    keys = [
+        k for k in differing(group) if is_inside(k, INFLUENCES) and not is_inside(k, EMA) and not is_scored(k)
+    ]
+    if keys:
         parts.append(
-            f"Besides the EMA these runs differ in {join_names(changed)}: "
+            f"Besides the EMA these runs differ in {join_names(keys)}: "
             "a difference in score is not that of the decay alone."
         )
-    if architectures_differ:
+    if architectures_differ(group):
         parts.append("The architectures differ: of the weight distances only the relative one compares.")
-    return Group(members, " ".join(parts), architectures_differ)
+    return " ".join(parts)
 
 
 def join_names(names: Sequence[str], most: int = 4) -> str:
-    """`a, b and c`; no more than `most` of them."""
+    """`a, b and c`; at most `most` of them, as in `a, b and 3 more`."""
     shown = list(names[:most])
     if len(names) > most:
         shown.append(f"{len(names) - most} more")

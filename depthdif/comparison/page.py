@@ -1,123 +1,74 @@
-"""The page: one HTML file with everything in it, which loads nothing from a network."""
+"""The page, one HTML file that loads nothing from a network, and the picture of its main charts, an SVG file."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from depthdif.comparison.charts import Line, chart, swatch
-from depthdif.comparison.curves import (
-    DISTANCE_NAMES,
-    SCORE_NAMES,
-    distance_lines,
-    half_life_lines,
-    score_lines,
-)
+from depthdif.comparison.charts import HEIGHT, TEMPLATES, WIDTH, Line, chart
+from depthdif.comparison.curves import SCORE_LABELS, half_life_lines, step_lines
 from depthdif.comparison.differences import differing
 from depthdif.comparison.panels import Panels
-from depthdif.comparison.ranking import Entry, Ranking
-from depthdif.comparison.run import Run
-from depthdif.comparison.scalars import Series
+from depthdif.comparison.ranking import Ranking
+from depthdif.comparison.run import DISTANCES, Run
 from depthdif.scores.score_names import SCORES, STANDARD
 
 STEPS = "optimizer steps"
 HALF_LIFE = "half-life (optimizer steps)"
+LEGEND_ENTRIES = 24
+LEGEND_COLUMNS = 6
+LETTERS_PER_LINE = 200
 
 
 def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created: datetime) -> str:
     """The whole page as HTML. All text that comes from runs is escaped."""
-    environment = Environment(
-        loader=PackageLoader("depthdif.comparison"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    return environment.get_template("page.html.jinja").render(
+    return TEMPLATES.get_template("page.html.jinja").render(
         created=f"{created:%Y-%m-%d %H:%M}",
         runs=runs,
-        groups=[group(one) for one in ranked],
+        groups=[(one, chart_data(one)) for one in ranked],
         scores=SCORES,
-        score_names=SCORE_NAMES,
-        distance_names=DISTANCE_NAMES,
+        labels={"score": SCORE_LABELS, "distance": DISTANCES},
         differing=differing(runs),
         panels=panels,
-        choices=[(run.name, variants) for run in runs if (variants := choices(run, panels))],
+        variant_labels={run.name: {v.name: v.label for v in run.variants} for run in runs},
         shown_first=shown_first(ranked, panels),
-        source=source,
+        number=number,
     )
 
 
-def source(name: str) -> Markup:
-    """The style or the script of the page, as it is."""
-    environment = Environment(loader=PackageLoader("depthdif.comparison"), autoescape=False)
-    return Markup(environment.get_template(name).render())
-
-
-def group(one: Ranking) -> dict[str, Any]:
-    """What the template shows of one group: charts and tables for each score and distance."""
-    scores = {name: score_lines(one, name) for name in SCORE_NAMES}
-    distances = {name: distance_lines(one, name) for name in DISTANCE_NAMES}
-    return {
-        "ranking": one,
-        "legend": [(line, swatch(line)) for line in scores["mse"] or distances["relative_rms"]],
-        "scores": {
-            name: {
-                "curves": chart(f"{SCORE_NAMES[name]} by step", STEPS, name.upper(), lines),
-                "half_life": chart(
-                    f"Best {SCORE_NAMES[name]} by half-life",
-                    HALF_LIFE,
-                    name.upper(),
-                    half_life_lines(one, name),
-                    True,
-                ),
-                "table": table(lines),
+def chart_data(one: Ranking) -> list[dict[str, Any]]:
+    """Charts and table of each score and distance of a group."""
+    shown = []
+    for name, label in (SCORE_LABELS | DISTANCES).items():
+        is_score = name in SCORE_LABELS
+        y_label = name.upper() if is_score else label
+        lines = step_lines(one, name)
+        charts = [chart(f"{label} by step", STEPS, y_label, lines)]
+        if is_score:
+            lives = half_life_lines(one, name)
+            charts.append(chart(f"Best {label} by half-life", HALF_LIFE, y_label, lives, log_x=True))
+        shown.append(
+            {
+                "name": name,
+                "kind": "score" if is_score else "distance",
+                "label": label,
+                "lines": lines,
+                "charts": charts,
+                "steps": sorted({point.x for line in lines for point in line.points}),
+                "rows": [(line.label, {point.x: point.y for point in line.points}) for line in lines],
             }
-            for name, lines in scores.items()
-        },
-        "distances": {
-            name: {
-                "curves": chart(DISTANCE_NAMES[name], STEPS, DISTANCE_NAMES[name], lines),
-                "table": table(lines),
-            }
-            for name, lines in distances.items()
-        },
-    }
-
-
-def table(lines: Sequence[Line]) -> dict[str, Any]:
-    """The numbers of a chart: steps, and a row of values for each line."""
-    steps = sorted({point.x for line in lines for point in line.points})
-    values: list[tuple[str, Series]] = [(line.label, {int(p.x): p.y for p in line.points}) for line in lines]
-    return {
-        "steps": [int(step) for step in steps],
-        "rows": [(label, [series.get(int(step)) for step in steps]) for label, series in values],
-    }
-
-
-def choices(run: Run, panels: Panels) -> list[tuple[str, str]]:
-    """The weights of a run that have panels: name and label."""
-    labels = {variant.name: variant.label for variant in run.variants}
-    return [(name, labels.get(name, name)) for name in panels.places.get(run.name, {})]
+        )
+    return shown
 
 
 def shown_first(ranked: Sequence[Ranking], panels: Panels) -> list[tuple[str, str]]:
-    """Run and weights of the left panel and of the right one: the standard weights and the best average of the best run."""
-    with_panels: list[Entry] = [
-        entry
-        for one in ranked
-        for entry in one.entries
-        if entry.variant.name in panels.places.get(entry.run.name, {})
-    ]
-    best = next((entry for entry in with_panels if entry.variant.name != STANDARD), None)
-    if best is not None:
-        return [(best.run.name, STANDARD), (best.run.name, best.variant.name)]
+    """Run and variant of the left and of the right panel: the standard weights and the best average of the best run."""
+    for entry in (entry for one in ranked for entry in one.entries):
+        if entry.variant.name != STANDARD and entry.variant.name in panels.places.get(entry.run.name, {}):
+            return [(entry.run.name, STANDARD), (entry.run.name, entry.variant.name)]
     some = [(run, variant) for run, variants in panels.places.items() for variant in variants]
     return [some[0], some[-1]] if some else []
 
@@ -127,3 +78,36 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def picture(ranked: Sequence[Ranking]) -> str:
+    """The largest group as SVG: conclusion, MSE by step and by half-life, relative distance, and a legend."""
+    title = ["No run has scored a reconstruction yet"]
+    charts: dict[str, str] = {}
+    lines: list[Line] = []
+    if ranked:
+        first, mse, relative = ranked[0], SCORE_LABELS["mse"], DISTANCES["relative_rms"]
+        title = textwrap.wrap(first.conclusion, LETTERS_PER_LINE)
+        if len(ranked) > 1:
+            title.append(f"This is group 1 of {len(ranked)}; scores of different groups do not compare.")
+        lines = step_lines(first, "mse")
+        lives, distances = half_life_lines(first, "mse"), step_lines(first, "relative_rms")
+        charts = {
+            "Validations, best ringed": chart("Validations", STEPS, mse, lines),
+            "Best validation of each average": chart("Best validations", HALF_LIFE, mse, lives, log_x=True),
+            "Distance from the standard weights": chart("Distance", STEPS, relative, distances),
+        }
+    top = 60 + 22 * len(title)
+    return TEMPLATES.get_template("picture.svg.jinja").render(
+        title=title,
+        # A chart without values is a paragraph of HTML, which an SVG cannot show.
+        charts=[(name, one if one.startswith("<svg") else "") for name, one in charts.items()],
+        legend=lines[:LEGEND_ENTRIES],
+        columns=LEGEND_COLUMNS,
+        top=top,
+        chart_width=WIDTH,
+        chart_height=HEIGHT,
+        legend_top=top + HEIGHT + 20,
+        width=3 * (WIDTH + 20) + 20,
+        height=top + HEIGHT + 40 + 20 * math.ceil(len(lines[:LEGEND_ENTRIES]) / LEGEND_COLUMNS),
+    )

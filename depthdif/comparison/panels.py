@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -37,46 +37,44 @@ class Panels:
 
     @property
     def steps(self) -> list[int]:
-        """Every step that some panel shows, ascending."""
-        return sorted(
-            {s for variants in self.places.values() for by_step in variants.values() for s in by_step}
-        )
+        """Every step with a panel, ascending."""
+        variants = [by_step for places in self.places.values() for by_step in places.values()]
+        return sorted({step for by_step in variants for step in by_step})
 
 
 def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     """Recompress the panels of all runs until `most_bytes` of page are used.
 
-    The last step of each run comes first, then steps evenly spread over the whole, so that what has to be left out thins the
-    slider rather than cuts it. Identical files (the standard weights of a sweep of decays) are kept once. A picture that
-    cannot be read is left out and named.
+    The last step of each run comes first, then steps evenly spread over the whole, so that the slider becomes coarser
+    rather than shorter. Identical files (the standard weights of a sweep of decays) are kept once. A picture that cannot be
+    read is left out with a remark.
     """
     panels = Panels()
+    ordered = in_order(runs)
     index_of: dict[str, int | None] = {}
-    used, is_full = 0.0, False
-    left_out: set[int] = set()
-    batch = 2 * workers()
-    wanted = list(in_order(runs))
+    used, batch = 0, 2 * workers()
     with ThreadPoolExecutor(workers()) as pool:
-        for first in range(0, len(wanted), batch):
-            part = wanted[first : first + batch]
-            digests = list(pool.map(lambda item: digest(item[3]), part))
-            new = {key: item[3] for key, item in zip(digests, part, strict=True) if key not in index_of}
-            if not is_full:
-                for key, uri in zip(new, pool.map(recompressed, new.values()), strict=True):
-                    if uri is None:
-                        index_of[key] = None
-                        panels.remarks.append(f"{new[key]} is no readable picture")
-                    elif used + len(uri) <= most_bytes:
-                        index_of[key] = len(panels.pictures)
-                        panels.pictures.append(uri)
-                        used += len(uri)
-                    else:
-                        is_full = True
-            for key, (run, variant, step, _) in zip(digests, part, strict=True):
-                if key not in index_of:
-                    left_out.add(step)
-                elif (index := index_of[key]) is not None:
-                    panels.places.setdefault(run.name, {}).setdefault(variant, {})[step] = index
+        digests = list(pool.map(digest, (path for *_, path in ordered)))
+        path_of: dict[str, Path] = {}
+        for key, (*_, path) in zip(digests, ordered, strict=True):
+            path_of.setdefault(key, path)
+        for first in range(0, len(path_of), batch):
+            part = dict(list(path_of.items())[first : first + batch])
+            for (key, path), uri in zip(part.items(), pool.map(recompressed, part.values()), strict=True):
+                if uri is None:
+                    index_of[key] = None
+                    panels.remarks.append(f"{path} is no readable picture")
+                elif (used := used + len(uri)) <= most_bytes:
+                    index_of[key] = len(panels.pictures)
+                    panels.pictures.append(uri)
+            if used > most_bytes:
+                break
+    left_out: set[int] = set()
+    for key, (run, variant, step, _) in zip(digests, ordered, strict=True):
+        if key not in index_of:
+            left_out.add(step)
+        elif (index := index_of[key]) is not None:
+            panels.places.setdefault(run, {}).setdefault(variant, {})[step] = index
     if left_out:
         panels.remarks.append(
             f"panels of {len(left_out)} steps are left out, some or all of each, to keep the page below its size; "
@@ -85,25 +83,23 @@ def collect_panels(runs: Sequence[Run], most_bytes: float) -> Panels:
     return panels
 
 
-def in_order(runs: Sequence[Run]) -> Iterator[tuple[Run, str, int, Path]]:
-    """Every panel as run, variant, step and file: the most needed steps first."""
-    steps = sorted({step for run in runs for by_step in run.panels.values() for step in by_step})
-    last = {
-        id(run): max((step for by_step in run.panels.values() for step in by_step), default=0) for run in runs
-    }
-    for run in runs:
-        for variant, by_step in run.panels.items():
-            if last[id(run)] in by_step:
-                yield run, variant, last[id(run)], by_step[last[id(run)]]
-    for step in spread(steps):
-        for run in runs:
-            for variant, by_step in run.panels.items():
-                if step in by_step and step != last[id(run)]:
-                    yield run, variant, step, by_step[step]
+def in_order(runs: Sequence[Run]) -> list[tuple[str, str, int, Path]]:
+    """Every panel as name of the run, variant, step and file: the last step of each run first, then the others, spread."""
+    items = [
+        (run.name, variant, step, path)
+        for run in runs
+        for variant, by_step in run.panels.items()
+        for step, path in by_step.items()
+    ]
+    last: dict[str, int] = {}
+    for run, _, step, _ in items:
+        last[run] = max(step, last.get(run, 0))
+    position = {step: index for index, step in enumerate(spread(sorted({step for _, _, step, _ in items})))}
+    return sorted(items, key=lambda item: -1 if item[2] == last[item[0]] else position[item[2]])
 
 
 def spread(steps: Sequence[int]) -> list[int]:
-    """The first, then the middle of the widest gap, again and again: any beginning of the list is evenly spread."""
+    """First and last, then the middle of the widest gap, again and again: any beginning of the list is evenly spread."""
     if len(steps) < 3:
         return list(steps)
     order, gaps = [0, len(steps) - 1], [(0, len(steps) - 1)]
@@ -117,7 +113,7 @@ def spread(steps: Sequence[int]) -> list[int]:
 
 
 def digest(path: Path) -> str:
-    """Names the content of a file; a file that vanished counts as one of its own."""
+    """A hash of the content of a file; the path of a file that has disappeared."""
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -125,7 +121,7 @@ def digest(path: Path) -> str:
 
 
 def recompressed(path: Path) -> str | None:
-    """A picture as data URI of a PNG with a palette; None where it cannot be read, or is only half there."""
+    """A picture as data URI of a PNG with a palette; None where it cannot be read, or is truncated."""
     try:
         with Image.open(path) as picture:
             small = picture.convert("RGB").quantize(
@@ -134,11 +130,11 @@ def recompressed(path: Path) -> str | None:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         # Pillow raises SyntaxError for a PNG whose chunks are broken.
         return None
-    written = io.BytesIO()
-    small.save(written, "PNG", compress_level=COMPRESSION)
-    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", compress_level=COMPRESSION)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def workers() -> int:
-    """Threads: Pillow works outside of the interpreter's lock."""
+    """Number of threads: Pillow releases the interpreter's lock."""
     return os.cpu_count() or 1

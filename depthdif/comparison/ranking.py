@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from depthdif.comparison.differences import Group, groups, join_names
+from depthdif.comparison.differences import architectures_differ, comparability, groups, join_names
 from depthdif.comparison.rules import SCORE_TOLERANCE, RuleResult, results
 from depthdif.comparison.run import Run, Variant
 from depthdif.comparison.scalars import Series, finite
@@ -19,12 +19,12 @@ FEWEST_HALF_LIVES = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """One set of weights of one run, as it stands among the others.
+    """One set of weights of one run in a ranking.
 
     Attributes:
-        run: that it belongs to.
+        run: of these weights.
         variant: the weights.
-        results: rules 2 to 6; none for the standard weights.
+        results: rules 2 to 6; empty for the standard weights.
         twins: the other runs whose standard weights scored the same: EMA does not touch training.
     """
 
@@ -36,38 +36,26 @@ class Entry:
     @property
     def label(self) -> str:
         """Such as `2 · EMA 0.99`."""
-        if self.twins:
-            return (
-                f"{join_names([run.name for run in (self.run, *self.twins)], most=2)} · {self.variant.label}"
-            )
-        return f"{self.run.name} · {self.variant.label}"
+        return f"{join_names([run.name for run in (self.run, *self.twins)], most=2)} · {self.variant.label}"
 
-    def score(self, name: str) -> Series:
-        """A score by step; "ratio" is the MSE over that of the standard weights of the same run."""
+    def series(self, name: str) -> Series:
+        """A score or distance by step; "ratio" is the MSE over that of the standard weights of the same run."""
         if name != "ratio":
-            return self.variant.scores.get(name, {})
-        own, standard = (variant.scores.get("mse", {}) for variant in (self.variant, self.run.standard))
+            return self.variant.scores.get(name) or self.variant.distances.get(name, {})
         if self.variant.name == STANDARD:
             return {}
+        own, standard = (variant.scores.get("mse", {}) for variant in (self.variant, self.run.standard))
         return {step: own[step] / standard[step] for step in own if standard.get(step)}
 
     def best(self, name: str = "mse") -> tuple[int, float] | None:
         """Step and value of the best finite score; None without one."""
-        known = finite(self.score(name))
-        if not known:
-            return None
-        step = (min if IS_LOWER_BETTER[name] else max)(known, key=known.__getitem__)
-        return step, known[step]
+        sign = 1 if IS_LOWER_BETTER[name] else -1
+        return min(finite(self.series(name)).items(), key=lambda item: sign * item[1], default=None)
 
-    @property
-    def best_mse(self) -> float:
-        """The lowest MSE; infinite without one."""
-        best = self.best()
-        return best[1] if best else math.inf
-
-    def last(self, name: str = "mse") -> tuple[int, float] | None:
-        """Step and value of the last score, finite or not; None without one."""
-        return list(self.score(name).items())[-1] if self.score(name) else None
+    def cost(self, name: str = "mse") -> float:
+        """The best score, with the sign for which lower is better; infinite without one."""
+        best = self.best(name)
+        return math.inf if best is None else best[1] if IS_LOWER_BETTER[name] else -best[1]
 
 
 @dataclass(frozen=True)
@@ -75,49 +63,50 @@ class Ranking:
     """A group of comparable runs and their weights.
 
     Attributes:
-        group: the runs.
+        runs: at least one.
+        comparability: what may be compared, what not, and why.
+        architectures_differ: absolute weight distances of these runs do not compare.
         entries: by best MSE; those without one at the end.
+        first_guess: the last finite value of each score of the first guess, which the runs share; empty without one.
         conclusion: rule 7: whether any weights beat the first guess, which are best, which are as good, where to look next.
     """
 
-    group: Group
+    runs: Sequence[Run]
+    comparability: str
+    architectures_differ: bool
     entries: Sequence[Entry]
+    first_guess: Mapping[str, float]
     conclusion: str
-
-    @property
-    def first_guess(self) -> dict[str, float]:
-        """The last finite value of each score of the first guess, which all runs of a group share; empty without one."""
-        return first_guess_of(self.group)
 
 
 def rankings(runs: Sequence[Run]) -> list[Ranking]:
     """The runs in groups that compare, each ranked."""
-    return [ranking(group) for group in groups(runs)]
+    divided = groups(runs)
+    scored = [run for group in divided for run in group]
+    return [ranking(group, [run for run in scored if run not in group]) for group in divided]
 
 
-def ranking(group: Group) -> Ranking:
-    """Rule 7 for runs that compare."""
-    entries = standard_entries(group.runs) + [
-        Entry(run, variant, results(run, variant)) for run in group.runs for variant in run.averages
-    ]
-    ranked = sorted((entry for entry in entries if entry.best()), key=lambda entry: entry.best_mse)
-    unranked = [entry for entry in entries if not entry.best()]
-    return Ranking(group, ranked + unranked, conclusion(ranked, first_guess_of(group)))
-
-
-def first_guess_of(group: Group) -> dict[str, float]:
-    """The last finite value of each score of the first guess, which the runs of a group have in common."""
-    scores = next((run.first_guess for run in group.runs if run.first_guess), {})
-    return {name: list(finite(series).values())[-1] for name, series in scores.items() if finite(series)}
-
-
-def standard_entries(runs: Sequence[Run]) -> list[Entry]:
-    """The standard weights of runs, those with the same scores once."""
+def ranking(group: Sequence[Run], others: Sequence[Run]) -> Ranking:
+    """Rule 7 for runs that compare; `others` are the runs of the other groups."""
+    # Standard weights with the same scores are one entry.
     alike: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in group:
         if run.standard.scores:
             alike.setdefault(repr(run.standard.scores), []).append(run)
-    return [Entry(first, first.standard, twins=twins) for first, *twins in alike.values()]
+    entries = [Entry(first, first.standard, twins=twins) for first, *twins in alike.values()]
+    entries += [Entry(run, average, results(run, average)) for run in group for average in run.averages]
+    entries.sort(key=Entry.cost)
+    scores = next((run.first_guess for run in group if run.first_guess), {})
+    values = {name: list(finite(series).values()) for name, series in scores.items()}
+    first_guess = {name: series[-1] for name, series in values.items() if series}
+    return Ranking(
+        runs=group,
+        comparability=comparability(group, others),
+        architectures_differ=architectures_differ(group),
+        entries=entries,
+        first_guess=first_guess,
+        conclusion=conclusion([entry for entry in entries if entry.best()], first_guess),
+    )
 
 
 def conclusion(ranked: Sequence[Entry], first_guess: Mapping[str, float]) -> str:
@@ -139,42 +128,38 @@ def conclusion(ranked: Sequence[Entry], first_guess: Mapping[str, float]) -> str
             f"{other.label} reaches {other_value:.4g} at step {other_step}: the EMA has "
             f"{value / other_value if best.results else other_value / value:.3f} of the MSE of the standard weights."
         )
-    rivals = [entry for entry in ranked[1:] if entry.best_mse <= value * (1 + SCORE_TOLERANCE)]
+    rivals = [entry for entry in ranked[1:] if entry.cost() <= value * (1 + SCORE_TOLERANCE)]
     if rivals:
-        names = join_names([entry.label for entry in rivals], most=4)
-        sentences.append(
-            f"Within {SCORE_TOLERANCE:.0%} of it, which one mini-batch cannot tell apart: {names}."
-        )
-    if advice := direction_to_try(ranked, [best, *rivals]):
-        sentences.append(advice)
-    if unfinished := [run.name for run in {id(e.run): e.run for e in ranked}.values() if not run.is_finished]:
-        sentences.append(
-            f"Not final: {join_names(unfinished)} {'is' if len(unfinished) == 1 else 'are'} unfinished."
-        )
+        names = join_names([entry.label for entry in rivals])
+        sentences.append(f"Within {SCORE_TOLERANCE:.0%}, which one mini-batch cannot distinguish: {names}.")
+    sentences += directions_to_try(ranked, [best, *rivals])
+    if unfinished := list(dict.fromkeys(entry.run.name for entry in ranked if not entry.run.is_finished)):
+        verb = "is" if len(unfinished) == 1 else "are"
+        sentences.append(f"Not final: {join_names(unfinished)} {verb} unfinished.")
     return " ".join(sentences)
 
 
 def counterpart(best: Entry, ranked: Sequence[Entry]) -> Entry | None:
-    """What the best weights are compared with: the standard ones of the same run, or the best average."""
+    """The weights to compare the best ones with: the standard ones of the same run, or the best average."""
     if best.variant.name == STANDARD:
         return next((entry for entry in ranked if entry.variant.name != STANDARD), None)
     standard = (entry for entry in ranked if entry.variant.name == STANDARD)
     return next((entry for entry in standard if best.run in (entry.run, *entry.twins)), None)
 
 
-def direction_to_try(ranked: Sequence[Entry], leaders: Sequence[Entry]) -> str:
-    """What to try when all leaders lie at one end of at least three half-lives; "" when the best lies inside."""
-    half_lives = sorted(
-        {entry.variant.half_life for entry in ranked if entry.variant.name != STANDARD} - {None}
-    )  # type: ignore[type-var]
+def directions_to_try(ranked: Sequence[Entry], leaders: Sequence[Entry]) -> list[str]:
+    """Advice when all leaders lie at one end of at least three half-lives; empty when the best lies inside."""
+    averages = [entry.variant for entry in ranked if entry.variant.name != STANDARD]
+    half_lives = sorted({average.half_life for average in averages if average.half_life is not None})
     leading = {entry.variant.half_life for entry in leaders}
-    if len(half_lives) < FEWEST_HALF_LIVES or len(leading) > 1:
-        return ""
-    if leading == {half_lives[-1]}:
-        return f"It is the longest half-life of {len(half_lives)} ({half_lives[-1]:.3g} steps): try a larger decay as well."
-    if leading == {half_lives[0]}:
-        return f"It is the shortest half-life of {len(half_lives)} ({half_lives[0]:.3g} steps): try a smaller decay as well."
-    return ""
+    if len(half_lives) < FEWEST_HALF_LIVES:
+        return []
+    ends = (("longest", half_lives[-1], "larger"), ("shortest", half_lives[0], "smaller"))
+    return [
+        f"It is the {end} half-life of {len(half_lives)} ({half_life:.3g} steps): try a {change} decay as well."
+        for end, half_life, change in ends
+        if leading == {half_life}
+    ]
 
 
 def text_report(runs: Sequence[Run], ranked: Sequence[Ranking]) -> str:
@@ -182,15 +167,15 @@ def text_report(runs: Sequence[Run], ranked: Sequence[Ranking]) -> str:
     lines: list[str] = []
     for number, one in enumerate(ranked, 1):
         title = f"Group {number} of {len(ranked)}: " if len(ranked) > 1 else ""
-        lines += [f"{title}{one.conclusion}", *([one.group.comparability] if one.group.comparability else [])]
+        lines += [f"{title}{one.conclusion}", *([one.comparability] if one.comparability else [])]
         averages = [entry for entry in one.entries if entry.results]
         width = max((len(entry.label) for entry in averages), default=0)
         if one.first_guess:
             scores = (f"{SCORES[name].label} {value:.4g}" for name, value in one.first_guess.items())
             lines.append(f"  {'first guess':{width}}  {', '.join(scores)}")
         for entry in averages:
-            lines.append(f"  {entry.label:{width}}  {', '.join(f.answer for f in entry.results)}")
-            lines += [f"    rule {f.rule}: {f.explanation}" for f in entry.results if f.outcome == "bad"]
+            lines.append(f"  {entry.label:{width}}  {', '.join(result.answer for result in entry.results)}")
+            lines += [f"    rule {r.rule}: {r.explanation}" for r in entry.results if r.outcome == "bad"]
         lines.append("")
     if not ranked:
         lines += ["No run has scored a reconstruction yet: nothing to rank.", ""]

@@ -1,12 +1,12 @@
-"""Rules 2 to 6 of docs/sweeps.md for one average, as pure functions of what a run logged."""
+"""Rules 2 to 6 of docs/sweeps.md for one average, as pure functions of the scalars and settings of a run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Literal
 
 from depthdif.comparison.run import Run, Variant
@@ -26,6 +26,13 @@ NEIGHBOURS = 3
 MOST_RETAINED = 0.05
 EQUAL_SCORES = 0.005
 SHORT_SHARE_OF_RUN = 0.01
+QUESTIONS = {
+    2: "Is the EMA competitive?",
+    3: "Is the distance from the standard weights bounded?",
+    4: "Are there unexplained spikes of the largest distance?",
+    5: "Is the decay low enough for the run?",
+    6: "Does the EMA differ from the standard weights?",
+}
 
 
 @dataclass(frozen=True)
@@ -33,40 +40,40 @@ class RuleResult:
     """The result of one rule.
 
     Attributes:
-        rule: its number in docs/sweeps.md.
-        question: that it answers.
+        rule: number in docs/sweeps.md.
         outcome: "good", "watch", "bad" or "undecided".
-        answer: in a word or three.
-        explanation: the answer with the numbers it rests on, in a sentence or two.
+        answer: at most four words.
+        explanation: the reason with its numbers, in a sentence or two.
         numbers: these numbers.
     """
 
     rule: int
-    question: str
     outcome: Outcome
     answer: str
     explanation: str
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str:
+        """The question that the rule answers."""
+        return QUESTIONS[self.rule]
 
 
 def results(run: Run, average: Variant) -> list[RuleResult]:
     """Rules 2 to 6 for an average of a run."""
     standard, scored = run.standard.scores.get("mse", {}), average.scores.get("mse", {})
+    relative, largest, rms = (average.distances.get(name, {}) for name in ("relative_rms", "max_abs", "rms"))
     return [
         competitive(standard, scored),
-        bounded(average.distances.get("relative_rms", {}), settled_step(run, average)),
-        spikes(
-            average.distances.get("max_abs", {}),
-            average.distances.get("rms", {}),
-            run.scalars.get("ema/skipped_updates", {}),
-        ),
+        bounded(relative, settled_step(run, average)),
+        spikes(largest, rms, run.scalars.get("ema/skipped_updates", {})),
         not_too_high(run, average),
         not_too_low(run, average),
     ]
 
 
 def late_steps(a: Series, b: Series) -> list[int]:
-    """Steps at which both were scored, from half of the last one on."""
+    """Steps with both scores, from half of the last one on."""
     common = sorted(a.keys() & b.keys())
     return [step for step in common if step >= common[-1] / 2]
 
@@ -77,152 +84,130 @@ def competitive(standard: Series, average: Series) -> RuleResult:
     diverged = [step for step in late if not math.isfinite(average[step])]
     alone = [step for step in late if step not in diverged and not math.isfinite(standard[step])]
     pairs = [step for step in late if step not in diverged + alone and min(standard[step], average[step]) > 0]
-
-    def result(outcome: Outcome, answer: str, explanation: str, **numbers: float) -> RuleResult:
-        return RuleResult(
-            2, "Is the EMA competitive?", outcome, answer, explanation, {"validations": len(late)} | numbers
-        )
-
+    numbers: dict[str, float] = {"validations": len(late)}
     if diverged:
-        explanation = f"The reconstruction with the EMA weights is not finite at {counted(diverged)}."
-        return result("bad", "not finite", explanation, first_step=diverged[0])
+        explanation = f"The reconstruction with the EMA weights is not finite at {at_steps(diverged)}."
+        return RuleResult(2, "bad", "not finite", explanation, numbers)
     if alone:
-        explanation = (
-            f"The standard weights reconstruct nothing finite at {counted(alone)}; the EMA weights do at all."
-        )
-        return result("good", "ahead", explanation, first_step=alone[0])
+        explanation = f"Only the reconstruction with the standard weights is not finite at {at_steps(alone)}."
+        return RuleResult(2, "good", "ahead", explanation, numbers)
     if len(pairs) < 2:
         explanation = f"{len(pairs)} late validations with both scores; at least 2 are needed."
-        return result("undecided", "too few validations", explanation)
+        return RuleResult(2, "undecided", "too few validations", explanation, numbers)
     ratios = [average[step] / standard[step] for step in pairs]
-    ratio = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    wins = sum(r < 1 for r in ratios)
+    ratio, wins = geometric_mean(ratios), sum(r < 1 for r in ratios)
     explanation = (
         f"MSE of the EMA is {ratio:.3f} of that of the standard weights (geometric mean of {len(pairs)} validations "
         f"from step {pairs[0]} on; lower at {wins} of them)."
     )
-    numbers = {"ratio": ratio, "wins": wins}
+    numbers |= {"ratio": ratio, "wins": wins}
     if ratio < 1 - SCORE_TOLERANCE:
-        return result("good", "ahead", explanation, **numbers)
+        return RuleResult(2, "good", "ahead", explanation, numbers)
     if ratio <= 1 + SCORE_TOLERANCE:
-        return result("watch", "level", explanation, **numbers)
-    return result("bad", "behind", explanation, **numbers)
+        return RuleResult(2, "watch", "level", explanation, numbers)
+    return RuleResult(2, "bad", "behind", explanation, numbers)
+
+
+def at_steps(steps: list[int]) -> str:
+    """`step 4`, or `3 late validations, first at step 4`."""
+    return f"{len(steps)} late validations, first at step {steps[0]}" if steps[1:] else f"step {steps[0]}"
 
 
 def settled_step(run: Run, average: Variant) -> float:
-    """First step from which growth of the distance counts: three half-lives in, and the learning rate at its largest."""
+    """First step at which growth of the distance counts: after three half-lives and the largest learning rate."""
     start = run.setting("model", "ema", "start_step")
-    begun = start if isinstance(start, int) else 0
     rates = [finite(series) for name, series in run.scalars.items() if name.startswith("lr-")]
     peaks = [max(series, key=series.__getitem__) for series in rates if series]
-    return max([begun + SETTLED_HALF_LIVES * (average.half_life or 0), *peaks])
+    half_lives = SETTLED_HALF_LIVES * (average.half_life or 0)
+    return max([(start if isinstance(start, int) else 0) + half_lives, *peaks])
 
 
 def bounded(relative: Series, from_step: float) -> RuleResult:
     """Rule 3: does the relative RMS distance grow without bound? By its exponent in the number of steps."""
     settled = {step: value for step, value in finite(relative).items() if step >= from_step and value > 0}
     steps = list(settled)
-    question = "Is the distance from the standard weights bounded?"
     if len(steps) < 3 or steps[-1] < SETTLED_SPAN * steps[0]:
         explanation = (
             f"{len(steps)} validations from step {from_step:.0f} on, where the average has settled; at least 3 are needed, "
             f"the last at {SETTLED_SPAN} times the step of the first."
         )
-        return RuleResult(3, question, "undecided", "too short", explanation, {"validations": len(steps)})
-    exponent = median(
-        math.log(settled[b] / settled[a]) / math.log(b / a) for a, b in combinations(steps, 2)
-    )  # Theil-Sen: one odd validation does not decide.
+        return RuleResult(3, "undecided", "too short", explanation)
+    # Theil-Sen: one odd validation does not decide.
+    pairs = combinations(steps, 2)
+    exponent = median(math.log(settled[b] / settled[a]) / math.log(b / a) for a, b in pairs)
+    first, last = settled[steps[0]], settled[steps[-1]]
     explanation = (
-        f"The relative distance went from {settled[steps[0]]:.3g} at step {steps[0]} to {settled[steps[-1]]:.3g} at step "
+        f"The relative distance went from {first:.3g} at step {steps[0]} to {last:.3g} at step "
         f"{steps[-1]}, as steps to the power {exponent:.2f}."
     )
-    numbers = {"exponent": exponent, "first": settled[steps[0]], "last": settled[steps[-1]]}
+    numbers = {"exponent": exponent}
     if exponent >= UNBOUNDED_GROWTH:
         explanation += " Set a smaller model.optimizer.lr, or a smaller model.ema.decay."
-        return RuleResult(3, question, "bad", "growing without bound", explanation, numbers)
+        return RuleResult(3, "bad", "growing without bound", explanation, numbers)
     if exponent > SMALLEST_GROWTH:
-        return RuleResult(3, question, "watch", "growing slowly", explanation, numbers)
-    return RuleResult(3, question, "good", "bounded", explanation, numbers)
+        return RuleResult(3, "watch", "growing slowly", explanation, numbers)
+    return RuleResult(3, "good", "bounded", explanation, numbers)
 
 
 def spikes(largest: Series, rms: Series, skipped: Series) -> RuleResult:
-    """Rule 4: does the largest distance of a single weight spike where nothing explains it?"""
-    question = "Are there unexplained spikes of the largest distance?"
+    """Rule 4: are there spikes of the largest distance of a single weight, not explained by skips or by the RMS distance?"""
     values = {step: value for step, value in finite(largest).items() if value > 0}
     steps = list(values)
     if len(steps) < 4:
         explanation = f"{len(steps)} validations with a distance above 0; at least 4 are needed."
-        return RuleResult(
-            4, question, "undecided", "too few validations", explanation, {"validations": len(steps)}
-        )
-    unexplained: list[tuple[int, float]] = []
+        return RuleResult(4, "undecided", "too few validations", explanation)
+    known_rms = {step: rms[step] for step in steps if rms.get(step, 0) > 0}
+    known_skips = finite(skipped)
+    unexplained: dict[int, float] = {}
     explained: list[str] = []
-    for index, step in enumerate(steps):
-        factor = over_neighbours(values, index)
+    for before, step in zip([0, *steps], steps, strict=False):
+        factor, factor_of_all = over_neighbours(values, step), over_neighbours(known_rms, step)
         if factor < SPIKE:
             continue
-        beside = {other: rms[other] for other in steps if rms.get(other, 0) > 0}
-        factor_of_all = over_neighbours(beside, list(beside).index(step)) if step in beside else 1.0
-        if skips_between(skipped, steps[index - 1] if index else 0, step):
+        if known_skips.get(step, 0.0) > known_skips.get(before, 0.0):
             explained.append(f"step {step} (updates were skipped: weights were NaN or infinite)")
         elif factor_of_all >= factor / 2:
-            explained.append(
-                f"step {step} (all weights moved: RMS {factor_of_all:.1f} times that of its neighbours)"
-            )
+            explained.append(f"step {step} (all weights moved: RMS {factor_of_all:.1f} times its neighbours)")
         else:
-            unexplained.append((step, factor))
-    numbers: dict[str, float] = {
-        "validations": len(steps),
-        "spikes": len(unexplained),
-        "explained": len(explained),
-    }
+            unexplained[step] = factor
+    numbers: dict[str, float] = {"spikes": len(unexplained), "explained": len(explained)}
     also = f" Explained: {'; '.join(explained)}." if explained else ""
     if not unexplained:
         explanation = f"No unexplained one at {len(steps)} validations (a spike is {SPIKE:g} times its neighbours).{also}"
-        return RuleResult(4, question, "good", "no spikes", explanation, numbers)
-    worst = max(unexplained, key=lambda spike: spike[1])
-    at = ", ".join(f"{step} ({factor:.1f} times)" for step, factor in unexplained)
-    explanation = f"The largest distance exceeds the median of its neighbours at step {at}, and the RMS does not follow.{also}"
-    return RuleResult(
-        4, question, "bad", "spikes", explanation, numbers | {"step": worst[0], "factor": worst[1]}
-    )
+        return RuleResult(4, "good", "no spikes", explanation, numbers)
+    step, factor = max(unexplained.items(), key=lambda spike: spike[1])
+    places = ", ".join(f"{step} ({factor:.1f} times)" for step, factor in unexplained.items())
+    explanation = f"The largest distance exceeds its neighbours at step {places}, but the RMS does not.{also}"
+    return RuleResult(4, "bad", "spikes", explanation, numbers | {"step": step, "factor": factor})
 
 
-def over_neighbours(series: Series, index: int) -> float:
-    """A value over the median of up to three before it and three after it."""
-    values = list(series.values())
+def over_neighbours(series: Series, step: int) -> float:
+    """A value over the median of up to three before it and three after it; 1 where there is no value."""
+    if step not in series:
+        return 1.0
+    values, index = list(series.values()), list(series).index(step)
     around = values[max(0, index - NEIGHBOURS) : index] + values[index + 1 : index + 1 + NEIGHBOURS]
     return values[index] / median(around) if around else 1.0
 
 
-def skips_between(skipped: Series, before: int, step: int) -> bool:
-    """Whether updates were skipped after one validation and up to another."""
-    known = finite(skipped)
-    return known.get(step, 0.0) > known.get(before, 0.0)
-
-
 def not_too_high(run: Run, average: Variant) -> RuleResult:
     """Rule 5: is the decay too high for the run? By the share of the average that is still its first weights."""
-    question = "Is the decay low enough for the run?"
-    start, every, warmup = (
-        run.setting("model", "ema", key) for key in ("start_step", "apply_every_n_steps", "warmup")
-    )
     if average.name.startswith("ema_width"):
         explanation = (
-            "A power-function average keeps nothing of its first weights; its memory is a share of the run."
+            "A power-function average keeps none of its first weights; its memory grows with the run."
         )
-        return RuleResult(5, question, "good", "suits the run", explanation, {})
+        return RuleResult(5, "good", "suits the run", explanation)
     decay = average.effective_decay if average.decay is None else average.decay
     if decay is None or run.config is None or not run.last_step:
         explanation = "The decay, the settings or the steps of the run are unknown."
-        return RuleResult(5, question, "undecided", "unknown", explanation, {})
-    planned, updates = (
-        updates_until(step, int(start or 0), int(every or 1)) for step in (run.planned_steps, run.last_step)
-    )
+        return RuleResult(5, "undecided", "unknown", explanation)
+    keys = ("start_step", "apply_every_n_steps", "warmup")
+    start, every, warmup = (int(run.setting("model", "ema", key) or 0) for key in keys)
+    planned, updates = (updates_until(step, start, every or 1) for step in (run.planned_steps, run.last_step))
     at_end, now = (retained(decay, count, bool(warmup)) for count in (planned, updates))
     reach = horizon(decay)
     share = reach / planned if planned else math.inf
-    numbers = {"retained_at_end": at_end, "retained_now": now, "horizon": reach, "share_of_run": share}
+    numbers = {"retained_at_end": at_end, "retained_now": now}
     explanation = (
         f"Decay {decay:.10g} reaches back {reach:.0f} updates, {share:.1%} of the {planned} planned; at the end "
         f"{at_end:.2%} of the average are the weights it began with."
@@ -230,11 +215,11 @@ def not_too_high(run: Run, average: Variant) -> RuleResult:
     if at_end > MOST_RETAINED:
         if planned:
             explanation += f" Set model.ema.decay={suited_decay(planned)}, or model.ema.warmup=true."
-        return RuleResult(5, question, "bad", "decay too high", explanation, numbers)
+        return RuleResult(5, "bad", "decay too high", explanation, numbers)
     if now > MOST_RETAINED:
         explanation += f" At step {run.last_step}, the last so far, it is {now:.1%}."
-        return RuleResult(5, question, "watch", "too early to judge", explanation, numbers)
-    return RuleResult(5, question, "good", "suits the run", explanation, numbers)
+        return RuleResult(5, "watch", "too early to judge", explanation, numbers)
+    return RuleResult(5, "good", "suits the run", explanation, numbers)
 
 
 def updates_until(step: int, start_step: int, every: int) -> int:
@@ -243,58 +228,44 @@ def updates_until(step: int, start_step: int, every: int) -> int:
 
 
 def retained(decay: float, updates: int, warmup: bool) -> float:
-    """Share of the average that is still the weights it was seeded with: the product of all decays so far."""
-    if not warmup:
-        return decay**updates
+    """Share of the average that is still its first weights: the product of all decays so far."""
     share = 1.0
-    for update in range(updates):
+    for update in range(updates if warmup else 0):
         factor = warmup_decay(decay, update)
         if factor == decay:
             return share * decay ** (updates - update)
         share *= factor
-    return share
+    return share if warmup else decay**updates
 
 
 def not_too_low(run: Run, average: Variant) -> RuleResult:
     """Rule 6: is the decay so low that the EMA equals the standard weights?"""
-    question = "Does the EMA differ from the standard weights?"
     memory = average.half_life
     if memory is not None and memory < 1:
         explanation = f"The half-life is {memory:.2g} steps: the EMA is hardly more than the last step."
         if average.decay is not None and half_life(average.decay) >= 1:
-            explanation += f" Warm-up still holds the decay at {average.effective_decay:.3g}."
-            return RuleResult(6, question, "watch", "warming up", explanation, {"half_life": memory})
-        return RuleResult(6, question, "bad", "decay too low", explanation, {"half_life": memory})
+            explanation += f" Warm-up has the decay at {average.effective_decay:.3g} so far."
+            return RuleResult(6, "watch", "warming up", explanation)
+        return RuleResult(6, "bad", "decay too low", explanation)
     standard, scored = (finite(variant.scores.get("mse", {})) for variant in (run.standard, average))
     pairs = [step for step in late_steps(standard, scored) if min(standard[step], scored[step]) > 0]
     if not pairs:
-        return RuleResult(6, question, "undecided", "no scores", "No validation with both scores.", {})
+        return RuleResult(6, "undecided", "no scores", "No validation with both scores.")
     largest = max(abs(math.log(scored[step] / standard[step])) for step in pairs)
-    numbers = {"largest_difference": largest, "validations": len(pairs)}
+    numbers = {"largest_difference": largest}
     explanation = f"Their MSE differ by up to {largest:.2%} over {len(pairs)} late validations."
     if largest > EQUAL_SCORES:
-        return RuleResult(6, question, "good", "differs", explanation, numbers)
-    relative = list(average.distances.get("relative_rms", {}).values())
-    if relative and relative[-1] == 0:
-        explanation += (
-            " The distance is exactly 0: nothing is averaged yet, or the learning rate or the decay is 0."
-        )
-        return RuleResult(6, question, "bad", "equal", explanation, numbers)
+        return RuleResult(6, "good", "differs", explanation, numbers)
+    if list(average.distances.get("relative_rms", {}).values())[-1:] == [0]:
+        explanation += " The distance is exactly 0: no update yet, or the learning rate or the decay is 0."
+        return RuleResult(6, "bad", "equal", explanation, numbers)
     if memory is None:
-        return RuleResult(6, question, "watch", "equal", f"{explanation} The half-life is unknown.", numbers)
+        return RuleResult(6, "watch", "equal", f"{explanation} The half-life is unknown.", numbers)
     share = memory / run.planned_steps
     explanation += f" The half-life is {memory:.3g} steps, {share:.1%} of the run."
-    numbers |= {"half_life": memory, "share_of_run": share}
     if share <= SHORT_SHARE_OF_RUN:
         every = run.setting("model", "ema", "apply_every_n_steps") or 1
         explanation += f" Set model.ema.decay={suited_decay(run.planned_steps / every)}."
-        return RuleResult(6, question, "bad", "decay too low", explanation, numbers)
+        return RuleResult(6, "bad", "decay too low", explanation, numbers)
     explanation += " Long enough: the weights hardly move, as with a small learning rate."
-    return RuleResult(6, question, "watch", "equal", explanation, numbers)
-
-
-def counted(steps: list[int]) -> str:
-    """`step 4`, or `3 late validations, first at step 4`."""
-    return (
-        f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} late validations, first at step {steps[0]}"
-    )
+    return RuleResult(6, "watch", "equal", explanation, numbers)

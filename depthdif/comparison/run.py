@@ -1,21 +1,29 @@
-"""A run as it is read from its folder: settings, scores, distances, panels, and remarks on what is missing."""
+"""A run, read from its folder: settings, scores, distances, panels, and remarks on what is missing."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from depthdif.comparison.scalars import METRICS_FILE, Series, read_scalars
+from depthdif.comparison.folders import short_names
+from depthdif.comparison.scalars import Series, as_number, read_scalars
 from depthdif.ema.decay import half_life
 from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
-from depthdif.sweep.record import FAILED, FINISHED, JobRecord, read_record
+from depthdif.sweep.job import FAILED, FINISHED, METRICS, JobRecord, read_record
 
-DISTANCES = ("relative_rms", "rms", "mean_abs", "max_abs")
+DISTANCES = {
+    "relative_rms": "RMS distance / RMS of the standard weights",
+    "rms": "RMS distance",
+    "mean_abs": "mean absolute distance",
+    "max_abs": "largest distance",
+}
+"""Label of each distance from the standard weights, by the name in its log key."""
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")
 # Decays are logged as float32.
 FLOAT32 = 2e-7
@@ -28,9 +36,9 @@ class Variant:
     Attributes:
         name: "standard", "ema", or such as "ema_0.99".
         scores: by the names in `SCORES`, after each validation.
-        distances: from the standard weights, by "relative_rms", "rms", "mean_abs" and "max_abs".
+        distances: from the standard weights, by the names in `DISTANCES`.
         decay: as configured; None when unknown, and for averages without a constant one.
-        effective_decay: of the last update, where warm-up may still hold it down; None when unknown.
+        effective_decay: of the last update, which warm-up may have lowered; None when unknown.
         half_life: optimizer steps after which a weight counts half, by the effective decay; 0 for the standard weights.
     """
 
@@ -53,11 +61,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read.
+    """The content of a run folder.
 
     Attributes:
-        folder: of the run.
-        name: short, unlike those of the other runs.
+        folder: path.
+        name: short, and unique among the runs that are compared.
         config: resolved; None when config.yaml cannot be read.
         overrides: of the command line.
         scalars: every column of the metrics.
@@ -66,7 +74,7 @@ class Run:
         first_guess: scores of the first guess, which needs no training; empty without one.
         panels: files by variant and step.
         is_finished: whether the run reached its end.
-        failure: why it did not, as its sweep recorded it; "" when nothing is known of a failure.
+        failure: why it did not, as its sweep recorded it; "" when no failure is known.
         remarks: what is missing or broken.
     """
 
@@ -90,10 +98,10 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """Optimizer steps that were logged or drawn; 0 for none."""
-        logged = (max(series) for series in self.scalars.values() if series)
-        drawn = (max(by_step) for by_step in self.panels.values() if by_step)
-        return max([0, *logged, *drawn])
+        """The last optimizer step with a scalar or a panel; 0 for none."""
+        return max(
+            [0, *(step for by_step in [*self.scalars.values(), *self.panels.values()] for step in by_step)]
+        )
 
     def setting(self, *path: str) -> Any:
         """A value of the config, None where there is none."""
@@ -104,7 +112,7 @@ class Run:
 
     @property
     def planned_steps(self) -> int:
-        """Optimizer steps that the run was to make; those made when the config does not say."""
+        """Optimizer steps of the whole run; those made so far when the config has no number."""
         planned = self.setting("trainer", "max_steps")
         return planned if isinstance(planned, int) and planned > 0 else self.last_step
 
@@ -119,78 +127,66 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read each folder; names are those of the folders, with those of their parents where needed to tell them apart."""
+    """Read each folder; names are those of the folders, with those of their parents where needed to distinguish them."""
     return [read_run(folder, name) for folder, name in zip(folders, short_names(folders), strict=True)]
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read a run folder; nothing in it has to be there, or whole."""
-    config, remarks = read_config(folder)
-    scalars, scalar_remarks = read_scalars(folder / METRICS_FILE)
+    """Read a run folder, of which any part may be missing or broken."""
+    config, remarks = read_config(folder / "config.yaml")
+    overrides: Any = None
+    with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
+        overrides = read_yaml(folder / ".hydra" / "overrides.yaml")
+    scalars, scalar_remarks = read_scalars(folder / METRICS)
     panels = find_panels(folder / "panels")
+    averages = read_averages(scalars, config or {})
     if not panels:
         remarks.append("no panels")
-    averages = read_averages(scalars, config or {})
     remarks += scalar_remarks
     if not averages and scalars:
         remarks.append("trained without EMA: standard weights only")
-    record = read_job(folder)
-    failure = (record.reason or "reason unknown") if record is not None and record.status == FAILED else ""
+    record: JobRecord | None = None
+    with suppress(OSError, ValueError, TypeError):
+        record = read_record(folder)
+    status = record.status if record else ""
+    failure = (record.reason or "reason unknown") if record and status == FAILED else ""
     if failure:
         remarks.append(f"failed: {failure}")
-    has_variants = any(name.startswith("val_standard/") for name in scalars)
-    standard = scores_of(scalars, "val_standard" if has_variants or averages else "val")
+    has_variants = averages or any(key.startswith("val_standard/") for key in scalars)
     return Run(
         folder=folder,
         name=name,
         config=config,
-        overrides=read_overrides(folder),
+        overrides=[str(override) for override in overrides] if isinstance(overrides, list) else [],
         scalars=scalars,
-        standard=Variant(STANDARD, standard, half_life=0.0),
+        standard=Variant(STANDARD, scores(scalars, "val_standard" if has_variants else "val"), half_life=0.0),
         averages=averages,
-        first_guess=scores_of(scalars, f"val_{FIRST_GUESS}"),
+        first_guess=scores(scalars, f"val_{FIRST_GUESS}"),
         panels=panels,
-        is_finished=(folder / "closing_table.txt").is_file()
-        or (record is not None and record.status == FINISHED),
+        is_finished=(folder / "closing_table.txt").is_file() or status == FINISHED,
         failure=failure,
         remarks=remarks,
     )
 
 
-def read_config(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The resolved config, and what to say when it cannot be read."""
-    path = folder / "config.yaml"
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file."""
+    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+def read_config(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The resolved config, and a remark when it cannot be read."""
     if not path.is_file():
         return None, ["config.yaml is missing: its settings are unknown"]
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        config = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return None, [f"config.yaml cannot be read ({' '.join(str(error).split())})"]
-    if not isinstance(config, dict):
-        return None, ["config.yaml holds no settings"]
-    return config, []
-
-
-def read_job(folder: Path) -> JobRecord | None:
-    """What the sweep recorded of a run; None outside of one, or when it cannot be read."""
-    try:
-        return read_record(folder)
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def read_overrides(folder: Path) -> list[str]:
-    """Overrides of the command line, as Hydra keeps them; none where they cannot be read."""
-    path = folder / ".hydra" / "overrides.yaml"
-    try:
-        overrides = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return []
-    return [str(override) for override in overrides] if isinstance(overrides, list) else []
+    return (config, []) if isinstance(config, dict) else (None, ["config.yaml has no settings"])
 
 
 def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
-    """Pictures by variant and step; without EMA the one variant is the standard one."""
+    """Pictures by variant and step; without EMA the only variant is the standard one."""
     panels: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.glob("*.png")):
         if match := PANEL.fullmatch(path.name):
@@ -199,32 +195,30 @@ def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> list[Variant]:
-    """Every average that left scores or distances, by ascending half-life."""
-    prefixes = {name.partition("/")[0].removeprefix("val_") for name in scalars}
-    names = [prefix for prefix in prefixes if prefix == "ema" or prefix.startswith("ema_")]
+    """Every average with scores or distances, by ascending half-life."""
+    prefixes = {key.partition("/")[0].removeprefix("val_") for key in scalars}
+    names = [prefix for prefix in prefixes if re.fullmatch("ema(_.*)?", prefix)]
     model = config.get("model")
     ema = model.get("ema") if isinstance(model, Mapping) else None
-    settings = ema if isinstance(ema, Mapping) else {}
-    averages = [read_average(name, scalars, settings) for name in names]
+    averages = [read_average(name, scalars, ema if isinstance(ema, Mapping) else {}) for name in names]
     return sorted(averages, key=lambda average: (average.half_life is None, average.half_life, average.name))
 
 
 def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str, Any]) -> Variant:
-    """One average: what it scored, how far it was, and how long it remembers."""
+    """Scores, distances and memory of one average; `settings` are those of the EMA in the config."""
     distances = {which: scalars.get(f"{name}/weight_{which}_delta", {}) for which in DISTANCES}
     # Runs of older versions log the effective decay as `decay`.
     logged = list((scalars.get(f"{name}/effective_decay") or scalars.get(f"{name}/decay", {})).values())
-    value = settings.get("decay") if name == "ema" else decay_in_name(name)
+    value = settings.get("decay") if name == "ema" else as_number(name.removeprefix("ema_"))
     decay = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    effective = decay
     if logged and (decay is None or abs(logged[-1] - decay) > FLOAT32):
-        effective: float | None = round(logged[-1], 7)
-    else:
-        effective = decay
+        effective = round(logged[-1], 7)
     every = settings.get("apply_every_n_steps")
     steps = every if isinstance(every, int) and every > 0 else 1
     return Variant(
         name=name,
-        scores=scores_of(scalars, f"val_{name}"),
+        scores=scores(scalars, f"val_{name}"),
         distances={which: series for which, series in distances.items() if series},
         decay=decay,
         effective_decay=effective,
@@ -232,25 +226,7 @@ def read_average(name: str, scalars: Mapping[str, Series], settings: Mapping[str
     )
 
 
-def decay_in_name(name: str) -> float | None:
-    """0.99 for "ema_0.99"; None where the name has no constant decay."""
-    try:
-        return float(name.removeprefix("ema_"))
-    except ValueError:
-        return None
-
-
-def scores_of(scalars: Mapping[str, Series], prefix: str) -> dict[str, Series]:
-    """The scores that were logged under a prefix such as `val_ema`."""
+def scores(scalars: Mapping[str, Series], prefix: str) -> dict[str, Series]:
+    """The scores with a prefix such as `val_ema`."""
     keys = {name: f"{prefix}/{score.key}" for name, score in SCORES.items()}
     return {name: scalars[key] for name, key in keys.items() if scalars.get(key)}
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell all folders apart."""
-    paths = [folder.resolve().parts for folder in folders]
-    for length in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(parts[-length:]) for parts in paths]
-        if len(set(names)) == len(names):
-            return names
-    raise AssertionError("folders are distinct")

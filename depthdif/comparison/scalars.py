@@ -1,4 +1,4 @@
-"""The scalars of a run out of its metrics.csv, also while it is being written."""
+"""The scalars of a run from its metrics.csv, also while it is being written."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
-# Optimizer step -> value, ascending. A value that was logged as NaN is kept: it says that something diverged.
+# Optimizer step -> value, ascending. A value that was logged as NaN is kept: it shows that something diverged.
 Series = dict[int, float]
-
-METRICS_FILE = Path("metrics", "metrics.csv")
 
 
 def read_scalars(path: Path) -> tuple[dict[str, Series], list[str]]:
-    """Every scalar of a file of Lightning's CSVLogger by optimizer step, and what is to be said of the file.
+    """Every scalar of a file of Lightning's CSVLogger by optimizer step, and remarks on what is missing or broken.
 
     Lightning counts steps from 0 in what it logs; here a step is the number of optimizer steps made, as in the names of the
-    panels. Several lines of one step are one. A line that is being written is left out, also when it looks whole.
+    panels. Several lines of one step are merged. A line that is being written is left out, even if it looks complete.
     """
     if not path.is_file():
         return {}, [f"no scalars yet: {path.name} is missing"]
@@ -30,13 +28,13 @@ def read_scalars(path: Path) -> tuple[dict[str, Series], list[str]]:
     columns: dict[str, Series] = defaultdict(dict)
     unreadable = 0
     for row in rows:
-        cells = dict(zip(header, row, strict=False))
-        step = as_number(cells.pop("step", ""))
+        cells = dict(zip(header, map(as_number, row), strict=False))
+        step = cells.pop("step", None)
         if len(row) != len(header) or step is None or not math.isfinite(step):
             unreadable += 1
             continue
-        for name, cell in cells.items():
-            if (value := as_number(cell)) is not None:
+        for name, value in cells.items():
+            if value is not None:
                 columns[name][int(step) + 1] = value
     if unreadable:
         remarks.append(f"{unreadable} lines of {path.name} cannot be read; they are left out")
@@ -44,7 +42,7 @@ def read_scalars(path: Path) -> tuple[dict[str, Series], list[str]]:
 
 
 def as_number(text: str) -> float | None:
-    """The number that a cell holds, NaN and infinities among them; None where it holds none."""
+    """The number in a cell, NaN and infinity included; None for any other text."""
     try:
         return float(text)
     except ValueError:
@@ -52,5 +50,5 @@ def as_number(text: str) -> float | None:
 
 
 def finite(series: Series) -> Series:
-    """Without the values that are NaN or infinite."""
+    """The series without NaN and infinity."""
     return {step: value for step, value in series.items() if math.isfinite(value)}

@@ -17,9 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from depthdif.sweep.metrics import join
+from depthdif.sweep.job import FAILED, FINISHED, JobRecord, join, keeps_record, read_record
 from depthdif.sweep.plugins import check_plugin
-from depthdif.sweep.record import FAILED, FINISHED, JobRecord, keeps_record, read_record
 from depthdif.terminal import in_one_line, lines_about
 from depthdif.weights_and_biases.job_name import MULTIRUN, job_label
 
@@ -29,8 +28,8 @@ log = logging.getLogger(__name__)
 class SweepCallback(Callback):
     """Records each job of a sweep in its folder, and turns the exception of a failed one into a return value.
 
-    Hydra raises the first exception again once its batch of jobs is done, which would lose the batches after it and the end
-    of the sweep. What a failed job returns instead is text: Optuna cannot read a number in it and marks the trial failed.
+    Hydra raises the first exception again at the end of its batch of jobs, which would skip the batches after it and the
+    end of the sweep. A failed job returns text instead: Optuna cannot read a number in it and marks the trial failed.
     """
 
     # Folders of the sweeps that this process has started.
@@ -40,11 +39,17 @@ class SweepCallback(Callback):
         self.started = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit with one line where the sweep cannot run; else save its config, from which jobs know what is swept."""
+        """Exit with one line where the sweep cannot run; else save its config, from which jobs know the swept keys."""
         for part in ("launcher", "sweeper"):
             check_plugin(part, config.hydra[part]._target_)
         folder = Path(config.hydra.sweep.dir)
-        check_folder(folder, config)
+        if (folder / MULTIRUN).is_file():
+            # Only the jobs of the same sweep can continue there, by their numbers.
+            earlier = OmegaConf.load(folder / MULTIRUN).hydra.overrides.task
+            if earlier != config.hydra.overrides.task or not is_repeatable(config):
+                sys.exit(
+                    f"error: hydra.sweep.dir={folder} contains another sweep; set hydra.sweep.dir=FOLDER for a new one"
+                )
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / MULTIRUN)
         self.started_sweeps.append(folder)
@@ -76,10 +81,8 @@ class SweepCallback(Callback):
             with (folder / f"{config.hydra.job.name}.log").open("a", encoding="utf-8") as file:
                 traceback.print_exception(value, file=file)
         elif not math.isfinite(value):
-            record.status, record.reason = (
-                FAILED,
-                f"its score is {value}: it diverged, or was never validated",
-            )
+            reason = f"its score is {value}: it diverged, or was never validated"
+            record.status, record.reason = FAILED, reason
         else:
             record.status, record.score = FINISHED, float(value)
         record.write(folder)
@@ -93,27 +96,15 @@ def is_recorded(config: DictConfig) -> bool:
     return config.hydra.mode == RunMode.MULTIRUN and keeps_record()
 
 
-def check_folder(folder: Path, config: DictConfig) -> None:
-    """Exit with one line where `folder` holds another sweep: only the jobs of the same one can go on there, by their numbers."""
-    if not (folder / MULTIRUN).is_file():
-        return
-    earlier = OmegaConf.load(folder / MULTIRUN).hydra.overrides.task
-    if earlier != config.hydra.overrides.task or not is_repeatable(config):
-        sys.exit(
-            f"error: hydra.sweep.dir={folder} holds another sweep; set hydra.sweep.dir=FOLDER for a new one"
-        )
-
-
 def is_repeatable(config: DictConfig) -> bool:
-    """Whether the same command makes the same jobs again, which is so of Hydra's own sweeper."""
+    """Whether the same command makes the same jobs again, as with Hydra's own sweeper."""
     return str(config.hydra.sweeper._target_).endswith(".BasicSweeper")
 
 
 def failure_reason(error: BaseException) -> str:
     """Why a job failed, in one line."""
-    if isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
-        lines = lines_about(error, "train")
-        if lines:
-            return lines[0].removeprefix("error: ")
+    known = ValueError | OSError | HydraException | OmegaConfBaseException
+    if lines := lines_about(error, "train") if isinstance(error, known) else []:
+        return lines[0].removeprefix("error: ")
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {in_one_line(cause)}"

@@ -1,4 +1,4 @@
-"""Hydra's plugins: those that a sweep asks for are installed, and our configs stand in for theirs."""
+"""Hydra's plugins: whether those of a sweep are installed, and our configs in place of theirs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from hydra.core.plugins import Plugins
 
 from depthdif.config_folder import CONF
 
-# The extra of our package that brings a plugin.
-EXTRAS = {
-    "hydra_joblib_launcher": "joblib",
-    "hydra_submitit_launcher": "submitit",
-    "hydra_optuna_sweeper": "optuna",
-}
+# Plugins with an extra of the same name in our package.
+EXTRAS = ("joblib", "submitit", "optuna")
 
 
 def prefer_our_configs() -> None:
@@ -38,7 +34,6 @@ def check_plugin(part: str, target: str) -> None:
     plugin = rest.partition(".")[0]
     if package != "hydra_plugins" or (find_spec(package) and find_spec(f"{package}.{plugin}")):
         return
-    package_name = (
-        f"-c constraints.txt -e '.[{EXTRAS[plugin]}]'" if plugin in EXTRAS else plugin.replace("_", "-")
-    )
-    sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; run pip install {package_name}")
+    extra = next((extra for extra in EXTRAS if plugin.startswith(f"hydra_{extra}_")), "")
+    requirement = f"-c constraints.txt -e '.[{extra}]'" if extra else plugin.replace("_", "-")
+    sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; run pip install {requirement}")

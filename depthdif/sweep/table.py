@@ -18,41 +18,39 @@ from rich.table import Table
 from depthdif.files import near, write_csv
 from depthdif.scores.score_names import SCORES, STANDARD, scores_by_variant
 from depthdif.sweep.callback import SweepCallback, is_repeatable
-from depthdif.sweep.metrics import METRICS, read_rows
+from depthdif.sweep.job import FAILED, FINISHED, METRICS, RECORD, RUNNING, JobRecord, read_record, read_rows
 from depthdif.sweep.plugins import prefer_our_configs
-from depthdif.sweep.record import FAILED, FINISHED, RECORD, RUNNING, JobRecord, read_record
-from depthdif.terminal import in_one_line, minimum_width, print_lines, print_table
+from depthdif.terminal import command, in_one_line, minimum_width, print_lines, print_table
 from depthdif.weights_and_biases.job_name import MULTIRUN
-from depthdif.weights_and_biases.sync import sweep_sync_command
 
 MONITORED = f"val/{SCORES['mse'].key}"
 """What sweepers minimise, and what the best job is chosen by."""
 
-# What a shell gives for a command that Ctrl-C has stopped.
+# Exit code of a command that was stopped by Ctrl-C.
 STOPPED = 130
 
-# Columns that a narrow terminal goes without, the first first; sweep.csv has them all.
+# Columns that a narrow terminal leaves out, in this order; sweep.csv has them all.
 OPTIONAL = ("SSIM", "PSNR", "time", "MSE\nEMA")
+OFFLINE_RUNS = "wandb/offline-run-*"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a sweep: its folder, its record, and the scores of its last validation by their log keys."""
+    """A job of a sweep.
+
+    Attributes:
+        folder: of its files.
+        record: its state and result.
+        scores: of its last validation, by log key.
+        mse: of the reconstructions at that validation, by variant.
+        steps: optimizer steps made until then.
+    """
 
     folder: Path
     record: JobRecord
     scores: Mapping[str, float]
+    mse: Mapping[str, float]
     steps: int
-
-    @property
-    def is_finished(self) -> bool:
-        return self.record.status == FINISHED
-
-    @property
-    def mse(self) -> dict[str, float]:
-        """MSE of the reconstructions by variant."""
-        variants = scores_by_variant(self.scores)
-        return {variant: scores["mse"] for variant, scores in variants.items() if "mse" in scores}
 
     @property
     def best_average(self) -> str:
@@ -63,7 +61,7 @@ class Job:
 
 @contextmanager
 def sweeps() -> Iterator[None]:
-    """Around a script that can sweep: however a sweep ends, its table is shown, and the exit code is 1 unless all is finished."""
+    """Around a script that can sweep: print the table of a sweep however it ends; exit with 1 unless all jobs are finished."""
     prefer_our_configs()
     try:
         yield
@@ -72,7 +70,7 @@ def sweeps() -> Iterator[None]:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(STOPPED)
     except RuntimeError as error:
-        # That of a job never gets here: this is a process of joblib or submitit that was killed.
+        # Errors of jobs are recorded; this one is of a killed process of joblib or submitit.
         if type(error).__module__.partition(".")[0] not in ("joblib", "submitit"):
             raise
         print(f"error: a process of the sweep was killed ({in_one_line(error)})", file=sys.stderr)
@@ -97,70 +95,60 @@ def report(folder: Path) -> bool:
     steps = next_steps(folder, jobs)
     width = max(map(len, steps)) + 2
     print_lines(console, *(f"{name + ':':{width}}{step}" for name, step in steps.items()))
-    return all(job.is_finished for job in jobs)
+    return all(job.record.status == FINISHED for job in jobs)
 
 
 def read_jobs(folder: Path) -> list[Job]:
     """The jobs of a sweep that have started, by their numbers."""
+    keys = tuple(score.key for score in SCORES.values())
     jobs = []
     for path in folder.rglob(RECORD):
         record = read_record(path.parent)
         assert record is not None
-        jobs.append(Job(path.parent, record, *last_scores(path.parent / METRICS)))
+        rows = [row for row in read_rows(path.parent / METRICS) if row.get(MONITORED)] or [{"step": "-1"}]
+        scores = {
+            key: float(value) for key, value in rows[-1].items() if value and key and key.endswith(keys)
+        }
+        mse = {variant: own["mse"] for variant, own in scores_by_variant(scores).items() if "mse" in own}
+        # Lightning numbers steps from 0 in what it logs.
+        jobs.append(Job(path.parent, record, scores, mse, int(rows[-1]["step"]) + 1))
     return sorted(jobs, key=lambda job: job.record.number)
-
-
-def last_scores(path: Path) -> tuple[dict[str, float], int]:
-    """Scores of the last validation in a metrics.csv by their log keys, and the optimizer steps made until then."""
-    rows = [row for row in read_rows(path) if row.get(MONITORED)]
-    if not rows:
-        return {}, 0
-    keys = tuple(score.key for score in SCORES.values())
-    scores = {key: float(value) for key, value in rows[-1].items() if value and key and key.endswith(keys)}
-    # Lightning numbers steps from 0 in what it logs.
-    return scores, int(rows[-1]["step"]) + 1
 
 
 def best_job(jobs: Sequence[Job]) -> Job | None:
     """The finished job with the lowest val/recon_mse_full_recon, which sweepers minimise."""
-    finished = [job for job in jobs if job.is_finished and job.record.score is not None]
+    finished = [job for job in jobs if job.record.status == FINISHED and job.record.score is not None]
     return min(finished, key=lambda job: job.record.score or 0.0, default=None)
 
 
 def job_table(jobs: Sequence[Job], width: int) -> Table:
     """A row for each job; `*` marks the one with the lowest val/recon_mse_full_recon.
 
-    As many of the `OPTIONAL` columns are left out as it takes for the words of the table to fit into `width`.
+    `OPTIONAL` columns are left out until the words of the table fit into `width`.
     """
     columns = job_columns(jobs)
-    table = _table(columns)
-    for heading in OPTIONAL:
+    for heading in ["", *OPTIONAL]:
+        columns.pop(heading, None)
+        table = Table(
+            title="Jobs of the sweep, at their last validation",
+            caption=f"* lowest {MONITORED}; PSNR and SSIM of the weights that validation uses",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 0, 0, 1),
+        )
+        for name in columns:
+            is_text = name in ("varied", "status")
+            table.add_column(name, justify="left" if is_text else "right", no_wrap=name != "varied")
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
         if minimum_width(table) <= width:
             break
-        columns.pop(heading, None)
-        table = _table(columns)
-    return table
-
-
-def _table(columns: Mapping[str, Sequence[str]]) -> Table:
-    table = Table(
-        title="Jobs of the sweep, at their last validation",
-        caption=f"* lowest {MONITORED}; PSNR and SSIM of the weights that validation uses",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-    )
-    for heading in columns:
-        is_text = heading in ("varied", "status")
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading != "varied")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
     return table
 
 
 def job_columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
     """The cells of the table by the headings of its columns."""
     best, mse = best_job(jobs), SCORES["mse"]
-    columns = {
+    columns: dict[str, list[str]] = {
         "job": [f"{job.record.number}{'*' if job is best else ' '}" for job in jobs],
         "varied": [job.record.label for job in jobs],
         "MSE\nstandard": [mse.format(job.mse.get(STANDARD)) for job in jobs],
@@ -177,7 +165,7 @@ def job_columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03."""
+    """Hours, minutes and seconds, as 1:02:03; "-" for less than half a second."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole else "-"
 
@@ -185,27 +173,32 @@ def duration(seconds: float) -> str:
 def next_steps(folder: Path, jobs: Sequence[Job]) -> dict[str, str]:
     """Paths and the next commands by their labels."""
     place = near(folder)
-    steps = {
-        "table": f"{place}/sweep.csv",
-        "compare": f"python scripts/compare.py runs=[{shlex.quote(place)}]",
-    }
+    steps = {"table": f"{place}/sweep.csv", "compare": f"{command('compare')} runs=[{shlex.quote(place)}]"}
     best = best_job(jobs)
-    if best is not None and (best.folder / "checkpoints" / "last.ckpt").is_file():
-        checkpoint = shlex.quote(near(best.folder / "checkpoints" / "last.ckpt"))
-        steps["train on"] = f"python scripts/train.py resume={checkpoint} trainer.max_steps={2 * best.steps}"
-    if upload := sweep_sync_command(folder):
+    if best is not None and (checkpoint := best.folder / "checkpoints" / "last.ckpt").is_file():
+        resume = f"resume={shlex.quote(near(checkpoint))} trainer.max_steps={2 * best.steps}"
+        steps["train on"] = f"{command('train')} {resume}"
+    if upload := sync_command(folder):
         steps["upload to W&B"] = upload
     config = OmegaConf.load(folder / MULTIRUN)
     assert isinstance(config, DictConfig)
-    if is_repeatable(config) and any(not job.is_finished for job in jobs):
-        steps["again"] = f"{command_again(folder)}  (keeps the finished jobs, goes on with the others)"
+    if is_repeatable(config) and any(job.record.status != FINISHED for job in jobs):
+        arguments = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
+        again = f"{command('train')} {shlex.join([*arguments, f'hydra.sweep.dir={place}'])}"
+        steps["again"] = f"{again}  (keeps the finished jobs, continues the others)"
     return steps
 
 
-def command_again(folder: Path) -> str:
-    """The command that starts this sweep again in its folder."""
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweep.dir=")]
-    return shlex.join(["python", near(Path(sys.argv[0])), *arguments, f"hydra.sweep.dir={near(folder)}"])
+def sync_command(folder: Path) -> str | None:
+    """The command that uploads every offline W&B run of a sweep; None where there is no such run.
+
+    The shell expands the runs: FOLDER/*/wandb/offline-run-*, with one star for each level of the job folders. `wandb sync`
+    skips runs that are uploaded already, so that the command may be repeated.
+    """
+    jobs = [run.relative_to(folder).parts[:-2] for run in folder.rglob(OFFLINE_RUNS) if run.is_dir()]
+    stars = sorted({"*/" * len(job) for job in jobs})
+    patterns = [f"{shlex.quote(near(folder))}/{job}{OFFLINE_RUNS}" for job in stars]
+    return " ".join(["wandb sync", *patterns]) if patterns else None
 
 
 def write_sweep_csv(path: Path, jobs: Sequence[Job]) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-# Hydra's name for what a sweep was started with, in the sweep folder.
+# The config of a sweep in its folder; the name is Hydra's.
 MULTIRUN = "multirun.yaml"
 
 
 def swept_keys(multirun: DictConfig) -> set[str]:
-    """The keys that a sweep varies, from the command line or its sweeper's parameters; `multirun` is its config at the start."""
+    """The keys that a sweep varies, on the command line or as parameters of its sweeper; `multirun` is its config."""
     params = OmegaConf.select(multirun, "hydra.sweeper.params") or {}
     overrides = [*(f"{key}={value}" for key, value in params.items()), *multirun.hydra.overrides.task]
     parsed = {
@@ -34,7 +34,7 @@ def job_label(sweep: Path, overrides: Sequence[str]) -> str:
     return " ".join(f"{name}={short(pairs[key])}" for key, name in short_names(pairs).items())
 
 
-def short_names(keys: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
+def short_names(keys: Iterable[str]) -> dict[str, str]:
     """The last part of each dotted key, or the whole key where two would have the same name."""
     last = {key: re.split(r"[./@]", key)[-1] for key in keys}
     count = Counter(last.values())
@@ -43,8 +43,5 @@ def short_names(keys: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
 
 def short(value: str) -> str:
     """A number of more than 8 characters to six significant digits; any other value unchanged."""
-    return (
-        f"{float(value):.6g}"
-        if re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", value) and len(value) > 8
-        else value
-    )
+    is_number = re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", value)
+    return f"{float(value):.6g}" if is_number and len(value) > 8 else value

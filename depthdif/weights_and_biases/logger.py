@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from depthdif.files import near
+from depthdif.scores.score_names import SCORES, parse_log_key
 from depthdif.terminal import in_one_line
 from depthdif.weights_and_biases import STEP
 from depthdif.weights_and_biases.job_name import job_label
 from depthdif.weights_and_biases.login import has_api_key
-from depthdif.weights_and_biases.summary import BestValueLogger
-from depthdif.weights_and_biases.sync import run_sync_command
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -25,6 +28,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ONLINE_TIMEOUT_SECONDS = 20
+
+
+class BestValueLogger(WandbLogger):
+    """Keeps the best and the last value of each validation score in the summary of the run (`KEY.min`, `KEY.last`).
+
+    Each key is defined by its own name just before its first value, because the averages are not known when the run is
+    opened, and because W&B 0.31 uses an arbitrary one of several globs that match a key, such as `val/*` and `*`.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.defined: set[str] = set()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log values; new keys are defined first."""
+        for key in metrics.keys() - self.defined:
+            self.defined.add(key)
+            if best := best_value(key):
+                # A dot that is not escaped, as in val_ema_0.99/..., means a nested value.
+                name = key.replace(".", r"\.")
+                self.experiment.define_metric(name, summary=f"{best},last", step_metric=STEP, step_sync=True)
+        super().log_metrics(metrics, step)
+
+
+def best_value(key: str) -> str | None:
+    """Which value of a log key is its best: "min" or "max" for a validation score or loss, None for any other key."""
+    if (parsed := parse_log_key(key)) is None:
+        return None
+    return "max" if parsed[1] in SCORES and SCORES[parsed[1]].higher_is_better else "min"
 
 
 def job_identity() -> tuple[str | None, str | None]:
@@ -72,22 +105,19 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
     mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key(wandb.Settings().base_url) else "offline")
     save_dir.mkdir(parents=True, exist_ok=True)
 
-    def open_in(mode: str) -> Run:
-        """The run in one mode."""
-        return wandb.init(
-            dir=save_dir,
-            project=project,
-            name=name or job_name,
-            group=group or sweep,
-            mode=mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True, init_timeout=ONLINE_TIMEOUT_SECONDS),
-        )
-
+    open_in = partial(
+        wandb.init,
+        dir=save_dir,
+        project=project,
+        name=name or job_name,
+        group=group or sweep,
+        settings=wandb.Settings(silent=True, init_timeout=ONLINE_TIMEOUT_SECONDS),
+    )
     try:
-        run = open_in(mode)
+        run = open_in(mode=mode)  # type: ignore[arg-type]
     except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-        log.warning("W&B cannot be reached (%s): going on offline", in_one_line(error))
-        run = open_in("offline")
+        log.warning("W&B cannot be reached (%s): continuing offline", in_one_line(error))
+        run = open_in(mode="offline")
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
     return run
@@ -98,4 +128,4 @@ def sync_command(logger: WandbLogger) -> str | None:
     settings = logger.experiment.settings
     if settings.mode not in ("offline", "dryrun"):
         return None
-    return run_sync_command(Path(settings.sync_dir))
+    return f"wandb sync {shlex.quote(near(settings.sync_dir))}"

@@ -20,7 +20,7 @@ MakeRun = Callable[..., Path]
 
 
 def config(folder: Path, decay: float = 0.99, **changed: Any) -> dict[str, Any]:
-    """A resolved config with the keys that matter; `changed` holds dotted keys with `__` for the dots."""
+    """A resolved config with the keys that matter; `changed` has dotted keys with `__` for the dots."""
     cfg = OmegaConf.create(
         {
             "data": {"path": "ocean.nc", "batch_size": 16, "num_workers": 0, "seed": 0},
@@ -55,7 +55,7 @@ def scores(prefix: str, mse: float) -> dict[str, float]:
 
 
 def distances(name: str, decay: float, relative: float, largest: float) -> dict[str, float]:
-    """What is logged of one average."""
+    """The log of one average."""
     return {
         f"{name}/effective_decay": decay,
         f"{name}/weight_relative_rms_delta": relative,
@@ -100,7 +100,7 @@ def draw_panel(path: Path, words: str, size: tuple[int, int] = (320, 200)) -> No
     picture = Image.linear_gradient("L").resize(size).convert("RGB")
     drawing = ImageDraw.Draw(picture)
     drawing.text((10, 10), words, fill="red")
-    # Read back by the browser test, which tells pictures apart by it.
+    # The browser test identifies pictures by it.
     drawing.rectangle((0, size[1] - 20, 10 + crc32(words.encode()) % (size[0] - 20), size[1]), fill="blue")
     picture.save(path)
 

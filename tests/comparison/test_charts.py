@@ -12,7 +12,7 @@ from depthdif.comparison.charts import Axis, Line, Point, axis, chart, colour_be
 
 
 def line(points: list[tuple[float, float]], marked: Point | None = None) -> Line:
-    return Line("key", "label", [Point(*point) for point in points], "#000000", marked)
+    return Line("label", [Point(*point) for point in points], "#000000", marked)
 
 
 def test_points_lie_where_their_numbers_say() -> None:
@@ -31,7 +31,7 @@ def test_a_logarithmic_axis_puts_equal_ratios_at_equal_distances() -> None:
     assert logarithmic(10) == pytest.approx(50)
 
 
-def test_the_best_is_ringed_once_and_says_so() -> None:
+def test_the_best_is_ringed_once_with_its_tooltip() -> None:
     svg = chart("title", "x", "y", [line([(0, 1), (1, 0.5)], Point(1, 0.5)), line([(0, 1), (1, 2)])])
     assert svg.count('class="best"') == 1
     assert "label: y 0.5 at x 1, the best" in svg
@@ -44,15 +44,15 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("points", [[], [(1, float("nan"))], [(0, 1)]])
-def test_a_chart_without_values_says_so(points: list[tuple[float, float]]) -> None:
+def test_a_chart_without_values_is_a_message(points: list[tuple[float, float]]) -> None:
     assert "no values yet" in chart("title", "x", "y", [line(points)], log_x=True)
 
 
 def test_names_are_escaped() -> None:
-    svg = chart("<t>", "x", "y", [Line('"k"', "<b>&", [Point(0, 1), Point(1, 1)], "red")])
+    svg = chart("<t>", "x", "y", [Line('"<b>&', [Point(0, 1), Point(1, 1)], "red")])
     assert "<b>" not in svg
     assert "&lt;b&gt;&amp;" in svg
-    assert 'data-key="&#34;k&#34;"' in svg
+    assert 'data-key="&#34;&lt;b&gt;&amp;"' in svg
 
 
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=5), st.booleans())

@@ -71,7 +71,7 @@ def test_a_real_run_is_read_as_it_was_written(small_run: Callable[..., DictConfi
     assert "run · EMA 0.5" in page
 
 
-def test_the_script_asks_for_nothing_heavy(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_comparison_imports_nothing_heavy(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     code = f"""
 import sys
@@ -91,7 +91,7 @@ def test_the_script_prints_the_results_and_where_the_page_lies(make_run: MakeRun
     assert str(tmp_path / "out" / "compare.html") in done.stdout
 
 
-def test_the_script_says_in_one_line_what_to_set(tmp_path: Path) -> None:
+def test_an_error_of_the_script_is_one_line_with_what_to_set(tmp_path: Path) -> None:
     done = script("runs=[nowhere]", f"hydra.run.dir={tmp_path / 'out'}", cwd=tmp_path)
     assert done.returncode == 1
     assert "error: runs=[nowhere]: no such folder; set runs=[" in done.stderr

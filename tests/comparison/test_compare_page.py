@@ -1,4 +1,4 @@
-"""The page in a real browser: it moves, it is quiet, and it asks nobody for anything."""
+"""The page in a real browser: the controls work, there are no errors and no requests."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Opened:
 
 def find_browser() -> str:
     """The browser of this machine; a test that needs one fails without it."""
-    found = os.environ.get("BROWSER_FOR_TESTS") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    browser = os.environ.get("BROWSER_FOR_TESTS") or next(filter(None, map(shutil.which, NAMES)), None)
+    if browser is None:
         pytest.fail(
             "no browser: apt-get install chromium, or BROWSER_FOR_TESTS=/path/to/chrome make browser-test"
         )
-    return found
+    return browser
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # A busy machine is given time: what is tested is what happens, not how soon.
+        # Long, because the machine may be busy.
         launched = playwright.chromium.launch(
             executable_path=find_browser(), args=list(QUIET), timeout=PATIENCE
         )
@@ -122,7 +122,7 @@ def test_each_side_shows_the_weights_that_are_chosen(opened: Opened) -> None:
     assert after[1] != before[1]
 
 
-def test_a_panel_that_does_not_exist_is_said_to_be_absent(opened: Opened) -> None:
+def test_a_panel_that_does_not_exist_is_replaced_by_a_message(opened: Opened) -> None:
     page = opened.page
     page.locator("#step").focus()
     page.keyboard.press("Home")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from depthdif.comparison.differences import ABSENT, differing, groups, join_names, settings
+from depthdif.comparison.differences import ABSENT, differing, join_names, settings
+from depthdif.comparison.ranking import rankings
 from depthdif.comparison.run import Run, read_run
 
 ReadMade = Callable[..., Run]
@@ -28,7 +29,7 @@ def test_a_run_of_unknown_settings_has_no_values(read_made: ReadMade) -> None:
 
 
 def test_runs_that_differ_in_their_ema_alone_are_one_group(read_made: ReadMade) -> None:
-    (group,) = groups([read_made("a", decay=0.9), read_made("b", decay=0.99, data__num_workers=4)])
+    (group,) = rankings([read_made("a", decay=0.9), read_made("b", decay=0.99, data__num_workers=4)])
     assert (
         group.comparability == "a and b: same validation data, first guess and sampler; the scores compare."
     )
@@ -44,17 +45,17 @@ def test_runs_that_differ_in_their_ema_alone_are_one_group(read_made: ReadMade) 
         ({"model__sampler__ensemble_size": 1}, "model.sampler.ensemble_size"),
     ],
 )
-def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_is_named(
+def test_other_data_first_guess_or_sampler_make_scores_incomparable_and_the_key_is_shown(
     read_made: ReadMade, changed: dict[str, object], key: str
 ) -> None:
-    first, second = groups([read_made("a"), read_made("b", **changed)])
+    first, second = rankings([read_made("a"), read_made("b", **changed)])
     assert first.comparability.startswith("a: scores are not comparable")
     assert key in first.comparability
     assert key in second.comparability
 
 
-def test_another_architecture_is_ranked_and_named(read_made: ReadMade) -> None:
-    (group,) = groups([read_made("a"), read_made("b", model__denoiser__block_out_channels=[64])])
+def test_another_architecture_is_ranked_and_reported(read_made: ReadMade) -> None:
+    (group,) = rankings([read_made("a"), read_made("b", model__denoiser__block_out_channels=[64])])
     assert group.architectures_differ
     assert (
         "model.denoiser.block_out_channels: a difference in score is not that of the decay"
@@ -66,14 +67,14 @@ def test_another_architecture_is_ranked_and_named(read_made: ReadMade) -> None:
 def test_a_run_of_unknown_settings_is_a_group_of_its_own(read_made: ReadMade) -> None:
     unknown = read_made("a").folder
     (unknown / "config.yaml").unlink()
-    first, second = groups([read_run(unknown, "a"), read_made("b")])
+    first, second = rankings([read_run(unknown, "a"), read_made("b")])
     assert first.comparability.startswith("a: settings unknown")
     assert "whose settings are unknown" in second.comparability
 
 
 def test_a_run_without_scores_is_in_no_group(read_made: ReadMade) -> None:
     runs = [read_made("a"), read_made("b", steps=(), standard=())]
-    assert [run.name for group in groups(runs) for run in group.runs] == ["a"]
+    assert [run.name for group in rankings(runs) for run in group.runs] == ["a"]
 
 
 def test_lists_are_cut_where_they_get_long() -> None:

@@ -24,7 +24,7 @@ def test_runs_and_sweeps_mix_and_each_run_comes_once(make_run: MakeRun, tmp_path
     assert find_run_folders([run, tmp_path / "sweep", job, str(run)]) == [run, job]
 
 
-def test_jobs_in_folders_named_with_slashes_are_found(make_run: MakeRun, tmp_path: Path) -> None:
+def test_jobs_in_nested_folders_are_included(make_run: MakeRun, tmp_path: Path) -> None:
     job = make_run("sweep/lr=0.1/decay=0.9", panels=False)
     assert find_run_folders([tmp_path / "sweep"]) == [job]
 

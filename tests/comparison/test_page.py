@@ -75,7 +75,7 @@ def test_text_of_runs_is_escaped(odd_page: str) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;&#39;" in odd_page
 
 
-def test_names_of_runs_cannot_end_the_script_that_holds_the_panels(make_run: Callable[..., Path]) -> None:
+def test_names_of_runs_cannot_end_the_script_of_the_panels(make_run: Callable[..., Path]) -> None:
     folder = make_run("x<!--<script>")
     html = page_of(read_runs([folder]))
     assert html.count("<script") == html.count("</script>") == 2
@@ -84,7 +84,7 @@ def test_names_of_runs_cannot_end_the_script_that_holds_the_panels(make_run: Cal
     assert list(json.loads(data[1])["places"]) == ["x<!--<script>"]
 
 
-def test_every_chart_says_what_it_shows_and_every_control_has_a_label(odd_page: str) -> None:
+def test_every_chart_has_a_description_and_every_control_a_label(odd_page: str) -> None:
     elements = Elements(odd_page).elements
     charts = [attributes for tag, attributes in elements if tag == "svg" and attributes.get("role") == "img"]
     assert len(charts) > 20
@@ -102,7 +102,7 @@ def test_results_come_first_then_curves_panels_and_settings(odd_page: str) -> No
     assert odd_page.index("Best: 1 · EMA 0.99, MSE 1.02 at step 600.") < places[1]
 
 
-def test_every_number_of_the_curves_stands_in_a_table(read_made: ReadMade) -> None:
+def test_every_number_of_the_curves_is_in_a_table(read_made: ReadMade) -> None:
     html = page_of([read_made(decay=0.99, ratio=0.9)])
     table = html[html.index("MSE (units of the field, squared) by optimizer step") :]
     row = re.search(r"EMA 0\.99</th>(.*?)</tr>", table)

@@ -77,7 +77,7 @@ def test_a_full_page_stops_the_work(read_made: ReadMade, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_a_picture_that_cannot_be_read_is_left_out_and_named(read_made: ReadMade, content: bytes) -> None:
+def test_a_picture_that_cannot_be_read_is_left_out_with_a_remark(read_made: ReadMade, content: bytes) -> None:
     run = read_made()
     run.panels["ema"][600].write_bytes(content)
     panels = collect_panels([run], 1e9)

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from depthdif.comparison.folders import find_run_folders
-from depthdif.comparison.picture import picture
+from depthdif.comparison.page import picture
 from depthdif.comparison.ranking import rankings
 from depthdif.comparison.run import Run, read_runs
 

@@ -13,7 +13,7 @@ from depthdif.comparison.run import Run, read_runs
 ReadMade = Callable[..., Run]
 
 
-def test_the_lowest_mse_at_any_validation_is_best_and_near_ones_are_named(read_made: ReadMade) -> None:
+def test_the_lowest_mse_at_any_validation_is_best_and_near_ones_are_listed(read_made: ReadMade) -> None:
     runs = [
         read_made("a", decay=0.9, ratio=0.9, standard=(2.0, 1.1, 1.3, 1.2)),
         read_made("b", decay=0.99, ratio=0.91, standard=(2.0, 1.1, 1.3, 1.2)),
@@ -22,7 +22,7 @@ def test_the_lowest_mse_at_any_validation_is_best_and_near_ones_are_named(read_m
     assert one.conclusion.startswith("Best: a · EMA 0.9, MSE 0.99 at step 300.")
     assert "a and b · standard reaches 1.1 at step 300" in one.conclusion
     assert "the EMA has 0.900 of the MSE" in one.conclusion
-    assert "which one mini-batch cannot tell apart: b · EMA 0.99." in one.conclusion
+    assert "which one mini-batch cannot distinguish: b · EMA 0.99." in one.conclusion
 
 
 def test_standard_weights_may_be_best(read_made: ReadMade) -> None:
@@ -33,7 +33,7 @@ def test_standard_weights_may_be_best(read_made: ReadMade) -> None:
     assert "the EMA has 1.250 of the MSE" in one.conclusion
 
 
-def test_a_best_at_the_end_of_the_half_lives_asks_for_more(read_made: ReadMade) -> None:
+def test_a_best_at_the_end_of_the_half_lives_suggests_more(read_made: ReadMade) -> None:
     def words(*ratios: float) -> str:
         decays = (0.9, 0.99, 0.999)
         runs = [read_made(str(d), decay=d, ratio=r) for d, r in zip(decays, ratios, strict=True)]
@@ -74,13 +74,13 @@ def test_the_report_covers_every_odd_run(odd_runs: Path) -> None:
         assert part in words, words
 
 
-def test_runs_that_have_not_begun_are_said_to_be_unranked(tmp_path: Path) -> None:
+def test_runs_that_have_not_begun_are_unranked(tmp_path: Path) -> None:
     (tmp_path / "panels").mkdir()
     runs = read_runs([tmp_path])
     assert text_report(runs, rankings(runs)).startswith("No run has scored a reconstruction yet")
 
 
-def test_it_is_said_first_when_no_weights_beat_the_first_guess(read_made: ReadMade) -> None:
+def test_the_report_starts_with_the_first_guess_when_no_weights_beat_it(read_made: ReadMade) -> None:
     runs = [read_made(str(decay), decay=decay, ratio=ratio, first_guess=0.9) for decay, ratio in
             ((0.99, 1.0), (0.9999, 0.95))]  # fmt: skip
     (one,) = rankings(runs)

@@ -86,7 +86,7 @@ def test_rule_2_takes_the_geometric_mean() -> None:
     assert (result.answer, result.numbers["wins"]) == ("level", 1)
 
 
-def test_rule_2_says_which_weights_diverged() -> None:
+def test_rule_2_reports_which_weights_diverged() -> None:
     good, broken = constant(1.0), constant(1.0) | {600: NAN}
     assert competitive(good, broken).answer == "not finite"
     assert competitive(broken, good).answer == "ahead"
@@ -219,14 +219,14 @@ def test_rule_5_waits_for_the_end_of_a_run_in_progress(read_made: ReadMade) -> N
     assert result.numbers["retained_now"] == pytest.approx(0.99**150)
 
 
-def test_rule_5_is_undecided_without_settings_and_knows_power_functions(read_made: ReadMade) -> None:
+def test_rule_5_is_undecided_without_settings_and_good_for_power_functions(read_made: ReadMade) -> None:
     run = read_made()
     unknown = Run(**{**run.__dict__, "config": None})
     assert not_too_high(unknown, run.averages[0]).outcome == "undecided"
     assert not_too_high(run, Variant("ema_width_0.05", {})).outcome == "good"
 
 
-def test_rule_6_tells_a_decay_that_is_too_low_from_weights_that_hardly_move(read_made: ReadMade) -> None:
+def test_rule_6_distinguishes_a_low_decay_from_weights_that_hardly_move(read_made: ReadMade) -> None:
     low = read_made("low", decay=0.8, ratio=1.001)
     assert not_too_low(low, low.averages[0]).answer == "decay too low"
     still = read_made("still", decay=0.99, ratio=1.001)
@@ -237,14 +237,16 @@ def test_rule_6_tells_a_decay_that_is_too_low_from_weights_that_hardly_move(read
     assert not_too_low(apart, apart.averages[0]).outcome == "good"
 
 
-def test_rule_6_knows_a_half_life_below_a_step_and_whether_warm_up_is_why(read_made: ReadMade) -> None:
+def test_rule_6_reports_a_half_life_below_a_step_and_whether_warm_up_is_the_reason(
+    read_made: ReadMade,
+) -> None:
     low = read_made("low", decay=0.4, ratio=0.9)
     assert not_too_low(low, low.averages[0]).answer == "decay too low"
     warming = read_made("warming", decay=0.4, ratio=0.9, model__ema__decay=0.99, model__ema__warmup=True)
     assert not_too_low(warming, warming.averages[0]).answer == "warming up"
 
 
-def test_rule_6_says_when_nothing_was_averaged(read_made: ReadMade) -> None:
+def test_rule_6_reports_that_nothing_was_averaged(read_made: ReadMade) -> None:
     run = read_made(decay=0.99, ratio=1.0)
     zero = Variant("ema", run.averages[0].scores, {"relative_rms": {600: 0.0}}, 0.99, 0.99, 69.0)
     result = not_too_low(run, zero)

@@ -1,4 +1,4 @@
-"""What a run folder tells."""
+"""The content of a run folder."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_the_half_life_counts_optimizer_steps(read_made: Callable[..., Run]) -> 
     )
 
 
-def test_a_decay_that_warm_up_holds_down_counts_as_it_is(make_run: MakeRun) -> None:
+def test_a_decay_that_warm_up_lowers_counts_as_it_is(make_run: MakeRun) -> None:
     folder = make_run(decay=0.99, model__ema__decay=0.9999)
     average = read_run(folder, "run").averages[0]
     assert (average.decay, average.effective_decay) == (0.9999, 0.99)
     assert average.half_life == pytest.approx(math.log(0.5) / math.log(0.99))
 
 
-def test_a_decay_logged_as_float32_is_the_one_that_was_asked_for(make_run: MakeRun) -> None:
+def test_a_decay_logged_as_float32_is_the_configured_one(make_run: MakeRun) -> None:
     folder = make_run(decay=0.9998999834060669, model__ema__decay=0.9999)
     assert read_run(folder, "run").averages[0].effective_decay == 0.9999
 
@@ -56,7 +56,7 @@ def test_a_run_without_ema_has_the_scores_of_its_validation(read_made: Callable[
     assert run.remarks == ["trained without EMA: standard weights only"]
 
 
-def test_progress_tells_finished_unfinished_and_failed_runs_apart(make_run: MakeRun) -> None:
+def test_progress_distinguishes_finished_unfinished_and_failed_runs(make_run: MakeRun) -> None:
     assert read_run(make_run("a"), "a").progress == "finished at step 600"
     unfinished = make_run("b", steps=(150,), standard=(2.0,), finished=False)
     assert read_run(unfinished, "b").progress == "unfinished (running or stopped), step 150 of 600"
@@ -70,7 +70,9 @@ def test_progress_tells_finished_unfinished_and_failed_runs_apart(make_run: Make
 
 
 @pytest.mark.parametrize("content", ["a: [1,\n", "\x00", "- 1\n", ""])
-def test_a_config_that_cannot_be_read_is_said_and_the_scores_stay(make_run: MakeRun, content: str) -> None:
+def test_a_config_that_cannot_be_read_is_reported_and_the_scores_stay(
+    make_run: MakeRun, content: str
+) -> None:
     folder = make_run()
     (folder / "config.yaml").write_text(content)
     run = read_run(folder, "run")
@@ -80,13 +82,13 @@ def test_a_config_that_cannot_be_read_is_said_and_the_scores_stay(make_run: Make
     assert run.averages[0].label == "EMA 0.99"
 
 
-def test_an_empty_folder_is_a_run_of_which_nothing_is_known(tmp_path: Path) -> None:
+def test_an_empty_folder_is_a_run_without_any_content(tmp_path: Path) -> None:
     run = read_run(tmp_path, "run")
     assert (run.last_step, run.planned_steps, run.variants) == (0, 0, [run.standard])
     assert len(run.remarks) == 3
 
 
-def test_names_tell_runs_apart(make_run: MakeRun) -> None:
+def test_names_distinguish_runs(make_run: MakeRun) -> None:
     folders = [make_run(name, panels=False) for name in ("a/0", "b/0", "b/1")]
     assert [run.name for run in read_runs(folders)] == ["a/0", "b/0", "b/1"]
     assert [run.name for run in read_runs(folders[1:])] == ["0", "1"]

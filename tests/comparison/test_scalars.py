@@ -45,16 +45,16 @@ def test_an_unfinished_last_line_is_left_out_even_when_it_looks_whole(tmp_path: 
     assert bool(remarks) == bool(last)
 
 
-def test_a_broken_line_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_broken_line_is_left_out_with_a_remark(tmp_path: Path) -> None:
     scalars, remarks = read_scalars(written(tmp_path, "step,a\n4,1.0\nx,2\n5,1,2,3\n6\n7,4\n\x00\n"))
     assert scalars == {"a": {5: 1.0, 8: 4.0}}
     assert remarks == ["4 lines of metrics.csv cannot be read; they are left out"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", "step,a\n", "step,a", "a,b\n1,2\n"])
-def test_an_empty_file_has_no_scalars_and_says_so(tmp_path: Path, content: str) -> None:
+def test_an_empty_file_has_no_scalars_and_a_remark(tmp_path: Path, content: str) -> None:
     assert read_scalars(written(tmp_path, content)) == ({}, ["no scalars yet: metrics.csv is empty"])
 
 
-def test_a_missing_file_has_no_scalars_and_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_scalars_and_a_remark(tmp_path: Path) -> None:
     assert read_scalars(tmp_path / "metrics.csv") == ({}, ["no scalars yet: metrics.csv is missing"])

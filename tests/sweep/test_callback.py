@@ -29,5 +29,5 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ConfigAttributeError("Key 'decya' is not in struct"), "Key 'decya' is not in struct"),
     ],
 )
-def test_the_failure_reason_a_failure_is_one_line(error: Exception, reason: str) -> None:
+def test_the_reason_of_a_failure_is_one_line(error: Exception, reason: str) -> None:
     assert failure_reason(error) == reason

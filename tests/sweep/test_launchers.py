@@ -17,8 +17,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from depthdif.sweep.job import read_record
 from depthdif.sweep.plugins import prefer_our_configs
-from depthdif.sweep.record import read_record
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -97,7 +97,7 @@ def test_the_same_command_in_the_same_folder_keeps_the_finished_jobs_and_another
     assert other.returncode == 1
     assert (
         other.stderr
-        == "error: hydra.sweep.dir=sweep holds another sweep; set hydra.sweep.dir=FOLDER for a new one\n"
+        == "error: hydra.sweep.dir=sweep contains another sweep; set hydra.sweep.dir=FOLDER for a new one\n"
     )
 
 
@@ -153,7 +153,7 @@ def test_optuna_counts_a_failed_trial_as_failed_and_a_study_goes_on_from_its_sto
         ("hydra/sweeper=optuna", "optuna"),
     ],
 )
-def test_without_its_plugin_a_launcher_or_sweeper_says_what_to_install_and_nothing_is_written(
+def test_without_its_plugin_a_launcher_or_sweeper_reports_what_to_install_and_nothing_is_written(
     tmp_path: Path, choice: str, extra: str
 ) -> None:
     finished = sweep("--without-plugins", choice, "seed=1,2", folder=tmp_path)

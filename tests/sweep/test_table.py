@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from depthdif.sweep.record import FAILED, FINISHED, RUNNING, JobRecord
+from depthdif.sweep.job import FAILED, FINISHED, RUNNING, JobRecord
 from depthdif.sweep.table import best_job, duration, job_table, near, read_jobs, report
 from depthdif.terminal import print_table
 
@@ -113,7 +113,7 @@ def test_labels_of_the_next_steps_keep_their_space(sweep: Path, capsys: pytest.C
     assert "upload to W&B: wandb sync multirun/one/*/wandb/offline-run-*" in lines
 
 
-def test_the_report_says_what_failed_why_and_what_to_type_next(
+def test_the_report_shows_failures_with_their_reasons_and_the_next_commands(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job(sweep, 0, FINISHED, 2.0)
@@ -126,12 +126,12 @@ def test_the_report_says_what_failed_why_and_what_to_type_next(
         "compare:  python scripts/compare.py runs=[multirun/one]",
         "train on: python scripts/train.py resume=multirun/one/0/checkpoints/last.ckpt trainer.max_steps=8",
         "again:    python scripts/train.py -m model.ema.decay=0.0,0.1,0.2 hydra.sweep.dir=multirun/one  "
-        "(keeps the finished jobs, goes on with the others)",
+        "(keeps the finished jobs, continues the others)",
     ):
         assert line in lines
 
 
-def test_sweep_csv_holds_every_job_with_every_score_in_full(sweep: Path) -> None:
+def test_sweep_csv_has_every_job_with_every_score_in_full(sweep: Path) -> None:
     job(sweep, 0, FINISHED, 2.123456789)
     job(sweep, 1, FAILED)
     assert not report(sweep)

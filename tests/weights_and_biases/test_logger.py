@@ -4,9 +4,12 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import wandb
+from pytorch_lightning.loggers import WandbLogger
 
 from depthdif.weights_and_biases.logger import job_identity, sync_command, wandb_logger
 from depthdif.weights_and_biases.login import has_api_key
@@ -20,24 +23,24 @@ def no_run_left_open() -> Iterator[None]:
     wandb.finish()
 
 
-def test_a_key_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_api_key(URL)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert has_api_key(URL)
 
 
-@pytest.mark.parametrize(("host", "found"), [("wandb.example", True), ("elsewhere.example", False)])
-def test_a_key_is_found_in_the_netrc_entry_of_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, found: bool
+@pytest.mark.parametrize(("host", "expected"), [("wandb.example", True), ("elsewhere.example", False)])
+def test_a_key_is_read_from_the_netrc_entry_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, expected: bool
 ) -> None:
     path = tmp_path / "netrc"
     path.write_text(f"machine {host}\n  login user\n  password {'k' * 40}\n")
     path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
-    assert has_api_key(URL) is found
+    assert has_api_key(URL) is expected
 
 
-def test_a_broken_netrc_is_said_and_means_no_key(
+def test_a_broken_netrc_is_reported_and_means_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "netrc"
@@ -47,7 +50,7 @@ def test_a_broken_netrc_is_said_and_means_no_key(
     assert "cannot be read as a netrc file" in caplog.text
 
 
-def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_upload_it(
+def test_without_a_key_the_run_is_offline_and_one_line_shows_how_to_upload_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -63,6 +66,17 @@ def test_without_a_key_the_run_is_offline_and_one_line_says_how_to_upload_it(
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     assert line == f"W&B: offline; upload with: wandb sync {folder}"
     assert sync_command(logger) == f"wandb sync {folder}"
+
+
+def test_a_run_elsewhere_is_uploaded_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run 1" / "wandb" / "offline-run-1"
+    settings = SimpleNamespace(mode="offline", sync_dir=str(run))
+    logger = cast(WandbLogger, SimpleNamespace(experiment=SimpleNamespace(settings=settings)))
+    assert sync_command(logger) == f"wandb sync '{run}'"
+    monkeypatch.chdir(tmp_path)
+    assert sync_command(logger) == "wandb sync 'run 1/wandb/offline-run-1'"
 
 
 def test_an_offline_run_leaves_the_mode_of_later_runs_alone(tmp_path: Path) -> None:
@@ -81,7 +95,7 @@ def test_outside_of_a_hydra_job_a_run_has_no_name_of_its_own() -> None:
     assert job_identity() == (None, None)
 
 
-def test_a_server_that_does_not_answer_leaves_an_offline_run_and_says_so(
+def test_a_server_that_does_not_answer_leaves_an_offline_run_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     original = wandb.init
@@ -95,4 +109,4 @@ def test_a_server_that_does_not_answer_leaves_an_offline_run_and_says_so(
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     logger = wandb_logger(tmp_path, project="test")
     assert logger.experiment.offline
-    assert "W&B cannot be reached (timed out waiting): going on offline" in caplog.messages
+    assert "W&B cannot be reached (timed out waiting): continuing offline" in caplog.messages

@@ -1,4 +1,4 @@
-"""The summary of a W&B run holds the best value of each validation score, for every variant."""
+"""The summary of a W&B run has the best value of each validation score, for every variant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import wandb
 
-from depthdif.weights_and_biases.logger import wandb_logger
-from depthdif.weights_and_biases.summary import best_value
+from depthdif.weights_and_biases.logger import best_value, wandb_logger
 
 Records = Callable[[Path], list[dict[str, Any]]]
 

@@ -82,33 +82,33 @@ def test_every_chart_shows_what_a_run_logs(
     for key in (key for panel in shown for key in panel.get("mediaKeys", [])):
         assert any(name.startswith(f"{key}.") for name in logged)
     assert any(key.startswith("lr-") for key in logged)
-    # Runs are grouped by a key that their config holds.
+    # Runs are grouped by a key of their config.
     updates = [record["config"].get("update", {}) for record in records if record["type"] == "config"]
     (model,) = [update["model"] for update in updates if "model" in update]
     assert model["ema"]["enabled"] is True
     assert model["ema"]["decay"] == 0.99
 
 
-def test_without_a_login_one_line_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_login_one_line_shows_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = save_workspace(compose_workspace(tmp_path))
     assert caplog.messages == [f"W&B: not logged in, so the workspace is in {path} alone; run: wandb login"]
 
 
 def test_no_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"weights=\[\]; expected"):
+    with pytest.raises(ValueError, match=r"weights=\[\]: expected"):
         save_workspace(compose_workspace(tmp_path, "weights=[]"))
 
 
 class Answers(BaseHTTPRequestHandler):
-    """What a W&B server says to a client that asks who it is and saves a view."""
+    """Answers of a W&B server to a client that requests its user and saves a view."""
 
     received: list[dict[str, Any]]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         # Telemetry is sent to other paths.
-        asked = json.loads(body) if self.path == "/graphql" else {}
-        self.received.append(asked)
+        request = json.loads(body) if self.path == "/graphql" else {}
+        self.received.append(request)
         viewer = {
             "id": "1",
             "entity": "me",
@@ -131,7 +131,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on this machine, and what it was asked."""
+    """A server on this machine, and the requests that it received."""
     received: list[dict[str, Any]] = []
     handler = type("Recorded", (Answers,), {"received": received})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
@@ -152,7 +152,7 @@ def test_with_a_login_it_is_saved_and_its_link_printed(
         command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
     )
     assert printed.stdout.splitlines() == [f"W&B: workspace saved, {url}/me/ocean?nw=abc"]
-    (saved,) = [asked["variables"] for asked in received if "upsertView" in asked.get("query", "")]
+    (saved,) = [request["variables"] for request in received if "upsertView" in request.get("query", "")]
     assert (saved["entityName"], saved["projectName"], saved["displayName"]) == (
         "me",
         "ocean",

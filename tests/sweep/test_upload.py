@@ -1,4 +1,4 @@
-"""The commands that are printed find every offline run, and fail at the login alone."""
+"""The printed command uploads every offline run of a sweep, and fails at the login alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from depthdif.weights_and_biases.sync import run_sync_command, sweep_sync_command
+from depthdif.sweep.table import sync_command
 
 
 def offline_run(job: Path) -> Path:
@@ -31,40 +31,35 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
                           check=False, stdin=subprocess.DEVNULL)  # fmt: skip
 
 
-def test_a_sweep_is_uploaded_with_one_command_that_finds_all_its_runs(
+def test_a_sweep_is_uploaded_with_one_command_for_all_its_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = tmp_path / "multirun" / "one sweep"
     runs = [offline_run(sweep / str(number)) for number in range(3)]
     monkeypatch.chdir(tmp_path)
-    command = sweep_sync_command(sweep)
+    command = sync_command(sweep)
     assert command == "wandb sync 'multirun/one sweep'/*/wandb/offline-run-*"
     done = shell(command, tmp_path)
-    said = done.stdout + done.stderr
-    assert "Syncing 3 run(s)" in said
-    assert all(run.name in said for run in runs)
-    # Nothing but the login is missing.
+    output = done.stdout + done.stderr
+    assert "Syncing 3 run(s)" in output
+    assert all(run.name in output for run in runs)
+    # Only the login is missing.
     assert done.returncode == 1
-    assert [line for line in said.splitlines() if line.startswith("Error")] == [
+    assert [line for line in output.splitlines() if line.startswith("Error")] == [
         "Error: No API key configured. Use `wandb login` to log in."
     ]
 
 
-def test_jobs_in_folders_of_several_levels_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_in_folders_of_several_levels_are_uploaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for job in ("0", "lr=1/decay=0.9"):
         (tmp_path / "sweep" / job / "wandb" / "offline-run-20000101_000000-abc").mkdir(parents=True)
-    command = sweep_sync_command(tmp_path / "sweep")
+    command = sync_command(tmp_path / "sweep")
     assert command == "wandb sync sweep/*/wandb/offline-run-* sweep/*/*/wandb/offline-run-*"
 
 
 def test_a_sweep_without_offline_runs_has_no_command(tmp_path: Path) -> None:
     (tmp_path / "0" / "wandb" / "run-20000101_000000-abc").mkdir(parents=True)
-    assert sweep_sync_command(tmp_path) is None
-
-
-def test_a_run_elsewhere_is_named_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "run 1" / "wandb" / "offline-run-1"
-    assert run_sync_command(run) == f"wandb sync '{run}'"
-    monkeypatch.chdir(tmp_path)
-    assert run_sync_command(run) == "wandb sync 'run 1/wandb/offline-run-1'"
+    assert sync_command(tmp_path) is None

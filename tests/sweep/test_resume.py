@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthdif.sweep.metrics import BEFORE, METRICS, join, read_rows, set_aside
+from depthdif.sweep.job import BEFORE, METRICS, join, read_rows, set_aside
 
 
 def log(folder: Path, text: str) -> None:
@@ -10,7 +10,7 @@ def log(folder: Path, text: str) -> None:
     (folder / METRICS).write_text(text)
 
 
-def test_what_was_logged_before_a_cut_stands_before_what_was_logged_since(tmp_path: Path) -> None:
+def test_rows_of_an_earlier_attempt_come_before_those_logged_since(tmp_path: Path) -> None:
     log(tmp_path, "step,loss\n1,a\n3,b\n5,c\n")
     set_aside(tmp_path)
     assert not (tmp_path / METRICS).exists()
@@ -22,7 +22,7 @@ def test_what_was_logged_before_a_cut_stands_before_what_was_logged_since(tmp_pa
     assert not (tmp_path / BEFORE).exists()
 
 
-def test_a_job_that_is_cut_off_twice_keeps_all_rows(tmp_path: Path) -> None:
+def test_a_job_that_is_interrupted_twice_keeps_all_rows(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         log(tmp_path, f"step,loss\n{step},x\n")
         set_aside(tmp_path)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthdif.sweep.record import FAILED, JobRecord, read_record
+from depthdif.sweep.job import FAILED, JobRecord, read_record
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
