@@ -12,7 +12,7 @@ DAYS_PER_YEAR = 365.25
 class UserError(ValueError):
     """An error that the user can correct: the scripts print its message in one line, without a traceback.
 
-    The message says what was given, what was expected, and which key to set.
+    The message states the value, what was expected, and which key to set.
     """
 
 

@@ -33,7 +33,7 @@ RUN_ARGUMENT = re.compile(r"[+~]*(data|model)([./][^=@]*)?(=|$)")
 
 
 def program(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
-    """Decorator: the job of a config as a program over the root config `conf/JOB.yaml` and the command line.
+    """Turn the job of a config into a program over the root config `conf/JOB.yaml` and the command line.
 
     Where that config has `run_overrides`, arguments about data and model change the config of the run that is opened.
     """

@@ -28,7 +28,7 @@ def config_groups() -> dict[str, list[str]]:
 def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """A root config with its defaults and overrides, as Hydra composes it.
 
-    Inside a Hydra job its search path is used, so that `--config-dir` counts; elsewhere `conf/` alone.
+    Inside a Hydra job its search path is used, so that `--config-dir` applies; otherwise only `conf/`.
     """
     running = GlobalHydra.instance()
     if running.is_initialized():

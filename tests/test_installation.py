@@ -75,13 +75,23 @@ def test_the_wheel_trains_exports_and_loads_the_export_from_another_directory(
         "experiment=smoke",
         "logger=csv",
         "trainer.max_steps=20",
+        "trainer.precision=32-true",
+        "data.validation_patches=4",
+        "callbacks.reconstruction.panel_samples=1",
+        "callbacks.reconstruction.panel_depths=[0]",
         "trainer.val_check_interval=20",
         "hydra.run.dir=run",
     )
-    trained = run(installed, tmp_path, "from depthdif.command_line import train; train()", *small)
-    assert "20 optimizer steps" in trained
-    export = "from depthdif.command_line import export; export()"
-    run(installed, tmp_path, export, "checkpoint=run/checkpoints/last.ckpt", "output=exported")
+    programs = """
+import sys
+from depthdif.command_line import export, train
+train()
+sys.argv[1:] = ["checkpoint=run/checkpoints/last.ckpt", "output=exported"]
+export()
+"""
+    printed = run(installed, tmp_path, programs, *small)
+    assert "20 optimizer steps" in printed
+    assert "exported the ema weights" in printed
     load = """
 import depthdif
 from depthdif.export.pipeline import OceanPipeline
