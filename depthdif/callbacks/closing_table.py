@@ -174,7 +174,7 @@ class ClosingTable(Callback):
             lines.append(too_long(decays["ema"], trainer.global_step / ema.apply_every_n_steps))
         steps, seconds = trainer.global_step - self.first_step, self.training_seconds
         rate = f"{steps / seconds:.2f} steps/s" if seconds else "no training"
-        speed = f"{steps} optimizer steps in {seconds:.0f} s ({rate}, without validation)"
+        speed = f"{steps} optimizer steps in {seconds:.0f} s ({rate}, validation apart)"
         lines.append(f"{speed}, peak memory {peak_memory()}")
         places = {"best decay": best_decay(metrics, decays)} if len(decays) > 1 else {}
         places |= self.places(trainer)

@@ -111,9 +111,8 @@ class ReverseSampler:
         ]
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
-        draws = [torch.randn(known.shape[1:], generator=generator) for generator in generators]
-        signs = [1 - 2 * (member % paired) for _, member in chains]
-        noise = torch.stack([sign * draw for sign, draw in zip(signs, draws, strict=True)]).to(known.device)
+        signs = torch.tensor([1 - 2 * (member % paired) for _, member in chains], device=known.device)
+        noise = self.initial_noise(known, generators) * signs[:, None, None, None]
         field = noise * scheduler.init_noise_sigma
         # Only the stochastic schedulers take generators.
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
@@ -151,3 +150,9 @@ class ReverseSampler:
             )
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
+
+    @staticmethod
+    def initial_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Standard normal noise of the shape of `like`, each sample from its own generator."""
+        draws = [torch.randn(like.shape[1:], generator=generator) for generator in generators]
+        return torch.stack(draws).to(like.device)
