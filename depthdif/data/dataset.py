@@ -31,6 +31,7 @@ _MAX_REDRAWS = 100
 
 class PatchCutter:
     """Cuts patches of a field into samples of the data contract (docs/data.md).
+
     `patch_size` is rows and columns; the conditioner makes the conditions and standardises the target.
     """
 

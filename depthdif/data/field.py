@@ -23,7 +23,7 @@ SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
 class OceanField:
     """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid.
 
-    Missing is NaN and nothing else: land, below the sea floor, or (surface) not observed. Latitude and depth
+    Missing values are NaN: land, below the sea floor, or (surface) not observed. Latitude and depth
     that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
 
     Args:

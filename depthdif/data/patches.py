@@ -22,7 +22,7 @@ class Selection:
         """The rest of the field: the other cells at all times, or all cells at the other times.
 
         Raises:
-            UserError: the region limits both, so that what it leaves is no such product.
+            UserError: the region limits both times and cells; its complement is not a selection.
         """
         if self.times.all():
             return Selection(self.times, ~self.cells)
@@ -157,8 +157,8 @@ class PatchSet:
             raise UserError(
                 f"the {name} region holds no {part} of this field (longitude {longitude[0]:g} to {longitude[-1]:g}, "
                 f"latitude {latitude[0]:g} to {latitude[-1]:g}, {str(times[0])[:10]} to {str(times[-1])[:10]}); "
-                "choose other limits, e.g. data.validation.longitude=[WEST,EAST] (data.training=null is all that "
-                "validation leaves)"
+                "choose other limits, e.g. data.validation.longitude=[WEST,EAST] (data.training=null is the rest "
+                "of the field)"
             )
         inside = window_sums(region.cells, patch_size, field.wraps) == height * width
         # At least one column of ocean even for a fraction of 0: a patch of land has no target.

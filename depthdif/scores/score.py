@@ -68,7 +68,7 @@ def percentile_interval(resampled: Array) -> tuple[Array, Array]:
 
 
 def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> list[Scores]:
-    """Scores of each of K columns of sums (P, K) over P patches, with 95 % intervals; what is undefined is left out.
+    """Scores of each of K columns of sums (P, K) over P patches, with 95 % intervals; undefined scores are left out.
 
     Args:
         sums: of the method, see `scores_from_sums`, each (P, K).

@@ -51,7 +51,7 @@ def numbered(times: int, depths: int, height: int, width: int) -> xr.Dataset:
 
 @pytest.fixture
 def make_dataset() -> Callable[..., xr.Dataset]:
-    """Makes a global CF data set of the given size."""
+    """Makes a global CF data set of some size."""
 
     def made(times: int = 3, depths: int = 4, height: int = 6, width: int = 12) -> xr.Dataset:
         return numbered(times, depths, height, width)
@@ -61,7 +61,7 @@ def make_dataset() -> Callable[..., xr.Dataset]:
 
 @pytest.fixture
 def make_field(make_dataset: Callable[..., xr.Dataset]) -> Callable[..., OceanField]:
-    """Makes an in-memory field of the given size."""
+    """Makes an in-memory field of some size."""
 
     def made(**sizes: int) -> OceanField:
         dataset = make_dataset(**sizes)

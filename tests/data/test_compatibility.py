@@ -61,7 +61,7 @@ def test_other_units_of_any_variable_are_refused_with_the_way_to_mend_them() -> 
 
 
 @pytest.mark.parametrize("name", ["surface_units", "residual", "standardization"])
-def test_a_checkpoint_of_another_version_is_named_so(name: str) -> None:
+def test_a_checkpoint_of_another_version_is_reported(name: str) -> None:
     trained = {key: value for key, value in TRAINED.items() if key != name}
     with pytest.raises(UserError, match=rf"another version of depthdif: it does not hold {name} of its data"):
         check_trained_on(trained, DATA)
@@ -74,17 +74,17 @@ def test_other_depths_are_refused_and_deeper_data_can_be_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first_guess", "said"),
+    ("first_guess", "advice"),
     [(None, "the data have none"), (InverseDistance(), "the data have InverseDistance")],
 )
-def test_another_kind_of_first_guess_says_which_option_to_set(first_guess: Any, said: str) -> None:
+def test_another_kind_of_first_guess_is_refused_with_the_option_to_set(first_guess: Any, advice: str) -> None:
     text = message(first_guess=describe_first_guess(first_guess))
-    assert "OptimalInterpolation, " + said in text
+    assert "OptimalInterpolation, " + advice in text
     assert "set model/first_guess=oi" in text
     assert len(text) < 200
 
 
-def test_another_setting_of_the_first_guess_says_which_value_to_set() -> None:
+def test_another_setting_of_the_first_guess_is_refused_with_the_value_to_set() -> None:
     other = dataclasses.replace(OI, nugget=0.1, surface_scale=None)
     text = message(first_guess=describe_first_guess(other))
     assert "surface_scale=null, nugget=0.1" in text

@@ -56,7 +56,7 @@ def same(first: Sequence[dict[str, torch.Tensor]], other: Sequence[dict[str, tor
 
 
 class Recorder(pl.LightningModule):
-    """Records the draws it is trained on; fails before the given step."""
+    """Records the draws it is trained on; fails before a step."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ def test_statistics_come_from_the_training_region_alone() -> None:
     np.testing.assert_array_equal(data.surface_standardization.mean, expected.mean)
 
 
-def test_given_training_region_is_kept() -> None:
+def test_training_region_of_the_config_is_used() -> None:
     data = ready(training=TimeRange("2000-01", "2000-01"), validation=TimeRange("2000-03", "2000-03"))
     assert {int(batch["time"][0]) for batch in data.train_dataloader()} == {int(FIELD.days[0])}
     assert {int(batch["time"][0]) for batch in data.val_dataloader()} == {int(FIELD.days[2])}

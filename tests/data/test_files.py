@@ -112,7 +112,7 @@ def test_packed_and_missing_values_become_float32_and_nan(
     np.testing.assert_array_equal(read.values, dataset["temperature"].values)
 
 
-def test_other_names_and_order_of_dimensions_are_found_by_cf_attributes(
+def test_other_names_and_order_of_dimensions_are_identified_by_cf_attributes(
     make_dataset: MakeDataset, write: Callable[..., str]
 ) -> None:
     dataset = make_dataset()
@@ -134,7 +134,7 @@ def test_usual_names_serve_where_attributes_are_missing(
     np.testing.assert_array_equal(open_field(write(dataset)).depths, [0, 10, 20, 30])
 
 
-def test_auxiliary_coordinates_of_nameless_dimensions_are_found(
+def test_auxiliary_coordinates_of_nameless_dimensions_are_identified(
     make_dataset: MakeDataset, write: Callable[..., str]
 ) -> None:
     dataset = make_dataset().rename_dims(latitude="j", longitude="i").reset_index(["latitude", "longitude"])
@@ -142,7 +142,7 @@ def test_auxiliary_coordinates_of_nameless_dimensions_are_found(
     np.testing.assert_allclose(field.longitude, dataset["longitude"].values)
 
 
-def test_coordinates_given_by_name_are_taken(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
+def test_coordinates_are_selected_by_name(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
     dataset = make_dataset().rename(depth="k")
     dataset["k"].attrs.clear()
     path = write(dataset)
@@ -196,13 +196,13 @@ def one_line(error: BaseException) -> str:
     return message
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         open_field(tmp_path / "none.nc")
     assert "none.nc: no such file" in one_line(error.value)
 
 
-def test_glob_without_match_is_named(tmp_path: Path) -> None:
+def test_glob_without_match_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         open_field(f"{tmp_path}/*.nc")
     assert "no file matches data.path=" in one_line(error.value)
@@ -239,7 +239,7 @@ def test_missing_surface_variable_names_its_option(
     one_line(error.value)
 
 
-def test_several_candidates_ask_for_a_name(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
+def test_several_candidates_require_a_name(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
     dataset = make_dataset()
     dataset["salinity"] = dataset["temperature"] + 1
     with pytest.raises(
@@ -264,7 +264,7 @@ def test_curvilinear_coordinates_are_refused(make_dataset: MakeDataset, write: C
     assert "regrid first" in one_line(error.value)
 
 
-def test_missing_depth_is_named(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
+def test_missing_depth_is_reported(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
     path = write(make_dataset())
     with pytest.raises(UserError, match=r"'sst' .* has no depth coordinate") as error:
         open_field(path, variable="sst")
@@ -302,7 +302,7 @@ def test_depth_in_pressure_is_refused(make_dataset: MakeDataset, write: Callable
     one_line(error.value)
 
 
-def test_several_coordinates_for_one_role_ask_for_a_name(
+def test_several_coordinates_for_one_role_require_a_name(
     make_dataset: MakeDataset, write: Callable[..., str]
 ) -> None:
     dataset = make_dataset().rename_dims(depth="k").reset_index("depth")

@@ -93,7 +93,7 @@ def test_complement_of_a_time_range_holds_the_other_times() -> None:
     np.testing.assert_array_equal(rest.times, [True, False, True])
 
 
-def test_complement_of_a_region_in_space_and_time_must_be_given() -> None:
+def test_complement_of_a_region_in_space_and_time_is_refused() -> None:
     box, times = Box((0, 90)).select(FIELD), TimeRange("2000-02").select(FIELD)
     with pytest.raises(UserError, match=r"set data\.training"):
         Selection(times.times, box.cells).complement()

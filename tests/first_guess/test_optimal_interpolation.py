@@ -181,7 +181,7 @@ def test_missing_surface_cells_are_never_read(
     assert_same(first_guess(PatchData(**patch)), expected)
 
 
-def test_a_surface_never_defined_says_nothing(full: dict[str, Any], make_patch: MakePatch) -> None:
+def test_a_surface_that_is_never_defined_has_no_effect(full: dict[str, Any], make_patch: MakePatch) -> None:
     patch = make_patch()
     patch["surface_mask"][:] = False
     none = patch | {"surface": patch["surface"][:0], "surface_mask": patch["surface_mask"][:0]}

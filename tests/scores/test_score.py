@@ -26,7 +26,7 @@ def sums(errors: np.ndarray, spread: float | None = None) -> dict[str, np.ndarra
     return parts if spread is None else {**parts, "variance": parts["count"] * spread**2}
 
 
-def test_a_constant_error_has_the_scores_that_anyone_can_name() -> None:
+def test_scores_of_a_constant_error() -> None:
     scores = scores_from_sums(sums(np.full((1, 1, 5), -2.0), spread=1.0))
     expected = {"rmse": 2.0, "bias": -2.0, "mae": 2.0, "crps": 2.0, "spread_skill": 0.5}
     assert {name: float(value[0, 0]) for name, value in scores.items()} == pytest.approx(expected)
@@ -38,7 +38,7 @@ def test_depths_are_joined_by_their_cells_and_not_by_their_scores() -> None:
     assert float(scores_from_sums(over_depths(apart))["rmse"][0, 0]) == 1
 
 
-def test_paired_resampling_finds_a_small_difference_that_hard_patches_hide() -> None:
+def test_paired_resampling_resolves_a_small_difference_that_hard_patches_hide() -> None:
     generator = np.random.default_rng(0)
     reference = generator.normal(size=(30, 1, 50)) * np.exp(generator.normal(size=(30, 1, 1)))
     better = 0.95 * reference + 0.05 * generator.normal(size=reference.shape)
@@ -54,12 +54,12 @@ def test_paired_resampling_finds_a_small_difference_that_hard_patches_hide() -> 
     assert verdict(ratio) == "better"
 
 
-def test_what_is_undefined_is_left_out() -> None:
+def test_undefined_scores_are_left_out() -> None:
     parts = sums(np.ones((3, 3, 4)))
     parts = {name: values * np.array([[0, 0, 1], [0, 0, 1], [0, 1, 1]]) for name, values in parts.items()}
     nowhere, once, everywhere = scores_with_intervals(parts, None, resample_counts(3, 200, seed=0))
     assert nowhere == {}
-    # Some resamples hold no such cell: there is a value, and no interval.
+    # Some resamples contain no such cell: there is a value, and no interval.
     assert once["rmse"] == Score(1.0)
     assert everywhere["rmse"] == Score(1.0, 1.0, 1.0)
     assert "rmse_ratio" not in everywhere
@@ -79,7 +79,7 @@ def test_a_single_patch_gives_no_interval() -> None:
         (Score(0.9), "no interval"),
     ],
 )
-def test_the_interval_decides_what_is_said(score: Score, words: str) -> None:
+def test_verdict_follows_from_the_interval(score: Score, words: str) -> None:
     assert verdict(score) == words
 
 
