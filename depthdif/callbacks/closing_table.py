@@ -84,14 +84,16 @@ def best_variant(variants: Mapping[str, Mapping[str, float]], score: str) -> str
 def against_first_guess(metrics: Mapping[str, Any]) -> str:
     """One line where no variant has a lower MSE than the first guess; "" otherwise, and without a first guess."""
     first_guess, variants = first_guess_scores(metrics), scores_by_variant(metrics)
-    best = best_variant(variants, "mse")
-    if best is None or "mse" not in first_guess or variants[best]["mse"] < first_guess["mse"]:
+    best = {score: best_variant(variants, score) for score in ("mse", "crps") if score in first_guess}
+    if not best.get("mse") or variants[str(best["mse"])]["mse"] < first_guess["mse"]:
         return ""
-    values = [SCORES["mse"].format(value) for value in (first_guess["mse"], variants[best]["mse"])]
-    return (
-        f"no weights beat the first guess: MSE {values[0]} of the first guess, {values[1]} of the best weights "
-        f"({variant_label(best)})"
-    )
+    comparisons = [
+        f"{SCORES[score].label} {SCORES[score].format(variants[variant][score])} ({variant_label(variant)}), "
+        f"first guess {SCORES[score].format(first_guess[score])}"
+        for score, variant in best.items()
+        if variant
+    ]
+    return f"no weights have a lower MSE than the first guess: {'; '.join(comparisons)}"
 
 
 def too_long(decay: float, updates: float) -> str:

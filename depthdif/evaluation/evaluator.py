@@ -54,6 +54,7 @@ class Evaluator:
         self.plan = plan
         self.run = run
         self.say = say
+        self.loaded = ""
         self.variants = self.available_variants()
         self.samples = first_patches(run.data, plan.patches)
         self.counts = resample_counts(len(self.samples), plan.bootstrap_samples, plan.seed)
@@ -79,13 +80,19 @@ class Evaluator:
         available = []
         for variant in self.plan.weights:
             try:
-                available.append(self.run.load(variant))
+                available.append(self.load(variant))
             except ValueError as error:
                 # The default evaluates both.
                 if variant != "ema" or len(self.plan.weights) == 1:
                     raise
                 self.say(f"no rows for the EMA weights: {error}")
         return available
+
+    def load(self, variant: str) -> str:
+        """Load a variant of the weights into the module, unless it is there already; returns its name."""
+        if variant != self.loaded:
+            self.loaded = self.run.load(variant)
+        return self.loaded
 
     def independent(self, members: int) -> int:
         """How many of an ensemble of so many members are independent of each other."""
@@ -124,7 +131,7 @@ class Evaluator:
     ) -> Tallies:
         """Tallies of single samples and of their mean; none, and a line is printed, where a sample is not finite."""
         members = members or self.plan.ensemble_size
-        self.run.load(variant)
+        self.load(variant)
         single, mean = Tally(self.grid), Tally(self.grid, rank_bins=self.independent(members) + 1)
         generator = np.random.default_rng(self.plan.seed)
         for batch, truth in self.batches(samples or self.samples, f"{variant} weights", cost=members):
@@ -169,7 +176,7 @@ class Evaluator:
         best = best_method(tallies, variant)
         if best is None:
             return {}
-        self.run.load(variant)
+        self.load(variant)
         sums = over_depths(tallies[best].sums)
         error = sums["square"][:, 0] / sums["count"][:, 0]
         batch = collate([self.samples[int(np.argsort(error)[len(error) // 2])]])

@@ -35,5 +35,8 @@ def check_plugin(part: str, target: str) -> None:
     if package != "hydra_plugins" or (find_spec(package) and find_spec(f"{package}.{plugin}")):
         return
     extra = next((extra for extra in EXTRAS if plugin.startswith(f"hydra_{extra}_")), "")
-    requirement = f"-c constraints.txt -e '.[{extra}]'" if extra else plugin.replace("_", "-")
+    requirement = f"'depthdif[{extra}]'" if extra else plugin.replace("_", "-")
+    # A checkout has the pinned versions beside its configs.
+    if extra and (CONF.parent / "constraints.txt").is_file():
+        requirement = f"-c constraints.txt -e '.[{extra}]'"
     sys.exit(f"error: this hydra/{part} needs a plugin that is not installed; run pip install {requirement}")

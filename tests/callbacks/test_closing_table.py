@@ -90,11 +90,12 @@ def test_a_score_that_is_not_finite_is_never_the_best() -> None:
     assert best_variant({"standard": {"mse": float("nan")}}, "mse") is None
 
 
-def test_a_line_tells_when_no_weights_beat_the_first_guess() -> None:
+def test_a_line_tells_when_no_weights_have_a_lower_mse_than_the_first_guess() -> None:
     line = against_first_guess(with_first_guess(mse=3.5))
-    assert line == (
-        "no weights beat the first guess: MSE 3.5000 of the first guess, 4.0000 of the best weights (EMA)"
-    )
+    assert line == ("no weights have a lower MSE than the first guess: MSE 4.0000 (EMA), first guess 3.5000")
+    both = {**with_first_guess(mse=3.5), "val_ema/recon_crps_full_recon": 0.2}
+    both |= {"val_standard/recon_crps_full_recon": 0.3, "val_first_guess/recon_crps_full_recon": 0.25}
+    assert against_first_guess(both).endswith("; CRPS 0.2000 (EMA), first guess 0.2500")
     assert against_first_guess(with_first_guess(mse=4.5)) == ""
     assert against_first_guess(WITH_EMA) == ""
 
