@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on, describe_first_guess
-from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
+    Conditioner,
     DrawSampler,
     FixedPatches,
     PatchCutter,
@@ -47,15 +47,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: estimate of the dense field, computed in the workers; None for none.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
         augmentation: applied to training patches; None for none.
-        validation_density: share of the ocean columns observed in validation.
-        patch_size: cells of a patch, one number or [rows, columns].
-        min_ocean_fraction: least share of a patch that is ocean at the surface.
-        batch_size: patches of a batch, on each device.
-        patches_per_epoch: draws of a training epoch over all devices, rounded down to whole batches.
-        validation_patches: size of the validation set.
-        statistics_times: at most this many times are read for the statistics, evenly spaced.
-        num_workers: worker processes of each loader; the samples do not depend on it.
-        seed: of patches, times and profiles.
+        patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Raises:
         UserError: a value out of range, regions that overlap or have no ocean or no patch, or fewer distinct

@@ -68,12 +68,8 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     """Statistics of one variable over a region, missing cells left out, accumulated in float64.
 
     Counts, means and squared deviations of bands of rows are merged pairwise (Chan, Golub & LeVeque 1983),
-    so that a field larger than memory can be measured.
-
-    Args:
-        array: dims (time, depth, latitude, longitude), or (time, latitude, longitude) for a single channel.
-        region: times and cells to measure.
-        max_times: at most this many times are read, evenly spaced.
+    so that a field larger than memory can be measured. An array without the dimension depth has a single channel.
+    At most `max_times` times of the region are read, evenly spaced.
 
     Raises:
         UserError: a channel without any value in the region, or values that look like an undeclared fill value.
@@ -96,7 +92,18 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
         count[channel] = total
         minimum[channel] = min(minimum[channel], lowest)
         maximum[channel] = max(maximum[channel], highest)
-    _check_defined(count, array)
+    if not count.all():
+        if "depth" not in array.dims:
+            raise UserError(
+                f"{array.name!r} is never defined in the training region; drop it from data.surface"
+            )
+        depths, first = array["depth"].values, int(np.argmin(count > 0))
+        advice = (
+            f"leave out the deeper levels with data.max_depth={depths[first - 1]:g}, or " if first else ""
+        )
+        raise UserError(
+            f"{array.name!r} is never defined at {depths[first]:g} m in the training region; {advice}choose other regions"
+        )
     return Standardization(mean, np.sqrt(squares / count), minimum, maximum)
 
 
@@ -159,19 +166,6 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
     deviations = np.sqrt(squares / np.maximum(count, 1)), np.sqrt(np.maximum(yy - slope * xy, 0.0))
     std, surface_std = (np.where(deviation > 0, deviation, 1.0).tolist() for deviation in deviations)
     return ResidualStatistics(std, slope.tolist(), (y - slope * x).tolist(), surface_std)
-
-
-def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
-    """Raise UserError where a channel has no value at all."""
-    if count.all():
-        return
-    if "depth" not in array.dims:
-        raise UserError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
-    depths, first = array["depth"].values, int(np.argmin(count > 0))
-    advice = f"leave out the deeper levels with data.max_depth={depths[first - 1]:g}, or " if first else ""
-    raise UserError(
-        f"{array.name!r} is never defined at {depths[first]:g} m in the training region; {advice}choose other regions"
-    )
 
 
 def _like(channels: np.ndarray, values: Array) -> Array:

@@ -18,13 +18,8 @@ class InverseDistance:
     """Inverse distance weighting (Shepard 1968, doi 10.1145/800186.810616) on great-circle distances.
 
     The method has no error theory: the error variance of a level is its mean squared leave-one-out error, 0 at
-    the observed cells, and 1 at a level with a single observation, which has no other to be compared with.
-
-    Args:
-        power: weights are distance^-power; greater than 0.
-
-    Raises:
-        UserError: power out of range.
+    the observed cells, and 1 at a level with a single observation, which has no other to be compared with. Weights
+    are distance^-power; a power that is not above 0 and at most 20 is a UserError.
     """
 
     power: float = 2.0

@@ -45,10 +45,8 @@ class OptimalInterpolation:
             surface field, or None, which leaves the surface out of the correlation.
         nugget: variance of the noise, at least 0.
         covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
-        mean_variance: of a, at least 0.
-        trend_variance: of the b_s, at least 0; one number or one for each surface field.
-        variance: prior sigma^2.
-        prior_profiles: weight of that prior, in profiles; inf keeps sigma^2 at the prior.
+        mean_variance, trend_variance: of a and of the b_s, at least 0; the latter one number or one for each surface field.
+        variance, prior_profiles: prior sigma^2 and its weight in profiles; inf keeps sigma^2 at the prior.
 
     Raises:
         UserError: a value out of range, or (when called) not as many numbers as surface fields.

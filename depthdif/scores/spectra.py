@@ -55,15 +55,10 @@ class WindowSpectra:
         return np.all(self._windows(ocean_mask), axis=(-2, -1))
 
     def sums(self, fields: Array, chosen: Mask, latitude: Array) -> tuple[Array, Array]:
-        """Power summed over the modes of each ring and the windows of each level, and the number of modes.
+        """Power summed over the modes of each ring and the windows of each level, and the number of modes, both (D, K).
 
-        Args:
-            fields: (E, D, H, W), in units of the field; finite in the windows. Their power is averaged over E.
-            chosen: (D, R, C) windows from `free_of_land`.
-            latitude: (H,) degrees north.
-
-        Returns:
-            Sums of the two-dimensional power spectral density, units² km², and counts, both (D, K).
+        Power is the two-dimensional spectral density, units² km², averaged over the E members of the fields (E, D, H, W), finite
+        in the windows. `chosen` (D, R, C) are windows from `free_of_land`; latitude (H,) is in degrees north.
         """
         depths, rows, _ = np.nonzero(chosen)
         power, count = (np.zeros((len(chosen), len(self.wavenumbers))) for _ in range(2))
