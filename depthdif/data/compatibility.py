@@ -15,8 +15,6 @@ from depthdif.first_guess.protocol import FirstGuess
 # The option of model/first_guess that builds each kind of first guess.
 _OPTIONS = {"none": "none", "InverseDistance": "idw", "OptimalInterpolation": "oi"}
 
-_STATISTICS = ("standardization", "surface_standardization", "residual")
-
 # Units of temperature and practical salinity in files; lower case, without blanks and `_`. (`1` is not a spelling of
 # practical salinity: it may be a mass fraction, a thousandth of the number.)
 _SPELLINGS = {
@@ -35,7 +33,8 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
-    if missing := sorted({*data, *_STATISTICS} - trained.keys()):
+    statistics = {"standardization", "surface_standardization", "residual"}
+    if missing := sorted((data.keys() | statistics) - trained.keys()):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "
             "train again with this version, or open it with that one"

@@ -125,8 +125,7 @@ class OceanDataModule(LightningDataModule):
     ) -> OceanDataModule:
         """Open CF files (see `open_field`) and build the data module with the remaining options.
 
-        Args:
-            in_memory: read the whole field once; worth it whenever it fits.
+        `in_memory` reads the whole field once, which is worth it whenever it fits.
         """
         field = open_field(path, variable, surface, coordinates, max_depth)
         return cls(field.load() if in_memory else field, **options)
@@ -219,12 +218,7 @@ class OceanDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the statistics of a checkpoint.
-
-        Raises:
-            UserError: the checkpoint was trained on another variable, other depths, other surface variables,
-                other units or with another first guess.
-        """
+        """Take the statistics of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
         check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])

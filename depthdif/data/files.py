@@ -22,7 +22,6 @@ _CF_NAMES = {
     "latitude": ("latitude", "Y"),
     "longitude": ("longitude", "X"),
 }
-_METRES = {"", "m", "meter", "meters", "metre", "metres"}
 
 
 def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
@@ -233,7 +232,7 @@ def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
     values = array["depth"].values.astype(np.float64)
     if np.all(values <= 0):
         values = np.abs(values)
-    if units not in _METRES or not np.all(values >= 0):
+    if units not in {"", "m", "meter", "meters", "metre", "metres"} or not np.all(values >= 0):
         raise UserError(
             f"depth of {array.name!r} in {_source(array)} runs from {values[0]:g} to {values[-1]:g} with "
             f"units {units!r}; expected metres below the surface, or metres of height below zero"

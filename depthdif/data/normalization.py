@@ -16,8 +16,6 @@ from depthdif.data.patches import Selection
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-# Beyond any ocean variable in any unit, and below the usual fill values (1e20, 9.97e36).
-_LARGEST_PLAUSIBLE = 1e10
 _BAND_BYTES = 64 * 2**20
 _LONG_BYTES = 2**30
 
@@ -79,7 +77,8 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     minimum, maximum = np.full(channels, np.inf), np.full(channels, -np.inf)
     for channel, values in _values_by_channel(array, region, max_times):
         lowest, highest = values.min(), values.max()
-        if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
+        # Beyond any ocean variable in any unit, and below the usual fill values (1e20, 9.97e36).
+        if max(-lowest, highest) > 1e10:
             raise UserError(
                 f"{array.name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
                 "file does not declare; expected missing cells as NaN or _FillValue"

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from depthdif.data.datamodule import OceanDataModule
     from depthdif.data.dataset import Sample
 
-# The search multiplies and divides each setting by these factors, coarse ones first.
-_FACTORS = (2.0, 1.4, 1.2, 1.1, 1.05)
-
-# Training patches scored in the report; none of them is used for the fit.
-REPORTED_PATCHES = 64
-
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -129,7 +123,8 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     for name, value in options.items():
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")
-    later = [samples[draw] for draw in range(cfg.patches, cfg.patches + REPORTED_PATCHES)]
+    # The report is on 64 training patches of which none is used for the fit.
+    later = [samples[draw] for draw in range(cfg.patches, cfg.patches + 64)]
     validation = data.validation_samples()
     report(fitted, {"training": later, "validation": [validation[i] for i in range(len(validation))]}, data)
     print_lines(Console(), f"written: {near(cfg.output)}")
@@ -139,7 +134,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
 def search(
     settings: Mapping[str, Setting], score: Callable[[dict[str, Any]], float], surface_fields: int
 ) -> dict[str, Any]:
-    """The values of least score, to three digits, by a compass search over their logarithms; all by their names."""
+    """The values of least score, to three digits, by a compass search over their logarithms, by name."""
     counts = {name: surface_fields if setting.each_surface else 1 for name, setting in settings.items()}
     best: dict[tuple[str, int], float] = {
         (name, i): settings[name].start for name in settings for i in range(counts[name])
@@ -157,10 +152,12 @@ def search(
     scales = [key for key in best if key[0].endswith("_scale")]
     # The scales also move together, because one compensates for another.
     groups = [[key] for key in best] + ([scales] if len(scales) > 1 else [])
+    # Each setting is multiplied and divided by these, coarse ones first.
+    factors = (2.0, 1.4, 1.2, 1.1, 1.05)
     with progress_bar() as progress:
-        task = progress.add_task("fitting", total=len(_FACTORS))
+        task = progress.add_task("fitting", total=len(factors))
         least = score(arguments(best))
-        for factor in _FACTORS:
+        for factor in factors:
             improved = True
             while improved:
                 improved = False

@@ -9,9 +9,6 @@ import numpy as np
 from depthdif import EARTH_RADIUS, UserError
 from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
-# Nearer than this (km) two cells are the same place.
-_SAME_PLACE = 1e-3
-
 
 @dataclasses.dataclass(frozen=True)
 class InverseDistance:
@@ -70,7 +67,8 @@ class InverseDistance:
     def _weights(self, columns: np.ndarray, targets: np.ndarray, patch: PatchData) -> np.ndarray:
         """(N, M) distance^-power from observed to target columns (flat indices), distances in 1000 km."""
         kilometres = great_circle(columns, targets, patch.latitude, patch.longitude)
-        return (np.maximum(kilometres, _SAME_PLACE) / 1000) ** -self.power
+        # Nearer than 1 m two cells are the same place.
+        return (np.maximum(kilometres, 1e-3) / 1000) ** -self.power
 
 
 def great_circle(

@@ -14,9 +14,6 @@ from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
 
-# Added to the variance of each observation: a Gaussian covariance without nugget is singular in float64.
-_JITTER = 1e-9
-
 # Target cells solved at a time, which bounds the memory for large patches.
 _BLOCK = 4096
 
@@ -149,7 +146,8 @@ class OptimalInterpolation:
             return []
         sources = cells.take(columns)
         covariance = self._covariance(sources, sources)
-        covariance[np.diag_indices_from(covariance)] += self.nugget + _JITTER
+        # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
+        covariance[np.diag_indices_from(covariance)] += self.nugget + 1e-9
         chains = []
         for levels in nested_levels(observed):
             # The columns observed at most levels come first, so that each level observes the leading ones.

@@ -13,9 +13,6 @@ from depthdif import EARTH_RADIUS
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Smaller windows resolve too few wavenumbers.
-SMALLEST_WINDOW = 8
-
 
 @dataclass(frozen=True)
 class WindowSpectra:
@@ -40,7 +37,8 @@ class WindowSpectra:
     ) -> WindowSpectra | None:
         """For patches of a grid in degrees; None where half a patch is too small."""
         window = min(patch_size) // 2
-        if window < SMALLEST_WINDOW:
+        # Smaller windows resolve too few wavenumbers.
+        if window < 8:
             return None
         kilometres = np.radians(np.median(np.abs(np.diff(latitude)))) * EARTH_RADIUS
         return cls(window, float(kilometres), float(np.median(np.diff(longitude))))
