@@ -16,9 +16,8 @@ from torch import Tensor
 
 from depthdif.build import build_data, build_module
 from depthdif.checkpoints.trained_run import open_trained
-from depthdif.data.conditions import Conditioner
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.data.dataset import collate
+from depthdif.data.dataset import Conditioner, collate
 from depthdif.data.synthetic import synthetic_field
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.training import train

@@ -17,10 +17,6 @@ class Mirrors:
     North to south is a symmetry of the ocean: latitude changes its sign and the season moves by half a year. East to west is
     not: western boundary currents lie in the west. The mirrored first guess is the first guess of the mirrored patch, because
     it depends on distances alone.
-
-    Args:
-        north_south: mirror about a parallel.
-        east_west: mirror about a meridian.
     """
 
     north_south: bool = True

@@ -1,21 +1,31 @@
-"""Comparison of a checkpoint with the data, with one error where they differ."""
+"""Comparison of a checkpoint with the data, with one error where they differ; units are compared in any spelling."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from depthdif import UserError
-from depthdif.data.units import same_units
 from depthdif.first_guess.protocol import FirstGuess
 
 # The option of model/first_guess that builds each kind of first guess.
 _OPTIONS = {"none": "none", "InverseDistance": "idw", "OptimalInterpolation": "oi"}
 
-_STATISTICS = ("standardization", "surface_standardization", "residual")
+# Units of temperature and practical salinity in files; lower case, without blanks and `_`. (`1` is not a spelling of
+# practical salinity: it may be a mass fraction, a thousandth of the number.)
+_SPELLINGS = {
+    "degree_Celsius": (
+        *("c", "°c", "ºc", "celsius", "degc", "degsc", "degreec", "degreesc"),
+        *("degcelsius", "degreecelsius", "degreescelsius", "°celsius", "centigrade"),
+    ),
+    "K": ("k", "°k", "kelvin", "kelvins", "degk", "degreek", "degreesk", "degkelvin", "degreekelvin"),
+    "1e-3": ("1e-3", "1e-03", "0.001", "psu", "pss", "pss-78", "practicalsalinityunit"),
+}
+_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 
 
 def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> None:
@@ -23,7 +33,8 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
-    if missing := sorted({*data, *_STATISTICS} - trained.keys()):
+    statistics = {"standardization", "surface_standardization", "residual"}
+    if missing := sorted((data.keys() | statistics) - trained.keys()):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "
             "train again with this version, or open it with that one"
@@ -41,22 +52,17 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
                 f"the checkpoint was trained on {name} in {expected}, the data have it in {actual}; convert the data "
                 f"first, or where only the attribute is wrong: ncatted -a units,{name},o,c,'{expected}' FILE.nc"
             )
-    _check_depths(np.array(trained["depths"]), np.array(data["depths"]))
+    ours, theirs = (np.array(state["depths"]) for state in (trained, data))
+    begins_alike = len(theirs) >= len(ours) and np.allclose(ours, theirs[: len(ours)], rtol=1e-3, atol=0.1)
+    if len(theirs) != len(ours) or not begins_alike:
+        advice = "expected the same depths: select or interpolate them first"
+        if begins_alike:
+            advice = f"set data.max_depth={ours[-1]:g}"
+        raise UserError(
+            f"the checkpoint was trained on {len(ours)} depths from {ours[0]:g} to {ours[-1]:g} m, "
+            f"the data have {len(theirs)} from {theirs[0]:g} to {theirs[-1]:g} m; {advice}"
+        )
     _check_first_guess(trained["first_guess"], data["first_guess"])
-
-
-def _check_depths(trained: np.ndarray, data: np.ndarray) -> None:
-    count = len(trained)
-    same = len(data) >= count and np.allclose(trained, data[:count], rtol=1e-3, atol=0.1)
-    if same and len(data) == count:
-        return
-    advice = "expected the same depths: select or interpolate them first"
-    if same:
-        advice = f"set data.max_depth={trained[-1]:g}"
-    raise UserError(
-        f"the checkpoint was trained on {count} depths from {trained[0]:g} to {trained[-1]:g} m, "
-        f"the data have {len(data)} from {data[0]:g} to {data[-1]:g} m; {advice}"
-    )
 
 
 def describe_first_guess(first_guess: FirstGuess | None) -> dict[str, Any]:
@@ -103,3 +109,22 @@ def _check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]
 def _as_override(value: Any) -> str:
     """A value in the syntax of the command line."""
     return "null" if value is None else str(value).replace(", ", ",").replace("'", "")
+
+
+def canonical_units(units: str) -> str:
+    """One spelling for units that are spelled differently: `degC` is `degree_Celsius`, `m/s` is `m s-1`.
+
+    Celsius, kelvin and practical salinity are known by their names; of other units blanks, `.` and `*` between factors, `^`
+    and `**` before exponents, and `/` count as the `m s-1` of CF. Nothing is converted.
+    """
+    folded = re.sub(r"[\s_]", "", units.lower())
+    if folded in _NAMES:
+        return _NAMES[folded]
+    factors = re.sub(r"\*\*|\^", "", units.strip())
+    factors = re.sub(r"\s*/\s*([^\W\d]+)(\d*)", lambda match: f" {match[1]}-{match[2] or 1}", factors)
+    return " ".join(re.split(r"[\s.*·]+", factors.strip()))
+
+
+def same_units(first: str, second: str) -> bool:
+    """Whether two spellings are the same units; no units are the same as any."""
+    return not (first.strip() and second.strip()) or canonical_units(first) == canonical_units(second)

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on, describe_first_guess
-from depthdif.data.conditions import Conditioner
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
+    Conditioner,
     DrawSampler,
     FixedPatches,
     PatchCutter,
@@ -47,15 +47,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: estimate of the dense field, computed in the workers; None for none.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
         augmentation: applied to training patches; None for none.
-        validation_density: share of the ocean columns observed in validation.
-        patch_size: cells of a patch, one number or [rows, columns].
-        min_ocean_fraction: least share of a patch that is ocean at the surface.
-        batch_size: patches of a batch, on each device.
-        patches_per_epoch: draws of a training epoch over all devices, rounded down to whole batches.
-        validation_patches: size of the validation set.
-        statistics_times: at most this many times are read for the statistics, evenly spaced.
-        num_workers: worker processes of each loader; the samples do not depend on it.
-        seed: of patches, times and profiles.
+        patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Raises:
         UserError: a value out of range, regions that overlap or have no ocean or no patch, or fewer distinct
@@ -133,8 +125,7 @@ class OceanDataModule(LightningDataModule):
     ) -> OceanDataModule:
         """Open CF files (see `open_field`) and build the data module with the remaining options.
 
-        Args:
-            in_memory: read the whole field once; worth it whenever it fits.
+        `in_memory` reads the whole field once, which is worth it whenever it fits.
         """
         field = open_field(path, variable, surface, coordinates, max_depth)
         return cls(field.load() if in_memory else field, **options)
@@ -227,12 +218,7 @@ class OceanDataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the statistics of a checkpoint.
-
-        Raises:
-            UserError: the checkpoint was trained on another variable, other depths, other surface variables,
-                other units or with another first guess.
-        """
+        """Take the statistics of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
         check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])

@@ -1,4 +1,4 @@
-"""Samples as pure functions of (seed, number of the draw), and the sampler that numbers the draws.
+"""The conditions of the model, samples as pure functions of (seed, number of the draw), and the sampler of these numbers.
 
 Lightning is not imported here: worker processes load this module.
 """
@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from depthdif import UserError
 from depthdif.data.augmentation import Mirrors
-from depthdif.data.conditions import Conditioner
 from depthdif.data.field import OceanField
+from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 Sample = dict[str, Any]
 
@@ -27,6 +28,63 @@ TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
 
 # Draws until a patch contains ocean: a field may be missing at some times.
 _MAX_REDRAWS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditioner:
+    """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
+
+    The standardisations have one channel for each depth and each surface variable. A first guess is optional.
+    """
+
+    standardization: Standardization
+    surface_standardization: Standardization
+    first_guess: FirstGuess | None = None
+
+    def __call__(
+        self,
+        observations: np.ndarray,
+        surface: np.ndarray,
+        ocean_mask: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        day_of_year: float | np.floating,
+    ) -> dict[str, Any]:
+        """The conditions of one patch.
+
+        Observations (D, H, W) and surface (S, H, W) are in the units of their fields, NaN where not observed or missing; the
+        ocean mask (D, H, W) is bool; latitude (H,) and longitude (W,) are float32 degrees, ascending; days count from 1 to 366.
+
+        Raises:
+            UserError: an observation outside the ocean, or a first guess that was fitted to other surface fields.
+        """
+        observed_mask, surface_mask = np.isfinite(observations), np.isfinite(surface)
+        observations = self.standardization.standardize(observations)
+        surface = self.surface_standardization.standardize(surface)
+        patch = PatchData(
+            observations=np.where(observed_mask, observations, np.float32(0)),
+            observed_mask=observed_mask,
+            ocean_mask=ocean_mask,
+            surface=np.where(surface_mask, surface, np.float32(0)),
+            surface_mask=surface_mask,
+            latitude=latitude,
+            longitude=longitude,
+        )
+        guess = {}
+        if self.first_guess is not None:
+            result = self.first_guess(patch)
+            guess = {
+                "first_guess": result.estimate,
+                "first_guess_error": np.sqrt(result.error_variance),
+                "first_guess_misfit": result.misfit.astype(np.float32),
+            }
+        centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
+        return {
+            **vars(patch),
+            **guess,
+            "coordinates": np.array(centre, np.float32),
+            "day_of_year": np.float32(day_of_year),
+        }
 
 
 class PatchCutter:
@@ -135,11 +193,8 @@ class DrawSampler(DistributedSampler):
     every checkpoint, so that a resumed run continues with the next draw. (The epoch number that Lightning passes to set_epoch
     cannot be used: after a resume with max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it.
 
-    Args:
-        length: draws in an epoch, all ranks together; a multiple of batch_size * ranks.
-        batch_size: of one rank.
-        batches_done: returns the number of batches that each rank has trained on.
-        rank, ranks: this process among all.
+    `length` is the number of draws in an epoch, all ranks together, a multiple of batch_size * ranks; `batches_done` returns the
+    number of batches that each rank has trained on.
     """
 
     def __init__(

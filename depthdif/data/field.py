@@ -21,14 +21,10 @@ SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OceanField:
-    """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid.
+    """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid and times.
 
-    Missing values are NaN: land, below the sea floor, or (surface) not observed. Latitude and depth
-    that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
-
-    Args:
-        target: dims (time, depth, latitude, longitude); depth in metres below the surface, positive.
-        surface: dims (time, latitude, longitude) each, on the grid and the times of the target.
+    Depth is in metres below the surface, positive. Missing values are NaN: land, below the sea floor, or (surface) not
+    observed. Latitude and depth that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
 
     Raises:
         UserError: dimensions missing, coordinates duplicate or unordered, or surface and target not aligned.
@@ -128,10 +124,8 @@ def open_field(
         path: a NetCDF file, a glob of files, a Zarr store (a directory or a URL), or a list of these. A
             variable is taken from every file that holds it, joined along time.
         variable: name or CF standard_name of the target; by default the only variable that has a depth axis.
-        surface: names or standard_names of the surface variables.
-        coordinates: names of the coordinates, keys among time, depth, latitude and longitude, where the
-            attributes (standard_name, axis, units) do not tell them.
-        max_depth: deepest level to keep, metres.
+        surface, max_depth: names or standard_names of the surface variables; deepest level to keep, metres.
+        coordinates: names of time, depth, latitude or longitude, where standard_name, axis and units do not tell them.
 
     Raises:
         FileNotFoundError: no such file.

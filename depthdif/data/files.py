@@ -22,7 +22,6 @@ _CF_NAMES = {
     "latitude": ("latitude", "Y"),
     "longitude": ("longitude", "X"),
 }
-_METRES = {"", "m", "meter", "meters", "metre", "metres"}
 
 
 def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
@@ -96,11 +95,7 @@ def join_in_time(
 ) -> xr.DataArray:
     """A lazy float32 array of the variable `name`, joined along time over all files that have it.
 
-    Args:
-        datasets: the opened files.
-        name: of the variable.
-        dimensions: of the result, time first.
-        coordinates: names in the files by dimension, where CF attributes are missing.
+    The dimensions are those of the result, time first; `coordinates` names them in the files, where CF attributes are missing.
 
     Raises:
         UserError: coordinates missing, ambiguous or two-dimensional, or files that differ in more than time.
@@ -211,7 +206,10 @@ def _has_depth(array: xr.DataArray, coordinates: Mapping[str, str]) -> bool:
 
 
 def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
-    """The variable with the dimensions renamed; a scalar time stays one, other dimensions of length 1 are dropped."""
+    """The variable with the dimensions renamed, and depth in metres, positive downwards.
+
+    A scalar time stays one, other dimensions of length 1 are dropped.
+    """
     source, chunks = array.encoding.get("source"), array.encoding.get("preferred_chunks", {})
     array = array.drop_vars([name for name in array.coords if name not in names.values()])
     for role, name in names.items():
@@ -227,16 +225,14 @@ def _canonical(array: xr.DataArray, names: Mapping[str, str]) -> xr.DataArray:
         )
     array = array.isel(dict.fromkeys(extra, 0), drop=True)
     array.encoding = {"preferred_chunks": chunks, "source": source or "the data"}
-    return _downward(array) if "depth" in names else array
-
-
-def _downward(array: xr.DataArray) -> xr.DataArray:
-    """Depth in metres, positive downwards (a height of -10 m is a depth of 10 m)."""
+    if "depth" not in names:
+        return array
+    # A height of -10 m is a depth of 10 m.
     units = str(array["depth"].attrs.get("units", "")).strip().lower()
     values = array["depth"].values.astype(np.float64)
     if np.all(values <= 0):
         values = np.abs(values)
-    if units not in _METRES or not np.all(values >= 0):
+    if units not in {"", "m", "meter", "meters", "metre", "metres"} or not np.all(values >= 0):
         raise UserError(
             f"depth of {array.name!r} in {_source(array)} runs from {values[0]:g} to {values[-1]:g} with "
             f"units {units!r}; expected metres below the surface, or metres of height below zero"

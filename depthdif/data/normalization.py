@@ -16,8 +16,6 @@ from depthdif.data.patches import Selection
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-# Beyond any ocean variable in any unit, and below the usual fill values (1e20, 9.97e36).
-_LARGEST_PLAUSIBLE = 1e10
 _BAND_BYTES = 64 * 2**20
 _LONG_BYTES = 2**30
 
@@ -68,12 +66,8 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     """Statistics of one variable over a region, missing cells left out, accumulated in float64.
 
     Counts, means and squared deviations of bands of rows are merged pairwise (Chan, Golub & LeVeque 1983),
-    so that a field larger than memory can be measured.
-
-    Args:
-        array: dims (time, depth, latitude, longitude), or (time, latitude, longitude) for a single channel.
-        region: times and cells to measure.
-        max_times: at most this many times are read, evenly spaced.
+    so that a field larger than memory can be measured. An array without the dimension depth has a single channel.
+    At most `max_times` times of the region are read, evenly spaced.
 
     Raises:
         UserError: a channel without any value in the region, or values that look like an undeclared fill value.
@@ -83,7 +77,8 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
     minimum, maximum = np.full(channels, np.inf), np.full(channels, -np.inf)
     for channel, values in _values_by_channel(array, region, max_times):
         lowest, highest = values.min(), values.max()
-        if max(-lowest, highest) > _LARGEST_PLAUSIBLE:
+        # Beyond any ocean variable in any unit, and below the usual fill values (1e20, 9.97e36).
+        if max(-lowest, highest) > 1e10:
             raise UserError(
                 f"{array.name!r} holds {max(-lowest, highest):g}, which looks like a fill value that the "
                 "file does not declare; expected missing cells as NaN or _FillValue"
@@ -96,7 +91,18 @@ def measure(array: xr.DataArray, region: Selection, max_times: int) -> Standardi
         count[channel] = total
         minimum[channel] = min(minimum[channel], lowest)
         maximum[channel] = max(maximum[channel], highest)
-    _check_defined(count, array)
+    if not count.all():
+        if "depth" not in array.dims:
+            raise UserError(
+                f"{array.name!r} is never defined in the training region; drop it from data.surface"
+            )
+        depths, first = array["depth"].values, int(np.argmin(count > 0))
+        advice = (
+            f"leave out the deeper levels with data.max_depth={depths[first - 1]:g}, or " if first else ""
+        )
+        raise UserError(
+            f"{array.name!r} is never defined at {depths[first]:g} m in the training region; {advice}choose other regions"
+        )
     return Standardization(mean, np.sqrt(squares / count), minimum, maximum)
 
 
@@ -159,19 +165,6 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
     deviations = np.sqrt(squares / np.maximum(count, 1)), np.sqrt(np.maximum(yy - slope * xy, 0.0))
     std, surface_std = (np.where(deviation > 0, deviation, 1.0).tolist() for deviation in deviations)
     return ResidualStatistics(std, slope.tolist(), (y - slope * x).tolist(), surface_std)
-
-
-def _check_defined(count: np.ndarray, array: xr.DataArray) -> None:
-    """Raise UserError where a channel has no value at all."""
-    if count.all():
-        return
-    if "depth" not in array.dims:
-        raise UserError(f"{array.name!r} is never defined in the training region; drop it from data.surface")
-    depths, first = array["depth"].values, int(np.argmin(count > 0))
-    advice = f"leave out the deeper levels with data.max_depth={depths[first - 1]:g}, or " if first else ""
-    raise UserError(
-        f"{array.name!r} is never defined at {depths[first]:g} m in the training region; {advice}choose other regions"
-    )
 
 
 def _like(channels: np.ndarray, values: Array) -> Array:

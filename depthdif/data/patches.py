@@ -39,12 +39,10 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """All times of a box in longitude and latitude, by the centres of the cells.
+    """All times of a box in longitude and latitude, degrees, by the centres of the cells.
 
-    Args:
-        longitude: west and east, degrees; modulo 360, so (170, -170) crosses the date line. East is
-            excluded, so that neighbouring boxes share no cell.
-        latitude: south and north, degrees; north is excluded, except the pole.
+    Longitudes are modulo 360, so (170, -170) crosses the date line. East and north, except the pole, are excluded, so that
+    neighbouring boxes share no cell.
     """
 
     longitude: tuple[float, float] = (-180.0, 180.0)
@@ -84,8 +82,7 @@ class Box:
 class TimeRange:
     """All cells at the times from start to stop, both included.
 
-    Args:
-        start, stop: ISO dates, whole or partial: "2018" to "2018" is the year 2018, None is open.
+    They are ISO dates, whole or partial: "2018" to "2018" is the year 2018, None is open.
     """
 
     start: str | None = None
@@ -120,14 +117,10 @@ class Patch:
 
 
 class PatchSet:
-    """All patches of one size that lie wholly inside a region and contain enough ocean.
+    """All patches of `patch_size` rows and columns that lie wholly inside a region and contain enough ocean.
 
-    Args:
-        field: the field to cut.
-        region: the cells and times to stay in; no cell of a patch lies outside.
-        patch_size: rows and columns of a patch.
-        min_ocean_fraction: least share of the patch that is ocean at the surface.
-        name: of the region, for messages: training or validation.
+    `min_ocean_fraction` is the least share of a patch that is ocean at the surface; `name`, training or validation, is that of
+    the region in messages.
 
     Raises:
         UserError: the patch is larger than the grid, the region holds no ocean, or no patch fits into it.
@@ -216,15 +209,9 @@ class PatchSet:
 
 
 def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.ndarray:
-    """Count of true cells in the window at each corner, by a summed-area table.
+    """Count of true cells of a mask (H, W) in the window of (h, w) cells at each corner, by a summed-area table.
 
-    Args:
-        mask: (H, W) bool.
-        window: rows h and columns w.
-        wraps: whether windows may cross the last column.
-
-    Returns:
-        (H - h + 1, W) int64 when it wraps, else (H - h + 1, W - w + 1).
+    (H - h + 1, W) int64 when it wraps, that is when windows may cross the last column, else (H - h + 1, W - w + 1).
     """
     height, width = window
     if wraps:

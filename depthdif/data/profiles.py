@@ -14,11 +14,8 @@ from depthdif import UserError
 class ProfileSampler:
     """Random ocean columns, some of which end at a shallower depth, as profiles of floats do.
 
-    Args:
-        density: share of the ocean columns of a patch that is observed, 0 < density <= 1; one number, or a
-            range from which each patch draws log-uniformly.
-        shallow_fraction: share of the profiles that end above the sea floor or the deepest level, at a level
-            drawn uniformly.
+    `density` is the share of the ocean columns of a patch that is observed: one number, or a range from which each patch draws
+    log-uniformly. A share `shallow_fraction` ends above the sea floor or the deepest level, at a level drawn uniformly.
     """
 
     density: float | Sequence[float] = (0.01, 0.1)

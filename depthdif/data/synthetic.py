@@ -25,17 +25,10 @@ def synthetic_field(
 
     Temperature is a thermocline that shoals towards the poles, a seasonal cycle in the mixed layer (opposite
     in the hemispheres) and drifting Gaussian eddies that decay with depth and show in the SST. Continents
-    and a sea floor are smooth random fields; where the floor is above a level, the level is missing.
-
-    Args:
-        times: monthly time steps from 2000-01-15.
-        depths: levels from 0 m to max_depth, denser near the surface.
-        height, width: cells in latitude and longitude.
-        max_depth: deepest level, metres.
-        longitude, latitude: limits of the grid, degrees; (-180, 180) is global and wraps.
-        eddies: number of eddies.
-        missing_surface: share of the ocean where the SST is missing, in contiguous gaps that change with time.
-        seed: of continents, sea floor, eddies and gaps.
+    and a sea floor are smooth random fields; where the floor is above a level, the level is missing. Times are
+    monthly from 2000-01-15, levels go from 0 m to `max_depth`, denser near the surface, and the limits of the grid
+    are in degrees: a longitude of (-180, 180) is global and wraps. `missing_surface` is the share of the ocean
+    where the SST is missing, in contiguous gaps that change with time.
 
     Raises:
         UserError: a size below 1, or limits that do not ascend.

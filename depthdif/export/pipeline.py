@@ -24,8 +24,7 @@ from depthdif import UserError
 from depthdif.build import build_module, resolved
 from depthdif.checkpoints.resume import check_architecture
 from depthdif.checkpoints.trusted_targets import foreign_targets
-from depthdif.data.conditions import Conditioner
-from depthdif.data.dataset import collate
+from depthdif.data.dataset import Conditioner, collate
 from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from depthdif.data.units import canonical_units
+from depthdif.data.compatibility import canonical_units
 from depthdif.figures.case import (
     Case,
     Field,

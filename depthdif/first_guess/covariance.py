@@ -78,14 +78,8 @@ def powered_exponential(
     a factor (1 within a parallel, 0.98 between 30 and 45 degrees). Longitudes are compared
     by the chord, so that a parallel is a circle.
 
-    Args:
-        first, second: N and M cells.
-        exponent: above 0, at most 2 (positive definite in any number of dimensions, Schoenberg 1938).
-        latitude_scale, longitude_scale: km.
-        surface_scale: (S,) in standard deviations; inf leaves a field out.
-
-    Returns:
-        (N, M) float64 in [0, 1], 1 at distance 0.
+    The exponent is above 0 and at most 2 (positive definite in any number of dimensions, Schoenberg 1938). The scales
+    are in km and, (S,) for the surface, in standard deviations; inf leaves a field out. N and M cells give (N, M) float64.
     """
     north = EARTH_RADIUS / latitude_scale * (first.latitude[:, None] - second.latitude)
     cosine1 = np.maximum(np.cos(first.latitude), _LEAST_COSINE)[:, None]

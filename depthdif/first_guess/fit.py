@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from depthdif.data.datamodule import OceanDataModule
     from depthdif.data.dataset import Sample
 
-# The search multiplies and divides each setting by these factors, coarse ones first.
-_FACTORS = (2.0, 1.4, 1.2, 1.1, 1.05)
-
-# Training patches scored in the report; none of them is used for the fit.
-REPORTED_PATCHES = 64
-
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -93,11 +87,8 @@ STAGES: dict[type, list[tuple[dict[str, Setting], Score]]] = {
 def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """Fit `cfg.model.first_guess` to the training region of `cfg.data`, write it, and return its RMSE.
 
-    The validation region takes no part in the fit; it is scored once at the end.
-
-    Args:
-        cfg: `conf/fit_first_guess.yaml` as Hydra composes it.
-        overrides: of the command line, for the header of the file.
+    The validation region takes no part in the fit; it is scored once at the end. `cfg` is `conf/fit_first_guess.yaml`
+    as Hydra composes it; the overrides of the command line go to the header of the file.
 
     Raises:
         UserError: a first guess without settings to fit, an unknown setting in `fixed`, or fewer than one patch.
@@ -121,14 +112,19 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
         options |= search(free, score_of, data.surface_channels)
     fitted: FirstGuess = instantiate(options)
     error = rmse(fitted, patches, std)
-    header = [
-        f"Fitted by: {command('fit_first_guess')} {' '.join(overrides)}".rstrip(),
-        f"Leave-one-profile-out cross-validation over {cfg.patches} training patches of {data.field.variable} "
+    # An option of the config group model/first_guess, each setting with its meaning.
+    lines = [
+        f"# Fitted by: {command('fit_first_guess')} {' '.join(overrides)}".rstrip(),
+        f"# Leave-one-profile-out cross-validation over {cfg.patches} training patches of {data.field.variable} "
         f"(data.seed={cfg.data.seed}):",
-        f"RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
+        f"# RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
     ]
-    write_option(Path(cfg.output), options, header)
-    later = [samples[draw] for draw in range(cfg.patches, cfg.patches + REPORTED_PATCHES)]
+    comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
+    for name, value in options.items():
+        lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
+    write_text(Path(cfg.output), "\n".join(lines) + "\n")
+    # The report is on 64 training patches of which none is used for the fit.
+    later = [samples[draw] for draw in range(cfg.patches, cfg.patches + 64)]
     validation = data.validation_samples()
     report(fitted, {"training": later, "validation": [validation[i] for i in range(len(validation))]}, data)
     print_lines(Console(), f"written: {near(cfg.output)}")
@@ -138,13 +134,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
 def search(
     settings: Mapping[str, Setting], score: Callable[[dict[str, Any]], float], surface_fields: int
 ) -> dict[str, Any]:
-    """The values of least score, to three digits, by a compass search over their logarithms.
-
-    Args:
-        settings: the settings to search, by name.
-        score: of values by their names, to be minimised.
-        surface_fields: number of surface fields.
-    """
+    """The values of least score, to three digits, by a compass search over their logarithms, by name."""
     counts = {name: surface_fields if setting.each_surface else 1 for name, setting in settings.items()}
     best: dict[tuple[str, int], float] = {
         (name, i): settings[name].start for name in settings for i in range(counts[name])
@@ -162,10 +152,12 @@ def search(
     scales = [key for key in best if key[0].endswith("_scale")]
     # The scales also move together, because one compensates for another.
     groups = [[key] for key in best] + ([scales] if len(scales) > 1 else [])
+    # Each setting is multiplied and divided by these, coarse ones first.
+    factors = (2.0, 1.4, 1.2, 1.1, 1.05)
     with progress_bar() as progress:
-        task = progress.add_task("fitting", total=len(_FACTORS))
+        task = progress.add_task("fitting", total=len(factors))
         least = score(arguments(best))
-        for factor in _FACTORS:
+        for factor in factors:
             improved = True
             while improved:
                 improved = False
@@ -190,15 +182,6 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"fixed=[{','.join(unknown)}]; expected some of {', '.join(known)}")
     if cfg.patches < 1:
         raise UserError(f"patches={cfg.patches}; expected at least 1, e.g. patches=384")
-
-
-def write_option(path: Path, options: Mapping[str, Any], header: Sequence[str]) -> None:
-    """Write an option of the config group model/first_guess, each setting with its meaning."""
-    comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
-    lines = [f"# {line}" for line in header]
-    for name, value in options.items():
-        lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
-    write_text(path, "\n".join(lines) + "\n")
 
 
 def report(first_guess: FirstGuess, samples: Mapping[str, Sequence[Sample]], data: OceanDataModule) -> None:

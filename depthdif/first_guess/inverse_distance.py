@@ -9,22 +9,14 @@ import numpy as np
 from depthdif import EARTH_RADIUS, UserError
 from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
-# Nearer than this (km) two cells are the same place.
-_SAME_PLACE = 1e-3
-
 
 @dataclasses.dataclass(frozen=True)
 class InverseDistance:
     """Inverse distance weighting (Shepard 1968, doi 10.1145/800186.810616) on great-circle distances.
 
     The method has no error theory: the error variance of a level is its mean squared leave-one-out error, 0 at
-    the observed cells, and 1 at a level with a single observation, which has no other to be compared with.
-
-    Args:
-        power: weights are distance^-power; greater than 0.
-
-    Raises:
-        UserError: power out of range.
+    the observed cells, and 1 at a level with a single observation, which has no other to be compared with. Weights
+    are distance^-power; a power that is not above 0 and at most 20 is a UserError.
     """
 
     power: float = 2.0
@@ -75,7 +67,8 @@ class InverseDistance:
     def _weights(self, columns: np.ndarray, targets: np.ndarray, patch: PatchData) -> np.ndarray:
         """(N, M) distance^-power from observed to target columns (flat indices), distances in 1000 km."""
         kilometres = great_circle(columns, targets, patch.latitude, patch.longitude)
-        return (np.maximum(kilometres, _SAME_PLACE) / 1000) ** -self.power
+        # Nearer than 1 m two cells are the same place.
+        return (np.maximum(kilometres, 1e-3) / 1000) ** -self.power
 
 
 def great_circle(

@@ -14,9 +14,6 @@ from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
 
-# Added to the variance of each observation: a Gaussian covariance without nugget is singular in float64.
-_JITTER = 1e-9
-
 # Target cells solved at a time, which bounds the memory for large patches.
 _BLOCK = 4096
 
@@ -45,10 +42,8 @@ class OptimalInterpolation:
             surface field, or None, which leaves the surface out of the correlation.
         nugget: variance of the noise, at least 0.
         covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
-        mean_variance: of a, at least 0.
-        trend_variance: of the b_s, at least 0; one number or one for each surface field.
-        variance: prior sigma^2.
-        prior_profiles: weight of that prior, in profiles; inf keeps sigma^2 at the prior.
+        mean_variance, trend_variance: of a and of the b_s, at least 0; the latter one number or one for each surface field.
+        variance, prior_profiles: prior sigma^2 and its weight in profiles; inf keeps sigma^2 at the prior.
 
     Raises:
         UserError: a value out of range, or (when called) not as many numbers as surface fields.
@@ -151,7 +146,8 @@ class OptimalInterpolation:
             return []
         sources = cells.take(columns)
         covariance = self._covariance(sources, sources)
-        covariance[np.diag_indices_from(covariance)] += self.nugget + _JITTER
+        # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
+        covariance[np.diag_indices_from(covariance)] += self.nugget + 1e-9
         chains = []
         for levels in nested_levels(observed):
             # The columns observed at most levels come first, so that each level observes the leading ones.

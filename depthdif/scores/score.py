@@ -70,10 +70,8 @@ def percentile_interval(resampled: Array) -> tuple[Array, Array]:
 def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> list[Scores]:
     """Scores of each of K columns of sums (P, K) over P patches, with 95 % intervals; undefined scores are left out.
 
-    Args:
-        sums: of the method, see `scores_from_sums`, each (P, K).
-        reference: of the method that the ratios divide by, or None.
-        counts: (S, P) of `resample_counts`, the same for the method and its reference: their ratios are paired.
+    The ratios divide by the `reference`, if any. `counts` (S, P) are those of `resample_counts`, the same for the method and its
+    reference: their ratios are paired.
     """
 
     def over_patches(weights: Array) -> dict[str, Array]:

@@ -57,8 +57,6 @@ SCORES = {
     )
 }
 
-_KEY = re.compile(rf"(val(?:_[^/]+)?)/(?:(loss)|recon_({'|'.join(SCORES)})_full_recon)")
-
 
 def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
     """Scores by their log keys, such as `val_ema/recon_mse_full_recon` for the prefix "val_ema"."""
@@ -67,7 +65,7 @@ def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
 
 def parse_log_key(key: str) -> tuple[str, str] | None:
     """Prefix and score of a log key: ("val_ema", "mse"), or ("val", "loss"); None for any other key."""
-    match = _KEY.fullmatch(key)
+    match = re.fullmatch(rf"(val(?:_[^/]+)?)/(?:(loss)|recon_({'|'.join(SCORES)})_full_recon)", key)
     return (match[1], match[2] or match[3]) if match else None
 
 

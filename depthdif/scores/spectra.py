@@ -13,9 +13,6 @@ from depthdif import EARTH_RADIUS
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-# Smaller windows resolve too few wavenumbers.
-SMALLEST_WINDOW = 8
-
 
 @dataclass(frozen=True)
 class WindowSpectra:
@@ -40,7 +37,8 @@ class WindowSpectra:
     ) -> WindowSpectra | None:
         """For patches of a grid in degrees; None where half a patch is too small."""
         window = min(patch_size) // 2
-        if window < SMALLEST_WINDOW:
+        # Smaller windows resolve too few wavenumbers.
+        if window < 8:
             return None
         kilometres = np.radians(np.median(np.abs(np.diff(latitude)))) * EARTH_RADIUS
         return cls(window, float(kilometres), float(np.median(np.diff(longitude))))
@@ -55,15 +53,10 @@ class WindowSpectra:
         return np.all(self._windows(ocean_mask), axis=(-2, -1))
 
     def sums(self, fields: Array, chosen: Mask, latitude: Array) -> tuple[Array, Array]:
-        """Power summed over the modes of each ring and the windows of each level, and the number of modes.
+        """Power summed over the modes of each ring and the windows of each level, and the number of modes, both (D, K).
 
-        Args:
-            fields: (E, D, H, W), in units of the field; finite in the windows. Their power is averaged over E.
-            chosen: (D, R, C) windows from `free_of_land`.
-            latitude: (H,) degrees north.
-
-        Returns:
-            Sums of the two-dimensional power spectral density, units² km², and counts, both (D, K).
+        Power is the two-dimensional spectral density, units² km², averaged over the E members of the fields (E, D, H, W), finite
+        in the windows. `chosen` (D, R, C) are windows from `free_of_land`; latitude (H,) is in degrees north.
         """
         depths, rows, _ = np.nonzero(chosen)
         power, count = (np.zeros((len(chosen), len(self.wavenumbers))) for _ in range(2))

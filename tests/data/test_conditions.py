@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthdif.data.conditions import Conditioner
+from depthdif.data.dataset import Conditioner
 from depthdif.data.normalization import Standardization
 from depthdif.first_guess.inverse_distance import InverseDistance
 

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depthdif import UserError
-from depthdif.data.conditions import Conditioner
-from depthdif.data.dataset import DrawSampler, FixedPatches, PatchCutter, TrainingPatches, collate
+from depthdif.data.dataset import (
+    Conditioner,
+    DrawSampler,
+    FixedPatches,
+    PatchCutter,
+    TrainingPatches,
+    collate,
+)
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization, measure
 from depthdif.data.patches import Box, Patch, PatchSet, read_patch
