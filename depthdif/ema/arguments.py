@@ -9,16 +9,7 @@ from depthdif.ema.decay import WIDEST, is_decay, parse_decay
 
 
 def check(callback: str, key: str, value: Any, valid: bool, expected: str, example: Any) -> None:
-    """Raise ValueError unless `valid`.
-
-    Args:
-        callback: name of its class.
-        key: of the config, such as "model.ema.decay"; its last part is the argument.
-        value: of the argument.
-        valid: whether the value is.
-        expected: values, in words.
-        example: a valid value.
-    """
+    """Raise ValueError unless `valid`; `key` is that of the config, its last part the name of the argument."""
     if not valid:
         argument = key.rpartition(".")[2]
         raise ValueError(f"{callback}: {argument}: expected {expected}, got {value!r}; set {key}={example}")

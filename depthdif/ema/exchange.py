@@ -84,17 +84,18 @@ class Exchange:
             return
         moved = [i for i in range(len(self._slots)) if i not in self._written]
         objects = [self._slots[i].tensor() for i in moved]
-        averages = [self._average_for(name, i, into) for i, into in zip(moved, objects, strict=True)]
+        averages = []
+        for i, into in zip(moved, objects, strict=True):
+            shadow = self._shadows[name][i]
+            if not is_sharded(into):
+                # The shadow itself wherever it can be.
+                shadow = shadow.to(into.device, into.dtype, copy=i in self._buffers)
+            averages.append(shadow)
         raw = [local(into).clone() if is_sharded(into) else into.data for into in objects]
         self.active = name
         self._stash = _Stash(name, moved, objects, raw)
         for into, average in zip(objects, averages, strict=True):
             _set(into, average)
-
-    def _average_for(self, name: Any, index: int, into: Tensor) -> Tensor:
-        """An average in the dtype and on the device of a tensor: the shadow itself wherever it can be."""
-        shadow, is_buffer = self._shadows[name][index], index in self._buffers
-        return shadow if is_sharded(into) else shadow.to(into.device, into.dtype, copy=is_buffer)
 
     def _take_out(self, stash: _Stash) -> None:
         self.active = None

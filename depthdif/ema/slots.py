@@ -75,15 +75,6 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def reshard(module: nn.Module) -> None:
-    """Reshard FSDP2 modules: after a forward pass the parameters of the root are gathered."""
-    from torch.distributed.fsdp import FSDPModule
-
-    for submodule in module.modules():
-        if isinstance(submodule, FSDPModule):
-            submodule.reshard()
-
-
 def _walk(module: nn.Module, key: str, actual: str) -> Iterator[tuple[str, str, Slot]]:
     """Canonical key, actual key and slot of every parameter and buffer below `module`."""
     kind = type(module).__name__
@@ -129,9 +120,7 @@ def count_writes(module: nn.Module) -> list[int]:
 def captured(state: Mapping[str, Any], whole: bool = True) -> dict[str, Any]:
     """Copies of the tensors of a state dict on the CPU, tied as in the original; other values are passed on.
 
-    Args:
-        state: tensors and other values by key.
-        whole: join the shards of DTensors, for which every process must take part; else copy shards.
+    DTensors are copied `whole`, for which every process must take part, or as shards.
     """
     copies: dict[tuple[Any, ...], Tensor] = {}
 

@@ -20,11 +20,7 @@ class Tracker:
     `start_step` on every n-th optimizer step updates them. Step 0 is the weights before any step.
 
     Args:
-        module: the module to average.
-        decays: by variant, the main one ("ema") first.
-        apply_every_n_steps: update at the steps that n divides.
-        start_step: first step that may update.
-        warmup: begin with a shorter memory, see `warmup_decay`.
+        module, decays, apply_every_n_steps, start_step, warmup: as in `EMACallback`.
         steps: number of optimizer steps that were made already.
     """
 
