@@ -73,11 +73,9 @@ class Tracker:
             self.averages.seed()
         scalars = {"ema/skipped_updates": float(self.averages.skipped_updates)}
         for variant, decay in self.decays.items():
-            configured = (
-                {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
-            )
+            values = {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
             last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
-            values = {**configured, "effective_decay": last, **self.averages.distance(decay)}
+            values |= {"effective_decay": last, **self.averages.distance(decay)}
             scalars |= {f"{variant}/{name}": value for name, value in values.items()}
         return scalars
 
@@ -106,8 +104,7 @@ class Tracker:
             self._seed_before_start()
             return []
         saved_decay = parse_decay(state.get("decay", self.decays["ema"]))
-        extra = state.get("extra_ema_weights", {})
-        saved = {parse_decay(name): weights for name, weights in extra.items()}
+        saved = {parse_decay(name): weights for name, weights in state.get("extra_ema_weights", {}).items()}
         saved[saved_decay] = state["ema_weights"]
         warnings = []
         for variant, decay in self.decays.items():

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from depthdif.ema.decay import Decay, effective_decay
-from depthdif.ema.exchange import Exchange
-from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, unwrapped
+from depthdif.ema.slots import Exchange, Slot, find_slots, is_averaged, is_sharded, local, unwrapped
 from depthdif.ema.update import BLOCK, DECIDING_DEVICES, distance, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
@@ -60,8 +59,20 @@ class ModuleAverages:
         self._module = weakref.ref(unwrapped(module))
         self.known_skips = 0
         self._skipped_on_device: Tensor | None = None
+        self._averaged: list[Slot] = []
+        self._copied: list[Slot] = []
+        self._keys: dict[str, tuple[bool, int]] = {}
+        known: dict[int, tuple[bool, int]] = {}
         with torch.inference_mode(False), torch.no_grad():
-            self._find_tensors()
+            for key, slot in find_slots(module).items():
+                identity = id(slot.tensor())
+                if identity not in known:
+                    is_float = is_averaged(slot)
+                    slots = self._averaged if is_float else self._copied
+                    known[identity] = (is_float, len(slots))
+                    slots.append(slot)
+                self._keys[key] = known[identity]
+            self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
             self._shadows = {
                 decay: [_shadow_of(slot.tensor()) for slot in self._averaged] for decay in self.decays
             }
@@ -185,23 +196,6 @@ class ModuleAverages:
             for slot, shadow in zip(self._averaged, shadows, strict=True):
                 if not slot.is_parameter and not is_sharded(shadow):
                     torch.distributed.broadcast(shadow, src=0)
-
-    def _find_tensors(self) -> None:
-        module = self._module()
-        assert module is not None
-        self._averaged: list[Slot] = []
-        self._copied: list[Slot] = []
-        self._keys: dict[str, tuple[bool, int]] = {}
-        known: dict[int, tuple[bool, int]] = {}
-        for key, slot in find_slots(module).items():
-            identity = id(slot.tensor())
-            if identity not in known:
-                is_float = is_averaged(slot)
-                slots = self._averaged if is_float else self._copied
-                known[identity] = (is_float, len(slots))
-                slots.append(slot)
-            self._keys[key] = known[identity]
-        self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
 
     def _lay_out(self) -> None:
         """Prepare the tensors of an update: the shadows as real tensors, this process's shards of them."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +32,6 @@ from depthdif.posthoc_ema.variant_scores import (
 from depthdif.scores.score_names import STANDARD
 from depthdif.terminal import command, print_lines, progress_bar
 
-FOLDER = "ema_snapshots"
 TABLE = "widths.csv"
 FIGURE = "widths.png"
 
@@ -53,9 +51,13 @@ def posthoc(cfg: DictConfig) -> float:
     chosen, widths = requested_decays(cfg)
     device = device_of(cfg.accelerator)
     run = open_trained(with_checkpoint(cfg))
-    snapshots = open_snapshots(run)
+    try:
+        snapshots = open_snapshots(run)
+        combinations, left_out = combinations_for(snapshots, chosen, widths)
+    except ValueError as error:
+        # It concerns files and values of the user.
+        raise UserError(str(error)) from error
     console = Console()
-    combinations, left_out = combinations_for(snapshots, chosen, widths)
     variants = score(run, snapshots, combinations, device, cfg.batches, console)
     best = best_width(variants)
     by_name = {decay_label(decay): decay for decay in combinations}
@@ -118,17 +120,16 @@ def open_snapshots(run: TrainedRun) -> SnapshotAverages:
     """The snapshots of a run up to the step of its checkpoint: beside the checkpoints, or in the recorded folder.
 
     Raises:
-        FileNotFoundError, UserError: none, a damaged one, or of another architecture than the checkpoint.
+        FileNotFoundError, ValueError: none, a damaged one, or of another architecture than the checkpoint.
     """
-    beside = run.path.absolute().parent.parent / FOLDER
+    beside = run.path.absolute().parent.parent / "ema_snapshots"
     recorded = run.checkpoint.get("callbacks", {}).get("EMASnapshots", {}).get("folder", beside)
     folder = beside if beside.is_dir() else Path(recorded)
-    with user_errors():
-        snapshots = SnapshotAverages(folder, until=int(run.checkpoint["global_step"]))
+    snapshots = SnapshotAverages(folder, until=int(run.checkpoint["global_step"]))
     shapes = {key: tuple(tensor.shape) for key, tensor in canonical(run.checkpoint["state_dict"]).items()}
     odd = sorted(key for key, shape in snapshots.shapes.items() if shapes.get(key) != shape)
     if odd:
-        raise UserError(
+        raise ValueError(
             f"{folder}: snapshots of another architecture than {run.path}, they differ in {odd[0]}; "
             "set a checkpoint of the run that took them"
         )
@@ -143,30 +144,20 @@ def combinations_for(
     They are of the `widths`, of those of the snapshots, and of the `decay` of the average to save, if that is set.
 
     Raises:
-        UserError: the snapshots cannot give the average to save.
+        ValueError: the snapshots cannot give the average to save.
     """
     combinations: dict[Decay, Combination] = {}
     left_out = []
-    with user_errors():
-        saved = {} if decay is None else {decay: snapshots.close(decay)}
-        powers = {power for power in (*widths, *snapshots.tracked, *saved) if isinstance(power, PowerDecay)}
-        for power in sorted(powers, key=lambda power: power.width):
-            combination = snapshots.closest(power)
-            if combination.fit_error <= WORST_FIT:
-                combinations[power] = combination
-            else:
-                distance = f"the closest profile is {100 * combination.fit_error:.1f} % away"
-                left_out.append(f"{decay_label(power)} is left out: {distance}")
+    saved = {} if decay is None else {decay: snapshots.close(decay)}
+    powers = {power for power in (*widths, *snapshots.tracked, *saved) if isinstance(power, PowerDecay)}
+    for power in sorted(powers, key=lambda power: power.width):
+        combination = snapshots.closest(power)
+        if combination.fit_error <= WORST_FIT:
+            combinations[power] = combination
+        else:
+            distance = f"the closest profile is {100 * combination.fit_error:.1f} % away"
+            left_out.append(f"{decay_label(power)} is left out: {distance}")
     return {**combinations, **saved}, left_out
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Raise a ValueError, which concerns files and values of the user here, as a UserError."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def score(
