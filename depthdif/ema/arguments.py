@@ -21,12 +21,6 @@ def check_integer(callback: str, key: str, value: Any, least: int, example: int)
     check(callback, key, value, valid, f"an integer >= {least}", example)
 
 
-def check_flags(**flags: Any) -> None:
-    """Raise ValueError unless all these arguments of `EMACallback` are booleans."""
-    for name, flag in flags.items():
-        check("EMACallback", f"model.ema.{name}", flag, isinstance(flag, bool), "true or false", "true")
-
-
 def check_decays(decay: Any, extra_decays: Any) -> None:
     """Raise ValueError unless all are decays, and all differ."""
     expected = (
