@@ -9,16 +9,7 @@ from depthdif.ema.decay import WIDEST, is_decay, parse_decay
 
 
 def check(callback: str, key: str, value: Any, valid: bool, expected: str, example: Any) -> None:
-    """Raise ValueError unless `valid`.
-
-    Args:
-        callback: name of its class.
-        key: of the config, such as "model.ema.decay"; its last part is the argument.
-        value: of the argument.
-        valid: whether the value is.
-        expected: values, in words.
-        example: a valid value.
-    """
+    """Raise ValueError unless `valid`; `key` is that of the config, its last part the name of the argument."""
     if not valid:
         argument = key.rpartition(".")[2]
         raise ValueError(f"{callback}: {argument}: expected {expected}, got {value!r}; set {key}={example}")
@@ -28,12 +19,6 @@ def check_integer(callback: str, key: str, value: Any, least: int, example: int)
     """Raise ValueError unless `value` is an integer of at least `least`."""
     valid = isinstance(value, int) and not isinstance(value, bool) and value >= least
     check(callback, key, value, valid, f"an integer >= {least}", example)
-
-
-def check_flags(**flags: Any) -> None:
-    """Raise ValueError unless all these arguments of `EMACallback` are booleans."""
-    for name, flag in flags.items():
-        check("EMACallback", f"model.ema.{name}", flag, isinstance(flag, bool), "true or false", "true")
 
 
 def check_decays(decay: Any, extra_decays: Any) -> None:

@@ -47,11 +47,14 @@ class EMA:
         """Start averaging: the shadow of each entry becomes a copy of it."""
         for name, current in params.items():
             is_inexact = "float" in str(current.dtype) or "complex" in str(current.dtype)
-            is_averaged = is_inexact and _is_finite(current)
-            self.shadow_params[name] = _shadow_copy(current) if is_averaged else _copy(current)
+            self.shadow_params[name] = _copy(current)
             self._averaged.discard(name)
-            if is_averaged:
+            if is_inexact and _is_finite(current):
                 self._averaged.add(name)
+                if current.dtype in (torch.float16, torch.bfloat16, np.float16):
+                    shadow = self.shadow_params[name]
+                    is_torch = isinstance(shadow, torch.Tensor)
+                    self.shadow_params[name] = shadow.float() if is_torch else shadow.astype(np.float32)
 
     def update(self, params: Mapping[str, Array]) -> None:
         """Move the shadow of each entry towards it, after an optimizer step.
@@ -119,13 +122,6 @@ def _is_finite(array: Array) -> bool:
 
 def _copy(array: Any) -> Any:
     return array.detach().clone() if isinstance(array, torch.Tensor) else np.array(array)
-
-
-def _shadow_copy(array: Array) -> Any:
-    half = array.dtype in (torch.float16, torch.bfloat16, np.float16)
-    if isinstance(array, torch.Tensor):
-        return array.detach().to(torch.float32) if half else _copy(array)
-    return array.astype(np.float32) if half else _copy(array)
 
 
 def _lerp(start: np.ndarray, end: np.ndarray, weight: float) -> np.ndarray:

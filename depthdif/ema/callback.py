@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from depthdif.ema.arguments import check_decays, check_flags, check_integer
+from depthdif.ema.arguments import check, check_decays, check_integer
 from depthdif.ema.checkpoint import canonical, find_averages, migrate_averages, migration
 from depthdif.ema.decay import Decay, parse_decay, too_long_for
 from depthdif.ema.slots import captured, count_writes
@@ -64,11 +64,6 @@ class EMACallback(Callback):
         check_decays(decay, extra_decays)
         check_integer("EMACallback", "model.ema.apply_every_n_steps", apply_every_n_steps, 1, 1)
         check_integer("EMACallback", "model.ema.start_step", start_step, 0, 0)
-        check_flags(
-            save_ema_weights_in_callback_state=save_ema_weights_in_callback_state,
-            evaluate_ema_weights_instead=evaluate_ema_weights_instead,
-            warmup=warmup,
-        )
         self.decay = parse_decay(decay)
         self.extra_decays = tuple(map(parse_decay, extra_decays))
         self.decays = {"ema": self.decay, **{f"ema_{extra}": extra for extra in self.extra_decays}}
@@ -78,6 +73,9 @@ class EMACallback(Callback):
         self.save_ema_weights_in_callback_state = save_ema_weights_in_callback_state
         self.evaluate_ema_weights_instead = evaluate_ema_weights_instead
         self.warmup = warmup
+        for name in ("save_ema_weights_in_callback_state", "evaluate_ema_weights_instead", "warmup"):
+            flag = getattr(self, name)
+            check("EMACallback", f"model.ema.{name}", flag, isinstance(flag, bool), "true or false", "true")
         self._tracker: Tracker | None = None
         self._loaded: dict[str, Any] | None = None
         self._has_stepped = False
@@ -117,9 +115,8 @@ class EMACallback(Callback):
         Before the first update all variants are the current weights.
         """
         if variant not in self.variants:
-            raise ValueError(
-                f"EMACallback.weights: expected one of {', '.join(self.variants)}, got {variant!r}"
-            )
+            expected = ", ".join(self.variants)
+            raise ValueError(f"EMACallback.weights: expected one of {expected}, got {variant!r}")
         return nullcontext() if self._tracker is None else self._tracker.holding(variant)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -187,11 +184,10 @@ class EMACallback(Callback):
         """Log how far the averages are from the raw weights."""
         if trainer.sanity_checking or self._tracker is None:
             return
-        scalars = self._tracker.scalars()
         # A step that the device skipped is known only now, when the device is synchronised anyway.
         self._warn_of_skips(self.skipped_updates)
         # Raw batch statistics differ between the ranks of DDP: those of the first count, as they do in its files.
-        for key, value in trainer.strategy.broadcast(scalars).items():
+        for key, value in trainer.strategy.broadcast(self._tracker.scalars()).items():
             pl_module.log(key, value, sync_dist=trainer.world_size > 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -251,11 +247,10 @@ class EMACallback(Callback):
 
     def _account(self) -> None:
         """Update the averages after an optimizer step, if there was one."""
-        if not self._has_stepped or self._tracker is None:
-            return
-        self._has_stepped = False
-        self._tracker.step()
-        self._warn_of_skips(self._tracker.averages.known_skips)
+        if self._has_stepped and self._tracker is not None:
+            self._has_stepped = False
+            self._tracker.step()
+            self._warn_of_skips(self._tracker.averages.known_skips)
 
     def _warn_of_skips(self, skips: int) -> None:
         assert self._tracker is not None

@@ -76,8 +76,7 @@ def select_weights(
         labels = [f"{name} ({decay_label(decays[name])})" if name in decays else name for name in averages]
         raise ValueError(f"{path}: holds no {which!r} weights; it holds {', '.join(['standard', *labels])}")
     average = averages.get(name, {})
-    hook = migration(module)
-    if hook is not None:
+    if (hook := migration(module)) is not None:
         standard = migrated(standard, checkpoint, hook)
         average = migrated(average, checkpoint, hook) if average else {}
     if name == "standard":

@@ -20,11 +20,7 @@ class Tracker:
     `start_step` on every n-th optimizer step updates them. Step 0 is the weights before any step.
 
     Args:
-        module: the module to average.
-        decays: by variant, the main one ("ema") first.
-        apply_every_n_steps: update at the steps that n divides.
-        start_step: first step that may update.
-        warmup: begin with a shorter memory, see `warmup_decay`.
+        module, decays, apply_every_n_steps, start_step, warmup: as in `EMACallback`.
         steps: number of optimizer steps that were made already.
     """
 
@@ -77,11 +73,9 @@ class Tracker:
             self.averages.seed()
         scalars = {"ema/skipped_updates": float(self.averages.skipped_updates)}
         for variant, decay in self.decays.items():
-            configured = (
-                {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
-            )
+            values = {"relative_width": decay.width} if isinstance(decay, PowerDecay) else {"decay": decay}
             last = effective_decay(decay, max(self.averages.attempted_updates - 1, 0), self._warmup)
-            values = {**configured, "effective_decay": last, **self.averages.distance(decay)}
+            values |= {"effective_decay": last, **self.averages.distance(decay)}
             scalars |= {f"{variant}/{name}": value for name, value in values.items()}
         return scalars
 
@@ -110,8 +104,7 @@ class Tracker:
             self._seed_before_start()
             return []
         saved_decay = parse_decay(state.get("decay", self.decays["ema"]))
-        extra = state.get("extra_ema_weights", {})
-        saved = {parse_decay(name): weights for name, weights in extra.items()}
+        saved = {parse_decay(name): weights for name, weights in state.get("extra_ema_weights", {}).items()}
         saved[saved_decay] = state["ema_weights"]
         warnings = []
         for variant, decay in self.decays.items():

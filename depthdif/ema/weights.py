@@ -10,18 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from depthdif.ema.decay import Decay, effective_decay
-from depthdif.ema.distance import distance
-from depthdif.ema.exchange import Exchange
-from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
-from depthdif.ema.update import (
-    BLOCK,
-    DECIDING_DEVICES,
-    by_device_and_dtype,
-    copy_,
-    in_blocks,
-    lerp_,
-    not_finite,
-)
+from depthdif.ema.slots import Exchange, Slot, find_slots, is_averaged, is_sharded, local, unwrapped
+from depthdif.ema.update import BLOCK, DECIDING_DEVICES, distance, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 
@@ -56,6 +46,7 @@ class ModuleAverages:
 
     Attributes:
         attempted_updates: number of calls of `update` so far, including skipped ones.
+        known_skips: number of skipped updates that are known without waiting for the device.
 
     Raises:
         ValueError: the module has parameters without a shape yet, or is sharded by FSDP1 or DeepSpeed ZeRO-3.
@@ -66,10 +57,22 @@ class ModuleAverages:
         self.guard = guard
         self.attempted_updates = 0
         self._module = weakref.ref(unwrapped(module))
-        self._skipped = 0
+        self.known_skips = 0
         self._skipped_on_device: Tensor | None = None
+        self._averaged: list[Slot] = []
+        self._copied: list[Slot] = []
+        self._keys: dict[str, tuple[bool, int]] = {}
+        known: dict[int, tuple[bool, int]] = {}
         with torch.inference_mode(False), torch.no_grad():
-            self._find_tensors()
+            for key, slot in find_slots(module).items():
+                identity = id(slot.tensor())
+                if identity not in known:
+                    is_float = is_averaged(slot)
+                    slots = self._averaged if is_float else self._copied
+                    known[identity] = (is_float, len(slots))
+                    slots.append(slot)
+                self._keys[key] = known[identity]
+            self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
             self._shadows = {
                 decay: [_shadow_of(slot.tensor()) for slot in self._averaged] for decay in self.decays
             }
@@ -85,16 +88,13 @@ class ModuleAverages:
     @property
     def skipped_updates(self) -> int:
         """Number of updates left out because a weight was NaN or infinite; reading it syncs the device."""
-        return self._skipped + (0 if self._skipped_on_device is None else int(self._skipped_on_device.item()))
+        return self.known_skips + (
+            0 if self._skipped_on_device is None else int(self._skipped_on_device.item())
+        )
 
     @skipped_updates.setter
     def skipped_updates(self, number: int) -> None:
-        self._skipped, self._skipped_on_device = number, None
-
-    @property
-    def known_skips(self) -> int:
-        """Number of skipped updates that are known without waiting for the device."""
-        return self._skipped
+        self.known_skips, self._skipped_on_device = number, None
 
     def seed(self) -> bool:
         """Make all averages equal to the current weights, if these are finite, and return whether they are."""
@@ -120,7 +120,7 @@ class ModuleAverages:
             skip = self._not_finite(current) if self.guard and current else None
             if skip is not None and (skip.device.type not in DECIDING_DEVICES or max(rates) >= 0.5):
                 if bool(skip):
-                    self._skipped += 1
+                    self.known_skips += 1
                     return
                 skip = None
             if skip is not None:
@@ -197,30 +197,16 @@ class ModuleAverages:
                 if not slot.is_parameter and not is_sharded(shadow):
                     torch.distributed.broadcast(shadow, src=0)
 
-    def _find_tensors(self) -> None:
-        module = self._module()
-        assert module is not None
-        self._averaged: list[Slot] = []
-        self._copied: list[Slot] = []
-        self._keys: dict[str, tuple[bool, int]] = {}
-        known: dict[int, tuple[bool, int]] = {}
-        for key, slot in find_slots(module).items():
-            identity = id(slot.tensor())
-            if identity not in known:
-                is_float = is_averaged(slot)
-                slots = self._averaged if is_float else self._copied
-                known[identity] = (is_float, len(slots))
-                slots.append(slot)
-            self._keys[key] = known[identity]
-        self._is_sharded = any(is_sharded(slot.tensor()) for slot in self._averaged)
-
     def _lay_out(self) -> None:
         """Prepare the tensors of an update: the shadows as real tensors, this process's shards of them."""
         self._work = {
             decay: [_workable(t, t.dtype) for t in shadows] for decay, shadows in self._shadows.items()
         }
         work = self._work[self.decays[0]]
-        self._groups = by_device_and_dtype(work)
+        groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for index, shadow in enumerate(work):
+            groups.setdefault((shadow.device, shadow.dtype), []).append(index)
+        self._groups = list(groups.values())
         self._blocks = self._groups
         if len(self.decays) > 1:
             self._blocks = [block for group in self._groups for block in in_blocks(group, work, BLOCK)]
@@ -245,7 +231,12 @@ class ModuleAverages:
         return [_workable(tensor, shadow.dtype) for tensor, shadow in zip(tensors, shadows, strict=True)]
 
     def _copy_the_others(self, skip: Tensor | None = None) -> None:
-        copy_([local(copy) for copy in self._copies], [local(slot.tensor()) for slot in self._copied], skip)
+        for copy, slot in zip(self._copies, self._copied, strict=True):
+            tensor = local(slot.tensor())
+            if skip is not None:
+                is_skipped = skip.to(tensor.device, non_blocking=True).bool().squeeze()
+                tensor = torch.where(is_skipped, local(copy), tensor)
+            local(copy).copy_(tensor)
 
     def _not_finite(self, current: list[Tensor]) -> Tensor:
         flags = [not_finite(_select(current, group)) for group in self._groups] or [torch.zeros(1)]
@@ -257,9 +248,14 @@ class ModuleAverages:
         return flag
 
     def _gather_shards(self) -> None:
+        """Reshard FSDP2 modules: after a forward pass the parameters of the root are gathered."""
         module = self._module()
         if self._is_sharded and module is not None:
-            reshard(module)
+            from torch.distributed.fsdp import FSDPModule
+
+            for submodule in module.modules():
+                if isinstance(submodule, FSDPModule):
+                    submodule.reshard()
 
 
 def _shadow_of(tensor: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, device_of, open_trained
 from depthdif.ema.checkpoint import canonical
-from depthdif.ema.decay import Decay, PowerDecay, decay_label, format_decay
-from depthdif.ema.posthoc import Combination, SnapshotAverages, width_of_constant
+from depthdif.ema.decay import WIDEST, Decay, PowerDecay, decay_label, format_decay
+from depthdif.ema.posthoc import WORST_FIT, Combination, SnapshotAverages, width_of_constant
 from depthdif.figures.panel import display_units, save_figure
 from depthdif.files import atomic_path, near
-from depthdif.posthoc_ema.request import combinations_for, open_snapshots, requested_decays, with_checkpoint
 from depthdif.posthoc_ema.variant_scores import (
     VariantScores,
     best_width,
@@ -41,9 +42,6 @@ RESUME_KEYS = ("optimizer_states", "lr_schedulers", "loops", "callbacks")
 def posthoc(cfg: DictConfig) -> float:
     """Rebuild averages from the snapshots of a run, score them, save one as a checkpoint, and print what to run next.
 
-    Args:
-        cfg: `conf/posthoc_ema.yaml` as Hydra composes it.
-
     Returns:
         MSE of the reconstructions with the average that was saved; NaN when these are not finite.
 
@@ -53,9 +51,13 @@ def posthoc(cfg: DictConfig) -> float:
     chosen, widths = requested_decays(cfg)
     device = device_of(cfg.accelerator)
     run = open_trained(with_checkpoint(cfg))
-    snapshots = open_snapshots(run)
+    try:
+        snapshots = open_snapshots(run)
+        combinations, left_out = combinations_for(snapshots, chosen, widths)
+    except ValueError as error:
+        # It concerns files and values of the user.
+        raise UserError(str(error)) from error
     console = Console()
-    combinations, left_out = combinations_for(snapshots, chosen, widths)
     variants = score(run, snapshots, combinations, device, cfg.batches, console)
     best = best_width(variants)
     by_name = {decay_label(decay): decay for decay in combinations}
@@ -70,6 +72,92 @@ def posthoc(cfg: DictConfig) -> float:
     print_lines(console, *left_out, *conclusion(variants, cfg.batches))
     print_lines(console, *next_commands(snapshots, saved, combinations[saved], path))
     return next(v.scores.get("mse", math.nan) for v in variants if v.name == decay_label(saved))
+
+
+def requested_decays(cfg: DictConfig) -> tuple[Decay | None, list[PowerDecay]]:
+    """The decay of the average to save, None for the best width, and the widths to score.
+
+    Raises:
+        UserError: a value out of range, or a width and a decay at once.
+    """
+    if cfg.width is not None and cfg.decay is not None:
+        raise UserError(f"width={cfg.width} and decay={cfg.decay}: expected one of them, such as width=0.07")
+    if cfg.batches is not None and not (isinstance(cfg.batches, int) and cfg.batches >= 1):
+        raise UserError(f"batches={cfg.batches}: expected an integer >= 1, or null for all; set batches=1")
+    if cfg.decay is not None and not (isinstance(cfg.decay, int | float) and 0 < cfg.decay < 1):
+        raise UserError(f"decay={cfg.decay}: expected a number with 0 < decay < 1; set decay=0.999")
+    decay = cfg.decay if cfg.width is None else parse_width("width", cfg.width, "0.07")
+    return decay, [parse_width("widths", width, "[0.05,0.1]") for width in cfg.widths]
+
+
+def parse_width(key: str, width: Any, example: str) -> PowerDecay:
+    """The decay of a relative width, the value of `key` in the config."""
+    if isinstance(width, int | float) and not isinstance(width, bool) and 0 < width <= WIDEST:
+        return PowerDecay(float(width))
+    raise UserError(
+        f"{key}={width}: expected a relative width above 0 and at most {WIDEST:.4f}; set {key}={example}"
+    )
+
+
+def with_checkpoint(cfg: DictConfig) -> DictConfig:
+    """The config, with the last checkpoint of `run` where that is set.
+
+    Raises:
+        FileNotFoundError, UserError: no such run, or not exactly one of `run` and `checkpoint`.
+    """
+    if (cfg.run is None) == (cfg.checkpoint is None):
+        raise UserError(
+            f"run={cfg.run} and checkpoint={cfg.checkpoint}: expected one of them, such as run=runs/DATE_TIME"
+        )
+    if cfg.run is None:
+        return cfg
+    if not Path(cfg.run).is_dir():
+        raise FileNotFoundError(f"run={cfg.run}: no such folder; set run=runs/DATE_TIME")
+    return cast("DictConfig", OmegaConf.merge(cfg, {"checkpoint": f"{cfg.run}/checkpoints/last.ckpt"}))
+
+
+def open_snapshots(run: TrainedRun) -> SnapshotAverages:
+    """The snapshots of a run up to the step of its checkpoint: beside the checkpoints, or in the recorded folder.
+
+    Raises:
+        FileNotFoundError, ValueError: none, a damaged one, or of another architecture than the checkpoint.
+    """
+    beside = run.path.absolute().parent.parent / "ema_snapshots"
+    recorded = run.checkpoint.get("callbacks", {}).get("EMASnapshots", {}).get("folder", beside)
+    folder = beside if beside.is_dir() else Path(recorded)
+    snapshots = SnapshotAverages(folder, until=int(run.checkpoint["global_step"]))
+    shapes = {key: tuple(tensor.shape) for key, tensor in canonical(run.checkpoint["state_dict"]).items()}
+    odd = sorted(key for key, shape in snapshots.shapes.items() if shapes.get(key) != shape)
+    if odd:
+        raise ValueError(
+            f"{folder}: snapshots of another architecture than {run.path}, they differ in {odd[0]}; "
+            "set a checkpoint of the run that took them"
+        )
+    return snapshots
+
+
+def combinations_for(
+    snapshots: SnapshotAverages, decay: Decay | None, widths: Sequence[PowerDecay]
+) -> tuple[dict[Decay, Combination], list[str]]:
+    """Combinations of snapshots by decay, widths ascending and a constant decay last, and a line for each width that has none.
+
+    They are of the `widths`, of those of the snapshots, and of the `decay` of the average to save, if that is set.
+
+    Raises:
+        ValueError: the snapshots cannot give the average to save.
+    """
+    combinations: dict[Decay, Combination] = {}
+    left_out = []
+    saved = {} if decay is None else {decay: snapshots.close(decay)}
+    powers = {power for power in (*widths, *snapshots.tracked, *saved) if isinstance(power, PowerDecay)}
+    for power in sorted(powers, key=lambda power: power.width):
+        combination = snapshots.closest(power)
+        if combination.fit_error <= WORST_FIT:
+            combinations[power] = combination
+        else:
+            distance = f"the closest profile is {100 * combination.fit_error:.1f} % away"
+            left_out.append(f"{decay_label(power)} is left out: {distance}")
+    return {**combinations, **saved}, left_out
 
 
 def score(

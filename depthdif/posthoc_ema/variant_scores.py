@@ -64,14 +64,8 @@ def validation_scores(
 ) -> dict[str, float]:
     """`mse`, `psnr`, `ssim`, `crps` (of at least two independent members) and `loss`, as in the validation of the training.
 
-    Random numbers are those of the training: same noise for the same sample, same time steps for the same batch.
-
-    Args:
-        module: with the weights to score.
-        data: the batches are of its validation set.
-        batches: in their order from the first.
-        precision: of the run.
-        advance: called after each batch.
+    Random numbers are those of the training: same noise for the same sample, same time steps for the same batch, where
+    `batches` are the first of the validation set in their order. `advance` is called after each.
     """
     statistics = data.standardization
     means, losses, crps = [], 0.0, 0.0
@@ -154,8 +148,15 @@ def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> Non
     for shown, style, look in series:
         if shown:
             axis.plot([v.width or math.nan for v in shown], [v.scores[score] for v in shown], style, **look)
-    levels = [variant.scores[score] for variant in variants if variant.kind == STANDARD]
-    draw_standard(axis, [variant.scores[score] for variant in averages], levels)
+    for level in [variant.scores[score] for variant in variants if variant.kind == STANDARD]:
+        scores = [variant.scores[score] for variant in averages]
+        low, high = min(scores, default=level), max(scores, default=level)
+        look = {"color": "0.4", "ls": "--", "lw": 1}
+        # A line, or only a label where the line would be far off all other scores.
+        if low - 2 * (high - low) <= level <= high + 2 * (high - low):
+            axis.axhline(level, label="standard weights", **look)
+        else:
+            axis.plot([], [], label=f"standard weights: {level:.4g}, off the scale", **look)
     if (best := best_width(variants, score)) is not None:
         x, y = best.width or math.nan, best.scores[score]
         axis.plot(x, y, "*", ms=12, color="tab:red", label=f"best: {best.name}", zorder=3)
@@ -166,14 +167,3 @@ def draw_score(axis: Axes, variants: Sequence[VariantScores], score: str) -> Non
     axis.xaxis.set_minor_locator(NullLocator())
     axis.legend(fontsize=8, frameon=False)
     axis.grid(alpha=0.25)
-
-
-def draw_standard(axis: Axes, scores: Sequence[float], standard: Sequence[float]) -> None:
-    """A line for the standard weights, or only a label where the line would be far off all other scores."""
-    look: dict[str, Any] = {"color": "0.4", "ls": "--", "lw": 1}
-    for level in standard:
-        low, high = min(scores, default=level), max(scores, default=level)
-        if low - 2 * (high - low) <= level <= high + 2 * (high - low):
-            axis.axhline(level, label="standard weights", **look)
-        else:
-            axis.plot([], [], label=f"standard weights: {level:.4g}, off the scale", **look)
