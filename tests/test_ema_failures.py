@@ -388,7 +388,7 @@ def test_a_signal_in_the_middle_of_an_exchange_saves_the_right_roles(tmp_path: P
     def at_each_line(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal lines
         file, function = Path(frame.f_code.co_filename).name, frame.f_code.co_qualname
-        if file != "slots.py" or not function.startswith(("Exchange.", "_set")):
+        if file != "exchange.py" or not function.startswith(("Exchange.", "_set")):
             return None
         lines += event == "line"
         if lines == moment and event == "line":

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from depthdif.ema.decay import Decay, effective_decay
-from depthdif.ema.slots import Exchange, Slot, find_slots, is_averaged, is_sharded, local, unwrapped
-from depthdif.ema.update import BLOCK, DECIDING_DEVICES, distance, in_blocks, lerp_, not_finite
+from depthdif.ema.distance import distance
+from depthdif.ema.exchange import Exchange
+from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, unwrapped
+from depthdif.ema.update import BLOCK, DECIDING_DEVICES, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
 

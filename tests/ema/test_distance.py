@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from depthdif.ema.update import BLOCK_CPU, distance
+from depthdif.ema.distance import BLOCK_CPU, distance
 
 
 def oracle(raw: list[torch.Tensor], average: list[torch.Tensor]) -> dict[str, float]:
