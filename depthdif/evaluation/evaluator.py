@@ -20,10 +20,9 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
-from depthdif.evaluation.tally import Grid, Tally
+from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
 from depthdif.figures.case import Case, case_of
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
