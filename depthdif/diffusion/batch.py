@@ -28,10 +28,8 @@ MASKS = ("observed_mask", "ocean_mask", "surface_mask")
 def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool) -> None:
     """Check a batch of the data contract (docs/data.md); `target` is not needed.
 
-    Args:
-        batch: to reconstruct.
-        denoiser: its `depths` and `surface_channels`, where it has them, are compared with the batch.
-        first_guess: whether the model diffuses the residual of a first guess.
+    `depths` and `surface_channels` of the denoiser, where it has them, are compared with the batch; `first_guess` says whether
+    the model diffuses the residual of one.
 
     Raises:
         UserError: a tensor is missing or has another shape than the others or than the denoiser, a mask is not bool,
@@ -50,7 +48,23 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
     for name in MASKS:
         if batch[name].dtype != torch.bool:
             raise UserError(f"{name} is {batch[name].dtype}: expected torch.bool, such as {name}.bool()")
-    check_values(batch, shapes)
+    counts = {
+        "observed cells lie outside the ocean: expected observed_mask to be a subset of ocean_mask": (
+            batch["observed_mask"] & ~batch["ocean_mask"]
+        ).sum()
+    }
+    for name in shapes:
+        counts[f"values of {name} are NaN or infinite: expected finite ones, and 0 where a mask is false"] = (
+            ~batch[name].isfinite()
+        ).sum()
+    for name, mask in (("observations", "observed_mask"), ("surface", "surface_mask")):
+        counts[f"values of {name} are not 0 where {mask} is false: expected 0 there"] = (
+            batch[name].ne(0) & ~batch[mask]
+        ).sum()
+    # One transfer from the device for all of them.
+    for fault, count in zip(counts, torch.stack(list(counts.values())).tolist(), strict=True):
+        if count:
+            raise UserError(f"{count} {fault}")
 
 
 def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoiser: Module) -> None:
@@ -75,24 +89,3 @@ def check_shapes(batch: Mapping[str, Tensor], shapes: Mapping[str, str], denoise
             raise UserError(
                 f"the batch has {count} {what}, but the model was trained on {trained}; expected the same"
             )
-
-
-def check_values(batch: Mapping[str, Tensor], shapes: Mapping[str, str]) -> None:
-    """Raise UserError for observations outside the ocean, values that are not finite, and values outside their mask."""
-    counts = {
-        "observed cells lie outside the ocean: expected observed_mask to be a subset of ocean_mask": (
-            batch["observed_mask"] & ~batch["ocean_mask"]
-        ).sum()
-    }
-    for name in shapes:
-        counts[f"values of {name} are NaN or infinite: expected finite ones, and 0 where a mask is false"] = (
-            ~batch[name].isfinite()
-        ).sum()
-    for name, mask in (("observations", "observed_mask"), ("surface", "surface_mask")):
-        counts[f"values of {name} are not 0 where {mask} is false: expected 0 there"] = (
-            batch[name].ne(0) & ~batch[mask]
-        ).sum()
-    # One transfer from the device for all of them.
-    for fault, count in zip(counts, torch.stack(list(counts.values())).tolist(), strict=True):
-        if count:
-            raise UserError(f"{count} {fault}")

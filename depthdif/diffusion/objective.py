@@ -42,10 +42,7 @@ def prediction_target(
 class MaskedDiffusionObjective:
     """Mean squared error of the denoiser over the ocean mask alone, normalised by the mask's size.
 
-    Args:
-        latitude_weighting: weight cells by the cosine of their latitude, which is their area on a regular grid.
-        min_snr_gamma: upper limit of the signal-to-noise weight of a time step (5 in Hang et al. 2023); None weighs all steps
-            alike.
+    With `latitude_weighting` the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
 
     Raises:
         ValueError: for a `min_snr_gamma` that is not positive.

@@ -25,13 +25,9 @@ def reconstruct(
     standardization: Standardization,
     precision: str = "32-true",
 ) -> Ensemble:
-    """Run the reverse chain of `module` on a batch and restore it to units of the field.
+    """Run the reverse chain of `module` on a batch of the data contract and restore it to units of the field.
 
-    Args:
-        module: with the weights to use; the batch is moved to its device.
-        batch: of the data contract (docs/data.md); `target` is not needed.
-        standardization: of the target.
-        precision: Lightning's name of the precision that the network computes in, see `autocast`.
+    The batch is moved to the device of the module and needs no `target`; `precision` is that of the network (`autocast`).
 
     Raises:
         UserError: a batch that the model cannot reconstruct (`check_batch`), or an unknown precision.

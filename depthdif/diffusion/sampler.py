@@ -42,15 +42,11 @@ def is_stochastic(scheduler: Any) -> bool:
 class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
-    Args:
+    Args, besides those explained in conf/model/sampler:
         scheduler: function from config and betas of the noise schedule to the `diffusers` scheduler, such as
             `DDIMScheduler.from_config`.
-        steps: reverse steps; at most the time steps of the noise schedule.
-        seed: of all noise of the chain.
-        ensemble_size: reconstructions E of each sample.
         clamp_observations: set observed cells to the noised observations at each step, and to the observations at the end.
-        members_at_once: members of each sample in one call of the network, which bounds the memory of a large ensemble;
-            None is all of them. The members do not depend on it.
+        members_at_once: members of each sample in one call of the network; the members do not depend on it.
         antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
             doi 10.1017/S0305004100031455): sampling errors cancel in the mean of a pair as far as the chain is linear in its
             noise, and only every other member is independent. For schedulers without fresh noise at every step alone.
