@@ -22,8 +22,6 @@ class Entry:
     """One set of weights of one run in a ranking.
 
     Attributes:
-        run: of these weights.
-        variant: the weights.
         results: rules 2 to 6; empty for the standard weights.
         twins: the other runs whose standard weights scored the same: EMA does not touch training.
     """

@@ -26,12 +26,6 @@ STOCHASTIC = (
 LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
-def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
-    """The random stream of one ensemble member of one sample; on the CPU, so that every device sees the same noise."""
-    state = np.random.SeedSequence([seed, index, member]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
-
-
 def is_stochastic(scheduler: Any) -> bool:
     """Whether a `diffusers` scheduler draws fresh noise at every step of a chain."""
     algorithm = str(scheduler.config.get("algorithm_type", ""))
@@ -102,9 +96,12 @@ class ReverseSampler:
         # The odd member of an antithetic pair starts from minus the noise of the even one.
         paired = 2 if self.antithetic else 1
         chains = [(index, member) for index in batch["index"].tolist() for member in members]
-        generators = [
-            sample_generator(self.seed, index, member - member % paired) for index, member in chains
-        ]
+        generators = []
+        for index, member in chains:
+            sequence = np.random.SeedSequence([self.seed, index, member - member % paired])
+            high, low = map(int, sequence.generate_state(2, np.uint32))
+            # On the CPU, so that every device sees the same noise.
+            generators.append(torch.Generator().manual_seed(high << 32 | low))
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
         signs = torch.tensor([1 - 2 * (member % paired) for _, member in chains], device=known.device)
