@@ -65,7 +65,6 @@ class Run:
     """The content of a run folder.
 
     Attributes:
-        folder: path.
         name: short, and unique among the runs that are compared.
         config: resolved; None when config.yaml cannot be read.
         overrides: of the command line.

@@ -216,11 +216,7 @@ def make_baselines(
 
 
 def first_patches(data: OceanDataModule, count: int | None, density: float | None = None) -> Subset[Sample]:
-    """The first `count` patches of the validation set, or all.
-
-    Raises:
-        UserError: more than it has.
-    """
+    """The first `count` patches of the validation set, or all; a UserError where it has fewer."""
     samples = data.validation_samples(density)
     if count is not None and count > len(samples):
         raise UserError(

@@ -142,11 +142,6 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
     for name, rows in tables.items():
         if rows:
             write_csv(folder / name, rows)
-    reliability = {
-        method.label: tally.spread_and_error()
-        for method, tally in evaluation.tallies.items()
-        if tally.has_spread
-    }
     content = {
         "provenance": {**evaluation.provenance, "patches": evaluation.patches},
         "units": evaluation.units,
@@ -163,8 +158,11 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
             for density, methods in evaluation.density.items()
         ],
         "spread_and_error": {
-            label: {"spread": spread.tolist(), "rmse": error.tolist()}
-            for label, (spread, error) in reliability.items()
+            method.label: dict(
+                zip(("spread", "rmse"), np.asarray(tally.spread_and_error()).tolist(), strict=True)
+            )
+            for method, tally in evaluation.tallies.items()
+            if tally.has_spread
         },
         "ranks": ranks,
         "spectra": spectra,

@@ -39,7 +39,6 @@ class Job:
     """A job of a sweep.
 
     Attributes:
-        folder: of its files.
         record: its state and result.
         scores: of its last validation, by log key.
         mse: of the reconstructions at that validation, by variant.
