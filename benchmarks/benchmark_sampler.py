@@ -36,7 +36,7 @@ from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.diffusion.sampler import ReverseSampler, is_stochastic
 from depthdif.evaluation.evaluator import first_patches
-from depthdif.evaluation.forecast import Truth
+from depthdif.evaluation.tally import Truth
 from depthdif.figures.panel import display_units, save_figure
 from depthdif.files import near, write_csv
 from depthdif.scores.score_names import variant_label

@@ -75,7 +75,8 @@ def half_life_lines(ranking: Ranking, score: str) -> list[Line]:
     lines = []
     families: dict[object, list[Run]] = {}
     for run in ranking.runs:
-        families.setdefault(family(run), []).append(run)
+        apart_from_ema = frozenset(item for item in settings(run).items() if not is_inside(item[0], EMA))
+        families.setdefault(apart_from_ema or run.folder, []).append(run)
     for number, runs in enumerate(families.values()):
         scored = [(e, value[1]) for e in ranking.entries if e.run in runs and (value := e.best(score))]
         points = sorted(
@@ -94,8 +95,3 @@ def half_life_lines(ranking: Ranking, score: str) -> list[Line]:
             ends = [Point(points[0].x * 0.9, level), Point(points[-1].x * 1.1, level)]
             lines.append(Line(f"standard weights of {names}", ends, STANDARD_COLOUR, is_dashed=True))
     return lines + first_guess_lines(ranking, score, lines)
-
-
-def family(run: Run) -> object:
-    """A key that is the same for runs that differ in their EMA alone."""
-    return frozenset(item for item in settings(run).items() if not is_inside(item[0], EMA)) or run.folder

@@ -22,8 +22,6 @@ class Entry:
     """One set of weights of one run in a ranking.
 
     Attributes:
-        run: of these weights.
-        variant: the weights.
         results: rules 2 to 6; empty for the standard weights.
         twins: the other runs whose standard weights scored the same: EMA does not touch training.
     """
@@ -80,33 +78,33 @@ class Ranking:
 
 
 def rankings(runs: Sequence[Run]) -> list[Ranking]:
-    """The runs in groups that compare, each ranked."""
+    """The runs in groups that compare, each ranked by rule 7."""
     divided = groups(runs)
-    scored = [run for group in divided for run in group]
-    return [ranking(group, [run for run in scored if run not in group]) for group in divided]
-
-
-def ranking(group: Sequence[Run], others: Sequence[Run]) -> Ranking:
-    """Rule 7 for runs that compare; `others` are the runs of the other groups."""
-    # Standard weights with the same scores are one entry.
-    alike: dict[str, list[Run]] = {}
-    for run in group:
-        if run.standard.scores:
-            alike.setdefault(repr(run.standard.scores), []).append(run)
-    entries = [Entry(first, first.standard, twins=twins) for first, *twins in alike.values()]
-    entries += [Entry(run, average, results(run, average)) for run in group for average in run.averages]
-    entries.sort(key=Entry.cost)
-    scores = next((run.first_guess for run in group if run.first_guess), {})
-    values = {name: list(finite(series).values()) for name, series in scores.items()}
-    first_guess = {name: series[-1] for name, series in values.items() if series}
-    return Ranking(
-        runs=group,
-        comparability=comparability(group, others),
-        architectures_differ=architectures_differ(group),
-        entries=entries,
-        first_guess=first_guess,
-        conclusion=conclusion([entry for entry in entries if entry.best()], first_guess),
-    )
+    ranked = []
+    for group in divided:
+        # Standard weights with the same scores are one entry.
+        alike: dict[str, list[Run]] = {}
+        for run in group:
+            if run.standard.scores:
+                alike.setdefault(repr(run.standard.scores), []).append(run)
+        entries = [Entry(first, first.standard, twins=twins) for first, *twins in alike.values()]
+        entries += [Entry(run, average, results(run, average)) for run in group for average in run.averages]
+        entries.sort(key=Entry.cost)
+        scores = next((run.first_guess for run in group if run.first_guess), {})
+        values = {name: list(finite(series).values()) for name, series in scores.items()}
+        first_guess = {name: series[-1] for name, series in values.items() if series}
+        one = Ranking(
+            runs=group,
+            comparability=comparability(
+                group, [run for other in divided if other is not group for run in other]
+            ),
+            architectures_differ=architectures_differ(group),
+            entries=entries,
+            first_guess=first_guess,
+            conclusion=conclusion([entry for entry in entries if entry.best()], first_guess),
+        )
+        ranked.append(one)
+    return ranked
 
 
 def conclusion(ranked: Sequence[Entry], first_guess: Mapping[str, float]) -> str:

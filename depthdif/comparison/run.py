@@ -1,9 +1,9 @@
-"""A run, read from its folder: settings, scores, distances, panels, and remarks on what is missing."""
+"""The runs in folders, each read from its own: settings, scores, distances, panels, and remarks on what is missing."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from depthdif.comparison.folders import short_names
+from depthdif import UserError
 from depthdif.comparison.scalars import Series, as_number, read_scalars
 from depthdif.ema.decay import half_life
 from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
-from depthdif.sweep.job import FAILED, FINISHED, METRICS, JobRecord, read_record
+from depthdif.sweep.job import FAILED, FINISHED, METRICS, RECORD, JobRecord, read_record
 
 DISTANCES = {
     "relative_rms": "RMS distance / RMS of the standard weights",
@@ -25,6 +25,7 @@ DISTANCES = {
 }
 """Label of each distance from the standard weights, by the name in its log key."""
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")
+ADVICE = "set runs=[runs/DATE_TIME,runs/DATE_TIME], or the folder of a sweep: runs=[multirun/DATE_TIME]"
 # Decays are logged as float32.
 FLOAT32 = 2e-7
 
@@ -64,7 +65,6 @@ class Run:
     """The content of a run folder.
 
     Attributes:
-        folder: path.
         name: short, and unique among the runs that are compared.
         config: resolved; None when config.yaml cannot be read.
         overrides: of the command line.
@@ -126,9 +126,64 @@ class Run:
         return f"unfinished (running or stopped), step {self.last_step} of {self.planned_steps}"
 
 
+def find_run_folders(folders: Sequence[str | Path]) -> list[Path]:
+    """The run folders among `folders`, and those inside of the others; each once, a sweep in the order of its jobs.
+
+    Raises:
+        UserError: no folder, one that does not exist, or one that neither is a run nor contains any.
+    """
+    if not folders:
+        raise UserError(f"runs=[]: expected run folders to compare; {ADVICE}")
+    unique: dict[Path, Path] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"runs=[{folder}]: no such folder; {ADVICE}")
+        runs = list(runs_in(folder))
+        if not runs:
+            raise UserError(
+                f"runs=[{folder}]: expected config.yaml, {METRICS.as_posix()} or panels/ in it, or in a "
+                f"folder below it; {ADVICE}"
+            )
+        for run in runs:
+            unique.setdefault(run.resolve(), run)
+    return list(unique.values())
+
+
+def runs_in(folder: Path, levels: int = 3) -> Iterator[Path]:
+    """The folder itself if it is a run, else the runs below it (names of jobs may contain slashes), 10 after 9."""
+    if is_run(folder):
+        yield folder
+    elif levels:
+        children = [child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")]
+        for child in sorted(children, key=lambda path: re.sub(r"\d+", lambda n: n[0].zfill(20), path.name)):
+            yield from runs_in(child, levels - 1)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder belongs to a training run, however incomplete."""
+    if any((folder / name).is_file() for name in ("config.yaml", METRICS, RECORD)):
+        return True
+    # A job that failed before it wrote anything leaves the files of Hydra; those of other scripts have no trainer.
+    config = folder / ".hydra" / "config.yaml"
+    return (folder / "panels").is_dir() or (
+        config.is_file()
+        and re.search("^trainer:", config.read_text(errors="replace"), re.MULTILINE) is not None
+    )
+
+
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Read each folder; names are those of the folders, with those of their parents where needed to distinguish them."""
     return [read_run(folder, name) for folder, name in zip(folders, short_names(folders), strict=True)]
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that distinguish all folders."""
+    paths = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("folders are distinct")
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -138,7 +193,11 @@ def read_run(folder: Path, name: str) -> Run:
     with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
         overrides = read_yaml(folder / ".hydra" / "overrides.yaml")
     scalars, scalar_remarks = read_scalars(folder / METRICS)
-    panels = find_panels(folder / "panels")
+    panels: dict[str, dict[int, Path]] = {}
+    for path in sorted((folder / "panels").glob("*.png")):
+        if match := PANEL.fullmatch(path.name):
+            # Without EMA the only variant is the standard one.
+            panels.setdefault(match["variant"] or STANDARD, {})[int(match["step"])] = path
     averages = read_averages(scalars, config or {})
     if not panels:
         remarks.append("no panels")
@@ -183,15 +242,6 @@ def read_config(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return None, [f"config.yaml cannot be read ({' '.join(str(error).split())})"]
     return (config, []) if isinstance(config, dict) else (None, ["config.yaml has no settings"])
-
-
-def find_panels(folder: Path) -> dict[str, dict[int, Path]]:
-    """Pictures by variant and step; without EMA the only variant is the standard one."""
-    panels: dict[str, dict[int, Path]] = {}
-    for path in sorted(folder.glob("*.png")):
-        if match := PANEL.fullmatch(path.name):
-            panels.setdefault(match["variant"] or STANDARD, {})[int(match["step"])] = path
-    return panels
 
 
 def read_averages(scalars: Mapping[str, Series], config: Mapping[str, Any]) -> list[Variant]:

@@ -60,14 +60,8 @@ class UNetDenoiser(nn.Module):
     The embedding is added to that of the time step (`class_embed_type="identity"`). Patches whose sides the U-Net cannot
     halve often enough are padded with zeros and the padding is cut off again.
 
-    Args:
-        depths: depth levels D of the field.
-        surface_channels: dense surface fields S.
-        block_out_channels: channels of each resolution level, finest first; multiples of `norm_groups`.
-        layers_per_block: residual blocks of each level.
-        attention_levels: levels (0 is the finest) that get self-attention besides the one at the bottom.
-        dropout: probability within the residual blocks.
-        norm_groups: groups of the group normalisation.
+    Args, besides those explained in conf/model/denoiser:
+        depths, surface_channels: depth levels D of the field, dense surface fields S.
         first_guess: whether batches hold a first guess.
         position_and_season: whether position and season of a patch are conditions; of use in the region of the training alone.
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
-from depthdif.diffusion.batch import check_batch
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
 from depthdif.diffusion.precision import autocast
-from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.diffusion.reconstruction import check_batch, reconstruct
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
 
@@ -24,12 +23,9 @@ from depthdif.diffusion.sampler import ReverseSampler
 class DiffusionModule(LightningModule):
     """Conditional diffusion of standardised depth fields.
 
-    Args:
+    Args, besides objective, sampler and residual:
         denoiser: network from (noisy field, time steps, batch) to the prediction.
         noise_schedule: `diffusers` scheduler of the forward process; its `prediction_type` is what the denoiser predicts.
-        objective: loss of the denoiser on a batch.
-        sampler: reverse chain.
-        residual: transform between the field and the diffused quantity.
         optimizer: function from the parameters to the optimiser.
         lr_scheduler: function from the optimiser and `num_training_steps` to the learning-rate schedule.
         seed: of every draw in training and of the draws of `val/loss`.

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 
 
-def signal_to_noise_ratio(noise_schedule: DDPMScheduler, timesteps: Tensor) -> Tensor:
-    """alpha_bar_t / (1 - alpha_bar_t) for each of the (B,) `timesteps` (Hang et al. 2023, arXiv 2303.09556, section 3.1)."""
-    alpha_bar = noise_schedule.alphas_cumprod.to(timesteps.device)[timesteps]
-    return alpha_bar / (1 - alpha_bar)
-
-
 def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """Weight of each sample's squared error, (B,): min(SNR, gamma) in x0 space (Hang et al. 2023, section 3.4 and its v form)."""
     clipped = snr.clamp(max=gamma)
@@ -42,10 +36,7 @@ def prediction_target(
 class MaskedDiffusionObjective:
     """Mean squared error of the denoiser over the ocean mask alone, normalised by the mask's size.
 
-    Args:
-        latitude_weighting: weight cells by the cosine of their latitude, which is their area on a regular grid.
-        min_snr_gamma: upper limit of the signal-to-noise weight of a time step (5 in Hang et al. 2023); None weighs all steps
-            alike.
+    With `latitude_weighting` the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
 
     Raises:
         ValueError: for a `min_snr_gamma` that is not positive.
@@ -79,15 +70,13 @@ class MaskedDiffusionObjective:
         prediction = denoiser(noise_schedule.add_noise(clean, noise, timesteps), timesteps, batch)
         squared_error = (prediction - prediction_target(noise_schedule, clean, noise, timesteps)).square()
         if self.min_snr_gamma is not None:
-            snr = signal_to_noise_ratio(noise_schedule, timesteps)
+            # Hang et al. 2023, arXiv 2303.09556, section 3.1.
+            alpha_bar = noise_schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+            snr = alpha_bar / (1 - alpha_bar)
             weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
             squared_error = squared_error * weight[:, None, None, None]
         weights = batch["ocean_mask"].float()
         if self.latitude_weighting:
             weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
-        return ocean_mean(squared_error, weights)
-
-
-def ocean_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of `values`; those of weight 0 may be NaN."""
-    return torch.where(weights > 0, weights * values, 0).sum() / weights.sum()
+        # The error may be NaN where the weight is 0.
+        return torch.where(weights > 0, weights * squared_error, 0).sum() / weights.sum()

@@ -28,11 +28,7 @@ def fastest_precision(accelerator: str = "auto") -> str:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Autocast context of a module with float32 weights, the same as under a Lightning trainer of this `precision`.
-
-    Args:
-        precision: `32-true`, `bf16-mixed` or `16-mixed`, or Lightning's short names `32`, `bf16`, `16`.
-        device: of the module.
+    """Autocast context of a module with float32 weights on `device`, the same as under a Lightning trainer of this `precision`.
 
     Raises:
         UserError: another precision; the samplers and the noise of a chain are float32.

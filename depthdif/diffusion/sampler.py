@@ -26,12 +26,6 @@ STOCHASTIC = (
 LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
-def sample_generator(seed: int, index: int, member: int) -> torch.Generator:
-    """The random stream of one ensemble member of one sample; on the CPU, so that every device sees the same noise."""
-    state = np.random.SeedSequence([seed, index, member]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
-
-
 def is_stochastic(scheduler: Any) -> bool:
     """Whether a `diffusers` scheduler draws fresh noise at every step of a chain."""
     algorithm = str(scheduler.config.get("algorithm_type", ""))
@@ -42,15 +36,11 @@ def is_stochastic(scheduler: Any) -> bool:
 class ReverseSampler:
     """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
 
-    Args:
+    Args, besides those explained in conf/model/sampler:
         scheduler: function from config and betas of the noise schedule to the `diffusers` scheduler, such as
             `DDIMScheduler.from_config`.
-        steps: reverse steps; at most the time steps of the noise schedule.
-        seed: of all noise of the chain.
-        ensemble_size: reconstructions E of each sample.
         clamp_observations: set observed cells to the noised observations at each step, and to the observations at the end.
-        members_at_once: members of each sample in one call of the network, which bounds the memory of a large ensemble;
-            None is all of them. The members do not depend on it.
+        members_at_once: members of each sample in one call of the network; the members do not depend on it.
         antithetic: members come in pairs, 2k + 1 starting from minus the noise of 2k (Hammersley & Morton 1956,
             doi 10.1017/S0305004100031455): sampling errors cancel in the mean of a pair as far as the chain is linear in its
             noise, and only every other member is independent. For schedulers without fresh noise at every step alone.
@@ -106,9 +96,12 @@ class ReverseSampler:
         # The odd member of an antithetic pair starts from minus the noise of the even one.
         paired = 2 if self.antithetic else 1
         chains = [(index, member) for index in batch["index"].tolist() for member in members]
-        generators = [
-            sample_generator(self.seed, index, member - member % paired) for index, member in chains
-        ]
+        generators = []
+        for index, member in chains:
+            sequence = np.random.SeedSequence([self.seed, index, member - member % paired])
+            high, low = map(int, sequence.generate_state(2, np.uint32))
+            # On the CPU, so that every device sees the same noise.
+            generators.append(torch.Generator().manual_seed(high << 32 | low))
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
         signs = torch.tensor([1 - 2 * (member % paired) for _, member in chains], device=known.device)

@@ -20,10 +20,9 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.evaluation.forecast import GaussianForecast, Truth
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
-from depthdif.evaluation.tally import Grid, Tally
+from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
 from depthdif.figures.case import Case, case_of
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
@@ -224,11 +223,7 @@ def make_baselines(
 
 
 def first_patches(data: OceanDataModule, count: int | None, density: float | None = None) -> Subset[Sample]:
-    """The first `count` patches of the validation set, or all.
-
-    Raises:
-        UserError: more than it has.
-    """
+    """The first `count` patches of the validation set, or all; a UserError where it has fewer."""
     samples = data.validation_samples(density)
     if count is not None and count > len(samples):
         raise UserError(

@@ -39,7 +39,6 @@ class Job:
     """A job of a sweep.
 
     Attributes:
-        folder: of its files.
         record: its state and result.
         scores: of its last validation, by log key.
         mse: of the reconstructions at that validation, by variant.
@@ -86,7 +85,22 @@ def report(folder: Path) -> bool:
     jobs = read_jobs(folder)
     if not jobs:
         return True
-    write_sweep_csv(folder / "sweep.csv", jobs)
+    keys = sorted({key for job in jobs for key in job.scores})
+    rows = [
+        {
+            "job": job.record.number,
+            "varied": job.record.label,
+            "status": job.record.status,
+            "reason": job.record.reason,
+            "seconds": f"{job.record.seconds:.1f}",
+            "steps": job.steps,
+            **{key: job.scores.get(key, "") for key in keys},
+            "overrides": " ".join(job.record.overrides),
+            "folder": near(job.folder),
+        }
+        for job in jobs
+    ]
+    write_csv(folder / "sweep.csv", rows)
     console = Console()
     print_table(console, job_table(jobs, console.width))
     for job in jobs:
@@ -126,7 +140,20 @@ def job_table(jobs: Sequence[Job], width: int) -> Table:
 
     `OPTIONAL` columns are left out until the words of the table fit into `width`.
     """
-    columns = job_columns(jobs)
+    best, mse = best_job(jobs), SCORES["mse"]
+    columns: dict[str, list[str]] = {
+        "job": [f"{job.record.number}{'*' if job is best else ' '}" for job in jobs],
+        "varied": [job.record.label for job in jobs],
+        "MSE\nstandard": [mse.format(job.mse.get(STANDARD)) for job in jobs],
+        "MSE\nEMA": [mse.format(job.mse.get("ema")) for job in jobs],
+    }
+    if any(len(job.mse) > 2 for job in jobs):
+        columns["best\naverage"] = [job.best_average.removeprefix("ema_") or "-" for job in jobs]
+        columns["MSE\nbest"] = [mse.format(job.mse.get(job.best_average)) for job in jobs]
+    for score in (SCORES["psnr"], SCORES["ssim"]):
+        columns[score.label] = [score.format(job.scores.get(f"val/{score.key}")) for job in jobs]
+    columns["time"] = [duration(job.record.seconds) for job in jobs]
+    columns["status"] = ["unfinished" if job.record.status == RUNNING else job.record.status for job in jobs]
     for heading in ["", *OPTIONAL]:
         columns.pop(heading, None)
         table = Table(
@@ -143,25 +170,6 @@ def job_table(jobs: Sequence[Job], width: int) -> Table:
         if minimum_width(table) <= width:
             break
     return table
-
-
-def job_columns(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """The cells of the table by the headings of its columns."""
-    best, mse = best_job(jobs), SCORES["mse"]
-    columns: dict[str, list[str]] = {
-        "job": [f"{job.record.number}{'*' if job is best else ' '}" for job in jobs],
-        "varied": [job.record.label for job in jobs],
-        "MSE\nstandard": [mse.format(job.mse.get(STANDARD)) for job in jobs],
-        "MSE\nEMA": [mse.format(job.mse.get("ema")) for job in jobs],
-    }
-    if any(len(job.mse) > 2 for job in jobs):
-        columns["best\naverage"] = [job.best_average.removeprefix("ema_") or "-" for job in jobs]
-        columns["MSE\nbest"] = [mse.format(job.mse.get(job.best_average)) for job in jobs]
-    for score in (SCORES["psnr"], SCORES["ssim"]):
-        columns[score.label] = [score.format(job.scores.get(f"val/{score.key}")) for job in jobs]
-    columns["time"] = [duration(job.record.seconds) for job in jobs]
-    columns["status"] = ["unfinished" if job.record.status == RUNNING else job.record.status for job in jobs]
-    return columns
 
 
 def duration(seconds: float) -> str:
@@ -199,23 +207,3 @@ def sync_command(folder: Path) -> str | None:
     stars = sorted({"*/" * len(job) for job in jobs})
     patterns = [f"{shlex.quote(near(folder))}/{job}{OFFLINE_RUNS}" for job in stars]
     return " ".join(["wandb sync", *patterns]) if patterns else None
-
-
-def write_sweep_csv(path: Path, jobs: Sequence[Job]) -> None:
-    """A row for each job with every score that it logged."""
-    keys = sorted({key for job in jobs for key in job.scores})
-    rows = [
-        {
-            "job": job.record.number,
-            "varied": job.record.label,
-            "status": job.record.status,
-            "reason": job.record.reason,
-            "seconds": f"{job.record.seconds:.1f}",
-            "steps": job.steps,
-            **{key: job.scores.get(key, "") for key in keys},
-            "overrides": " ".join(job.record.overrides),
-            "folder": near(job.folder),
-        }
-        for job in jobs
-    ]
-    write_csv(path, rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthdif import UserError
-from depthdif.comparison.folders import find_run_folders
+from depthdif.comparison.run import find_run_folders
 
 MakeRun = Callable[..., Path]
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from depthdif.comparison.folders import find_run_folders
-from depthdif.comparison.page import number, page
+from depthdif.comparison.compare import number, page
 from depthdif.comparison.panels import collect_panels
 from depthdif.comparison.ranking import rankings
-from depthdif.comparison.run import Run, read_runs
+from depthdif.comparison.run import Run, find_run_folders, read_runs
 
 ReadMade = Callable[..., Run]
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from depthdif.comparison.folders import find_run_folders
-from depthdif.comparison.page import picture
+from depthdif.comparison.compare import picture
 from depthdif.comparison.ranking import rankings
-from depthdif.comparison.run import Run, read_runs
+from depthdif.comparison.run import Run, find_run_folders, read_runs
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from depthdif.comparison.folders import find_run_folders
 from depthdif.comparison.ranking import rankings, text_report
-from depthdif.comparison.run import Run, read_runs
+from depthdif.comparison.run import Run, find_run_folders, read_runs
 
 ReadMade = Callable[..., Run]
 

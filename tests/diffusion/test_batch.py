@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from depthdif.diffusion.batch import FIRST_GUESS_SHAPES, MASKS, SHAPES, check_batch
 from depthdif.diffusion.denoiser import UNetDenoiser
+from depthdif.diffusion.reconstruction import FIRST_GUESS_SHAPES, MASKS, SHAPES, check_batch
 
 MakeBatch = Callable[..., dict[str, Tensor]]
 Batch = dict[str, Tensor]

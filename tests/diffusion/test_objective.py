@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from depthdif.diffusion.objective import (
     MaskedDiffusionObjective,
     min_snr_weight,
-    ocean_mean,
     prediction_target,
-    signal_to_noise_ratio,
 )
 
 MakeBatch = Callable[..., dict[str, Tensor]]
@@ -44,13 +42,14 @@ def test_the_loss_of_a_constant_error_is_its_square_whatever_the_mask(make_batch
     assert float(loss) == pytest.approx(0.09, rel=1e-5)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_predicted_outside_the_ocean_changes_neither_the_loss_nor_the_gradients(
-    make_batch: MakeBatch,
+    make_batch: MakeBatch, value: float
 ) -> None:
     batch = make_batch()
     outside = ~batch["ocean_mask"]
     error = torch.full_like(batch["target"], 0.3).requires_grad_()
-    wild = torch.where(outside, torch.nan, error)
+    wild = torch.where(outside, value, error)
     loss = MaskedDiffusionObjective()(OffBy(wild), schedule(), batch["target"], batch)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.09, rel=1e-5)
@@ -96,7 +95,8 @@ def test_min_snr_gamma_clips_the_weight_of_the_easy_steps(make_batch: MakeBatch)
     batch, noise_schedule = make_batch(size=1), schedule()
     generator = torch.Generator().manual_seed(1)
     timestep = torch.randint(1000, (1,), generator=torch.Generator().manual_seed(1))
-    weight = min(float(signal_to_noise_ratio(noise_schedule, timestep)), 5.0)
+    alpha_bar = float(noise_schedule.alphas_cumprod[timestep])
+    weight = min(alpha_bar / (1 - alpha_bar), 5.0)
     loss = MaskedDiffusionObjective(min_snr_gamma=5)(
         OffBy(torch.tensor(1.0)), noise_schedule, batch["target"], batch, generator
     )
@@ -118,8 +118,13 @@ def test_a_generator_fixes_time_steps_and_noise(make_batch: MakeBatch) -> None:
     assert not torch.equal(seen[0][0], seen[2][0])
 
 
-def test_weighted_mean_ignores_infinities_that_weigh_nothing() -> None:
-    assert float(ocean_mean(torch.tensor([1.0, math.inf, 3.0]), torch.tensor([1.0, 0.0, 3.0]))) == 2.5
+def test_a_weighted_mean_ignores_infinities_that_weigh_nothing(make_batch: MakeBatch) -> None:
+    batch = make_batch(size=1, depths=1, height=3, width=1)
+    batch["ocean_mask"][:] = torch.tensor([True, False, True]).reshape(1, 1, 3, 1)
+    batch["latitude"] = torch.tensor([[60.0, 0.0, 0.0]])
+    error = torch.tensor([1.0, math.inf, 3.0]).sqrt().reshape(1, 1, 3, 1)
+    loss = MaskedDiffusionObjective(latitude_weighting=True)(OffBy(error), schedule(), batch["target"], batch)
+    assert float(loss) == pytest.approx((0.5 * 1 + 3) / 1.5, rel=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, math.nan])

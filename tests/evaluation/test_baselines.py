@@ -8,8 +8,8 @@ from depthdif.data.dataset import Sample, collate
 from depthdif.data.patches import Box
 from depthdif.data.synthetic import synthetic_field
 from depthdif.evaluation.evaluator import make_baselines
-from depthdif.evaluation.forecast import GaussianForecast
 from depthdif.evaluation.result import IDW, OI
+from depthdif.evaluation.tally import GaussianForecast
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import PatchData

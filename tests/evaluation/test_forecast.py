@@ -8,7 +8,7 @@ from torch import Tensor
 
 from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
-from depthdif.evaluation.forecast import GaussianForecast, Truth
+from depthdif.evaluation.tally import GaussianForecast, Truth
 
 STATISTICS = Standardization(
     *(np.array(values) for values in ([10.0, 5.0, 2.0], [3.0, 2.0, 1.0], [0.0] * 3, [30.0] * 3))

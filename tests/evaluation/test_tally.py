@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from depthdif.diffusion.ensemble import Ensemble
-from depthdif.evaluation.forecast import GaussianForecast, Truth
-from depthdif.evaluation.tally import Grid, Tally
+from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
 from depthdif.scores.score import over_depths, resample_counts, scores_with_intervals
 from depthdif.scores.spectra import WindowSpectra
 
