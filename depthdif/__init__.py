@@ -2,11 +2,8 @@
 
 from typing import Any
 
-EARTH_RADIUS = 6371.0
-"""Mean radius of the Earth, km."""
-
-DAYS_PER_YEAR = 365.25
-"""Mean length of a year of the Julian calendar."""
+EARTH_RADIUS = 6371.0  # km, mean
+DAYS_PER_YEAR = 365.25  # mean of the Julian calendar
 
 
 class UserError(ValueError):

@@ -127,7 +127,8 @@ def suggestions(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def silence_libraries() -> None:
     """Drop messages of the libraries that are not about the run and that a user cannot act on."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(is_about_run)
+    messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    messages.addFilter(lambda record: not record.getMessage().startswith(ABOUT_LIGHTNING))
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # Epochs have no meaning here, and may be shorter than the interval of logging.
     warnings.filterwarnings("ignore", message="The number of training batches")
@@ -135,8 +136,3 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message="The dirpath has changed")
     # Small data are in memory, where worker processes have no use.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-
-
-def is_about_run(record: logging.LogRecord) -> bool:
-    """Whether a log record of Lightning is about the run."""
-    return not record.getMessage().startswith(ABOUT_LIGHTNING)

@@ -24,9 +24,6 @@ from depthdif.diffusion.module import DiffusionModule
 from depthdif.files import atomic_path
 from depthdif.terminal import silence_libraries
 
-# The exit code that a shell gives a command ended by SIGTERM.
-TERMINATED = 143
-
 
 def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     """Build everything in `cfg`, fit, and return `val/recon_mse_full_recon`, which a sweeper can minimise.
@@ -92,7 +89,7 @@ def finished(loggers: Sequence[Logger]) -> Iterator[Sequence[Logger]]:
         yield loggers
         exit_code = 0
     except SIGTERMException:
-        sys.exit(TERMINATED)
+        sys.exit(143)
     finally:
         for logger in loggers:
             if isinstance(logger, WandbLogger):

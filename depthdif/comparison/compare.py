@@ -19,6 +19,7 @@ from depthdif.comparison.curves import SCORE_LABELS, half_life_lines, step_lines
 from depthdif.comparison.differences import differing
 from depthdif.comparison.panels import Panels, collect_panels
 from depthdif.comparison.ranking import Ranking, rankings, text_report
+from depthdif.comparison.rules import QUESTIONS
 from depthdif.comparison.run import DISTANCES, Run, find_run_folders, read_runs
 from depthdif.files import write_text
 from depthdif.scores.score_names import SCORES, STANDARD
@@ -70,6 +71,7 @@ def page(runs: Sequence[Run], ranked: Sequence[Ranking], panels: Panels, created
         variant_labels={run.name: {v.name: v.label for v in run.variants} for run in runs},
         shown_first=shown_first(ranked, panels),
         number=number,
+        questions=QUESTIONS,
     )
 
 

@@ -53,11 +53,6 @@ class RuleResult:
     explanation: str
     numbers: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def question(self) -> str:
-        """The question that the rule answers."""
-        return QUESTIONS[self.rule]
-
 
 def results(run: Run, average: Variant) -> list[RuleResult]:
     """Rules 2 to 6 for an average of a run."""

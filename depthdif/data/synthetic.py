@@ -55,7 +55,11 @@ def synthetic_field(
     for step, anomaly in enumerate(_eddies(lon, lat, times, eddies, generator)):
         background = _stratification(z, lat, season=np.cos(2 * np.pi * (step / 12 - 0.1)))
         temperature[step] = background[:, :, None] + np.exp(-z / 300)[:, None, None] * anomaly
-    sst = np.stack([_sst(level, lon, lat, missing_surface, generator) for level in temperature[:, 0]])
+    sst = temperature[:, 0].copy()
+    for field in sst:
+        field += 0.3 * _smooth(lon, lat, 8, generator)
+        gaps = _smooth(lon, lat, 5, generator)
+        field[gaps <= np.quantile(gaps, missing_surface)] = np.nan
     temperature[:, z[:, None, None] > floor] = np.nan
     sst[:, floor < 0] = np.nan
     axes = {"time": np.datetime64("2000-01-15", "ns") + days, "depth": z, "latitude": lat, "longitude": lon}
@@ -77,14 +81,6 @@ def _as_field(temperature: np.ndarray, sst: np.ndarray, axes: dict[str, np.ndarr
         dataset[name].attrs = {"units": "degree_Celsius", "standard_name": standard_name}
     dataset["depth"].attrs["positive"] = "down"
     return OceanField(dataset["temperature"], (dataset["sst"],))
-
-
-def _sst(
-    level: np.ndarray, lon: np.ndarray, lat: np.ndarray, missing: float, generator: np.random.Generator
-) -> np.ndarray:
-    """(H, W) float32: the shallowest level with smooth errors, and NaN in gaps of the share `missing`."""
-    errors, gaps = 0.3 * _smooth(lon, lat, 8, generator), _smooth(lon, lat, 5, generator)
-    return np.where(gaps > np.quantile(gaps, missing), level + errors, np.nan).astype(np.float32)
 
 
 def _stratification(z: np.ndarray, lat: np.ndarray, season: float) -> np.ndarray:

@@ -74,8 +74,10 @@ class EMA:
                 tensor = torch.as_tensor(current).detach().to(shadow.device, shadow.dtype)
                 shadow.lerp_(tensor, 1 - self.decay)
             else:
-                array = np.asarray(current, shadow.dtype)
-                self.shadow_params[name] = _lerp(shadow, array, 1 - self.decay)
+                # The formula of torch.lerp: exact at both ends, and where both are equal.
+                array, weight = np.asarray(current, shadow.dtype), 1 - self.decay
+                near, rest = (shadow, weight) if weight < 0.5 else (array, weight - 1)
+                self.shadow_params[name] = near + rest * (array - shadow)
 
     def get_params(self) -> dict[str, Any]:
         """Copies of the averages by name."""
@@ -122,9 +124,3 @@ def _is_finite(array: Array) -> bool:
 
 def _copy(array: Any) -> Any:
     return array.detach().clone() if isinstance(array, torch.Tensor) else np.array(array)
-
-
-def _lerp(start: np.ndarray, end: np.ndarray, weight: float) -> np.ndarray:
-    """The formula of torch.lerp: exact at both ends, and where start equals end."""
-    delta = end - start
-    return start + weight * delta if weight < 0.5 else end - delta * (1 - weight)

@@ -103,13 +103,11 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     options = dict(OmegaConf.to_container(cfg.model.first_guess, resolve=True))  # type: ignore[arg-type]
     for settings, score in stages:
 
-        def score_of(
-            values: Mapping[str, Any], fixed: Mapping[str, Any] = options, score: Score = score
-        ) -> float:
-            return score(instantiate({**fixed, **values}), patches, std)
+        def score_settings(values: Mapping[str, Any], score: Score = score) -> float:
+            return score(instantiate({**options, **values}), patches, std)
 
         free = {name: setting for name, setting in settings.items() if name not in cfg.fixed}
-        options |= search(free, score_of, data.surface_channels)
+        options.update(search(free, score_settings, data.surface_channels))
     fitted: FirstGuess = instantiate(options)
     error = rmse(fitted, patches, std)
     # An option of the config group model/first_guess, each setting with its meaning.
