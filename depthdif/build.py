@@ -14,6 +14,7 @@ from pytorch_lightning import Callback
 
 from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.diffusion.conditions import Domain
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
 
@@ -42,12 +43,16 @@ def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> 
     EMA belongs to the trainer, the first guess to the data.
     """
     state = data if isinstance(data, Mapping) else data.state_dict()
-    own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess")])
+    own = OmegaConf.masked_copy(
+        cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess", "conditions")]
+    )
     own._set_parent(cfg)
     with config_errors():
         denoiser = instantiate(cfg.model.denoiser)(
             depths=len(state["depths"]),
             surface_channels=len(state["surface"]),
+            conditions=instantiate(cfg.model.conditions),
+            domain=Domain(**state["domain"]),
             first_guess=state["residual"] is not None,
         )
     residual = Residual(**(state["residual"] or {}))

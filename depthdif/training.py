@@ -14,7 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
@@ -50,6 +50,8 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     callbacks = build_callbacks(cfg, data)
     if checkpoint is not None:
         check_resumed(cfg.resume, checkpoint, module.state_dict())
+    if advice := module.denoiser.conditions.advice(data.validates_new_region):
+        rank_zero_warn(advice)
     write_config(cfg)
     rank_zero_info(summary(cfg, data, module))
     with finished([instantiate(logger) for logger in cfg.logger.values() if logger is not None]) as loggers:

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 from depthdif.build import build_module, resolved, settled
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.synthetic import synthetic_field
+from depthdif.diffusion.conditions import Domain
 from depthdif.diffusion.denoiser import UNetDenoiser
 from depthdif.ema import EMACallback
 from depthdif.training import train
@@ -42,7 +43,10 @@ def ocean_file(tmp_path: Path) -> Path:
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     here = {
         *(".", "callbacks", "experiment", "logger", "trainer", "data", "data/validation", "model"),
-        *(f"model/{part}" for part in ("denoiser", "ema", "first_guess", "noise_schedule", "sampler")),
+        *(
+            f"model/{part}"
+            for part in ("conditions", "denoiser", "ema", "first_guess", "noise_schedule", "sampler")
+        ),
     }
     # tests/test_command_line.py renders the help, tests/sweep/test_launchers.py starts launchers and sweeper.
     elsewhere = {"hydra/help", "hydra/job_logging", "hydra/launcher", "hydra/sweeper"}
@@ -92,10 +96,29 @@ def test_every_first_guess_config_builds(compose_train: Compose, name: str) -> N
 
 @pytest.mark.parametrize("name", options("model/denoiser"))
 def test_every_denoiser_builds(compose_train: Compose, name: str) -> None:
-    denoiser = instantiate(compose_train(f"model/denoiser={name}").model.denoiser)(
-        depths=3, surface_channels=1
-    )
+    cfg = compose_train(f"model/denoiser={name}").model
+    domain = Domain(south=-60, north=60, west=0, period=360)
+    denoiser = instantiate(cfg.denoiser)(3, 1, instantiate(cfg.conditions), domain)
     assert isinstance(denoiser, UNetDenoiser)
+
+
+@pytest.mark.parametrize(
+    ("override", "absolute_values"),
+    [
+        ("data/validation=box", False),
+        ("data/validation=time_range", True),
+    ],
+)
+def test_the_validation_region_chooses_the_conditions_and_the_command_line_wins(
+    compose_train: Compose, override: str, absolute_values: bool
+) -> None:
+    dates = ["data.validation.start=2001", "data.validation.stop=2001"] if "time_range" in override else []
+    assert compose_train(override, *dates).model.conditions.absolute_values is absolute_values
+    chosen = "transferable" if absolute_values else "known_region"
+    assert (
+        compose_train(override, f"model/conditions={chosen}", *dates).model.conditions.absolute_values
+        is not absolute_values
+    )
 
 
 @pytest.mark.parametrize("sampler", options("model/sampler"))

@@ -49,6 +49,9 @@ class OceanDataModule(LightningDataModule):
         augmentation: applied to training patches; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
+    Attributes:
+        validates_new_region: whether the validation region is a part of the field at all times, not all of it at some times.
+
     Raises:
         UserError: a value out of range, regions that overlap or have no ocean or no patch, or fewer distinct
             validation patches than `validation_patches`.
@@ -96,6 +99,7 @@ class OceanDataModule(LightningDataModule):
         self._augmentation = augmentation
         self._validation_density = validation_density
         validated = validation.select(field)
+        self.validates_new_region = not validated.cells.all()
         self._region = validated.complement() if training is None else training.select(field)
         if self._region.overlaps(validated):
             raise UserError(
@@ -111,6 +115,7 @@ class OceanDataModule(LightningDataModule):
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
         self.residual_statistics: ResidualStatistics | None = None
+        self._domain = field.domain()
 
     @classmethod
     def from_files(
@@ -215,6 +220,7 @@ class OceanDataModule(LightningDataModule):
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
             "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
+            "domain": self._domain,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -222,6 +228,7 @@ class OceanDataModule(LightningDataModule):
         check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
+        self._domain = state_dict["domain"]
         residual = state_dict["residual"]
         self.residual_statistics = residual and ResidualStatistics(**residual)
 

@@ -97,6 +97,17 @@ class OceanField:
         step = float(np.median(np.diff(longitude)))
         return abs(longitude[-1] - longitude[0] + step - 360) < 0.5 * step
 
+    def domain(self) -> dict[str, float]:
+        """Outermost latitudes, first longitude, and the period of longitudes: twice the extent where they do not wrap."""
+        west, east = self.longitude[[0, -1]]
+        period = 360.0 if self.wraps else 2 * max(east - west, 1.0)
+        return {
+            "south": float(self.latitude[0]),
+            "north": float(self.latitude[-1]),
+            "west": float(west),
+            "period": float(period),
+        }
+
     @functools.cached_property
     def surface_ocean_mask(self) -> np.ndarray:
         """(H, W) bool: where the shallowest level is defined at the first time."""

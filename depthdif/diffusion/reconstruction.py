@@ -27,6 +27,8 @@ SHAPES = {
     "ocean_mask": "BDHW",
     "surface": "BSHW",
     "surface_mask": "BSHW",
+    "latitude": "BH",
+    "longitude": "BW",
     "coordinates": "B2",
     "day_of_year": "B",
     "index": "B",

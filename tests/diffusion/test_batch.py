@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from depthdif.diffusion.conditions import Conditions, Domain
 from depthdif.diffusion.denoiser import UNetDenoiser
 from depthdif.diffusion.reconstruction import FIRST_GUESS_SHAPES, MASKS, SHAPES, check_batch
 
@@ -16,6 +17,12 @@ Batch = dict[str, Tensor]
 def guessed(batch: Batch) -> Batch:
     uncertain = dict.fromkeys(("first_guess_error", "first_guess_misfit"), torch.ones(2, 3, 8, 8))
     return {**batch, "first_guess": batch["target"] + 0.1, **uncertain}
+
+
+def denoiser_of(surfaces: int) -> UNetDenoiser:
+    return UNetDenoiser(
+        3, surfaces, Conditions(False, False), Domain(-60, 60, 0, 360), block_out_channels=(8,)
+    )
 
 
 def refusal(batch: Batch, denoiser: nn.Module | None = None, first_guess: bool = True) -> str:
@@ -30,7 +37,7 @@ def test_a_batch_of_the_contract_passes_with_and_without_surface_and_first_guess
     make_batch: MakeBatch, surfaces: int
 ) -> None:
     batch = make_batch(surfaces=surfaces)
-    denoiser = UNetDenoiser(depths=3, surface_channels=surfaces, block_out_channels=(8,))
+    denoiser = denoiser_of(surfaces)
     check_batch(batch, denoiser, first_guess=False)
     check_batch(guessed(batch), denoiser, first_guess=True)
 
@@ -89,7 +96,7 @@ def test_a_value_outside_its_mask_raises(make_batch: MakeBatch, name: str) -> No
 
 
 def test_other_depths_or_surface_fields_than_trained_are_refused(make_batch: MakeBatch) -> None:
-    denoiser = UNetDenoiser(depths=3, surface_channels=1, block_out_channels=(8,))
+    denoiser = denoiser_of(surfaces=1)
     deeper, bare = make_batch(depths=4), make_batch(surfaces=0)
     assert "4 depths, but the model was trained on 3" in refusal(deeper, denoiser, first_guess=False)
     assert "0 surface fields, but the model was trained on 1" in refusal(bare, denoiser, first_guess=False)
