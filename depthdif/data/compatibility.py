@@ -42,8 +42,12 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
     for name in ("variable", "surface"):
         expected, actual = (_as_override(state[name]) for state in (trained, data))
         if trained[name] != data[name]:
+            advice = f"set data.{name}={expected}"
+            # Channels such as sst-1 are no variables of the file.
+            if re.search(r"[+-]\d+\b", expected + actual):
+                advice = "set data.surface and data.surface_offsets as in config.yaml of its run"
             raise UserError(
-                f"the checkpoint was trained on {name} {expected}, the data have {actual}; set data.{name}={expected}"
+                f"the checkpoint was trained on {name} {expected}, the data have {actual}; {advice}"
             )
     units = ([state["units"], *state["surface_units"]] for state in (trained, data))
     for name, expected, actual in zip([trained["variable"], *trained["surface"]], *units, strict=True):

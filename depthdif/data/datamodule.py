@@ -125,6 +125,7 @@ class OceanDataModule(LightningDataModule):
         surface: str | Sequence[str] = (),
         coordinates: Mapping[str, str] | None = None,
         max_depth: float | None = None,
+        surface_offsets: Sequence[int] = (0,),
         in_memory: bool = False,
         **options: Any,
     ) -> OceanDataModule:
@@ -132,7 +133,7 @@ class OceanDataModule(LightningDataModule):
 
         `in_memory` reads the whole field once, which is worth it whenever it fits.
         """
-        field = open_field(path, variable, surface, coordinates, max_depth)
+        field = open_field(path, variable, surface, coordinates, max_depth, surface_offsets)
         return cls(field.load() if in_memory else field, **options)
 
     @property
@@ -142,8 +143,8 @@ class OceanDataModule(LightningDataModule):
 
     @property
     def surface_channels(self) -> int:
-        """Number of surface variables."""
-        return len(self.field.surface)
+        """Number of surface channels: of each variable at each offset."""
+        return len(self.field.surface_names)
 
     @property
     def standardization(self) -> Standardization:
@@ -168,9 +169,8 @@ class OceanDataModule(LightningDataModule):
         """
         if self._standardization is None:
             self._standardization = measure(self.field.target, self._region, self._statistics_times)
-            self._surface_standardization = Standardization.join(
-                [measure(array, self._region, self._statistics_times) for array in self.field.surface]
-            )
+            surface = [measure(array, self._region, self._statistics_times) for array in self.field.surface]
+            self._surface_standardization = Standardization.join(surface * len(self.field.surface_offsets))
         if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
             self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
@@ -239,7 +239,8 @@ class OceanDataModule(LightningDataModule):
             "units": self.field.units,
             "depths": self.depths.tolist(),
             "surface": list(self.field.surface_names),
-            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface],
+            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface]
+            * len(self.field.surface_offsets),
             "first_guess": describe_first_guess(self._first_guess),
         }
 

@@ -23,6 +23,9 @@ SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
 class OceanField:
     """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid and times.
 
+    `surface_offsets` are the snapshots, counted from that of the target, from which surface fields are taken: (-1, 0, 1) adds
+    those before and after, as a delayed-mode analysis has them. Beyond the first and last time they are missing.
+
     Depth is in metres below the surface, positive. Missing values are NaN: land, below the sea floor, or (surface) not
     observed. Latitude and depth that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
 
@@ -32,8 +35,19 @@ class OceanField:
 
     target: xr.DataArray
     surface: tuple[xr.DataArray, ...] = ()
+    surface_offsets: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
+        offsets = list(self.surface_offsets)
+        if (
+            not offsets
+            or len(set(offsets)) < len(offsets)
+            or not all(type(offset) is int for offset in offsets)
+        ):
+            raise UserError(
+                f"data.surface_offsets={offsets}; expected different whole numbers of snapshots, e.g. "
+                "data.surface_offsets=[-1,0,1], or [0] for the snapshot of the target alone"
+            )
         target = _ordered(self.target, DIMENSIONS)
         surface = tuple(_ordered(array, SURFACE_DIMENSIONS) for array in self.surface)
         for array in surface:
@@ -53,8 +67,24 @@ class OceanField:
 
     @property
     def surface_names(self) -> tuple[str, ...]:
-        """Names of the surface variables, in the order of the channels."""
-        return tuple(str(array.name) for array in self.surface)
+        """Names of the surface channels, such as sst and sst-1: the variables at the first offset, then at the next."""
+        return tuple(
+            f"{array.name}{offset:+d}" if offset else str(array.name)
+            for offset in self.surface_offsets
+            for array in self.surface
+        )
+
+    def surface_at(self, time: int, rows: slice, columns: slice) -> np.ndarray:
+        """(S, h, w) float32 surface channels of the target's snapshot number `time`, units of the file, NaN where missing."""
+        shape = len(self.target["latitude"][rows]), len(self.target["longitude"][columns])
+        layers = [
+            array.variable[time + offset, rows, columns].values
+            if 0 <= time + offset < len(self.times)
+            else np.full(shape, np.nan, np.float32)
+            for offset in self.surface_offsets
+            for array in self.surface
+        ]
+        return np.stack(layers) if layers else np.empty((0, *shape), np.float32)
 
     @property
     def depths(self) -> np.ndarray:
@@ -119,7 +149,7 @@ class OceanField:
             array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32))
             for array in (self.target, *self.surface)
         )
-        return OceanField(target, tuple(surface))
+        return dataclasses.replace(self, target=target, surface=tuple(surface))
 
 
 def open_field(
@@ -128,12 +158,14 @@ def open_field(
     surface: str | Sequence[str] = (),
     coordinates: Mapping[str, str] | None = None,
     max_depth: float | None = None,
+    surface_offsets: Sequence[int] = (0,),
 ) -> OceanField:
     """Open an ocean field lazily from CF files.
 
     Args:
         path: a NetCDF file, a glob of files, a Zarr store (a directory or a URL), or a list of these. A
             variable is taken from every file that holds it, joined along time.
+        surface_offsets: see `OceanField`.
         variable: name or CF standard_name of the target; by default the only variable that has a depth axis.
         surface, max_depth: names or standard_names of the surface variables; deepest level to keep, metres.
         coordinates: names of time, depth, latitude or longitude, where standard_name, axis and units do not tell them.
@@ -158,9 +190,8 @@ def open_field(
         target = target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
     surface = [surface] if isinstance(surface, str) else surface
     layers = [select_variable(datasets, layer, names, option="data.surface") for layer in surface]
-    return OceanField(
-        target, tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
-    )
+    fields = tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
+    return OceanField(target, fields, tuple(surface_offsets))
 
 
 def sample_path() -> str:

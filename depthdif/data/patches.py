@@ -228,11 +228,9 @@ def read_patch(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> 
     rows = slice(patch.row, patch.row + height)
     beyond = patch.column + width - field.target.shape[-1]
     columns = [slice(patch.column, patch.column + width), *([slice(beyond)] if beyond > 0 else [])]
-    target, *surface = (
-        np.concatenate([array.variable[patch.time, ..., rows, part].values for part in columns], axis=-1)
-        for array in (field.target, *field.surface)
-    )
-    return target, np.stack(surface) if surface else np.empty((0, *patch_size), np.float32)
+    target = [field.target.variable[patch.time, :, rows, part].values for part in columns]
+    surface = [field.surface_at(patch.time, rows, part) for part in columns]
+    return np.concatenate(target, axis=-1), np.concatenate(surface, axis=-1)
 
 
 def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:

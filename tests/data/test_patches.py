@@ -281,3 +281,25 @@ def test_patch_size_is_one_number_or_two() -> None:
     for wrong in (0, [8], [8, -1], [8.0, 4]):
         with pytest.raises(UserError, match=r"data\.patch_size="):
             as_patch_size(wrong)  # type: ignore[arg-type]
+
+
+def test_surface_channels_come_from_the_snapshots_at_the_offsets_and_are_missing_beyond_the_record() -> None:
+    # The surface counts the snapshots: 0, 1, 2.
+    snapshot = FIELD.target.isel(depth=0, drop=True).copy(data=np.zeros((3, *SHAPE[2:]), np.float32))
+    snapshot += xr.DataArray(
+        np.arange(3, dtype=np.float32), dims="time", coords={"time": FIELD.target["time"]}
+    )
+    field = OceanField(FIELD.target, (snapshot.rename("sst"),), surface_offsets=(-1, 0, 1))
+    assert field.surface_names == ("sst-1", "sst", "sst+1")
+    for time, expected in enumerate(([np.nan, 0, 1], [0, 1, 2], [1, 2, np.nan])):
+        # The patch crosses the seam.
+        _, surface = read_patch(field, Patch(time, 2, 20), (4, 8))
+        np.testing.assert_array_equal(
+            surface, np.broadcast_to(np.float32(expected)[:, None, None], (3, 4, 8))
+        )
+
+
+@pytest.mark.parametrize("offsets", [(), (0, 0), (0.5,)])
+def test_surface_offsets_that_are_not_different_whole_numbers_are_refused(offsets: tuple[float, ...]) -> None:
+    with pytest.raises(UserError, match=r"surface_offsets=.*set|surface_offsets=\[-1,0,1\]"):
+        OceanField(FIELD.target, surface_offsets=offsets)  # type: ignore[arg-type]
