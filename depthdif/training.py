@@ -50,7 +50,7 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     callbacks = build_callbacks(cfg, data)
     if checkpoint is not None:
         check_resumed(cfg.resume, checkpoint, module.state_dict())
-    if advice := module.denoiser.conditions.advice(data.validates_new_region):
+    if advice := instantiate(cfg.model.conditions).advice(data.validates_new_region):
         rank_zero_warn(advice)
     write_config(cfg)
     rank_zero_info(summary(cfg, data, module))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -35,6 +36,10 @@ if torch.backends.cpu.get_cpu_capability() != "AVX512":
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+
+# How long an example takes depends on the machine and on what else runs there.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # A run of seconds: synthetic ocean, the tiny U-Net, a short chain.
 SMALL_RUN = (
