@@ -94,6 +94,21 @@ def test_every_first_guess_config_builds(compose_train: Compose, name: str) -> N
     assert (first_guess is None) == (name == "none")
 
 
+@pytest.mark.parametrize("root", ["train", "fit_first_guess"])
+def test_a_data_option_chooses_its_first_guess_and_the_command_line_takes_precedence(root: str) -> None:
+    def first_guess(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose(root, list(overrides)).model.first_guess
+
+    def option(name: str) -> DictConfig:
+        return OmegaConf.load(CONF / f"model/first_guess/{name}.yaml")  # type: ignore[return-value]
+
+    assert first_guess("data=eddies") == option("oi_eddies")
+    assert first_guess("data=woa") == option("oi")
+    assert first_guess("data=eddies", "model/first_guess=idw") == option("idw")
+    assert first_guess("data=eddies", "model.first_guess.nugget=0.5").nugget == 0.5
+
+
 @pytest.mark.parametrize("name", options("model/denoiser"))
 def test_every_denoiser_builds(compose_train: Compose, name: str) -> None:
     cfg = compose_train(f"model/denoiser={name}").model

@@ -68,6 +68,13 @@ def test_the_wheel_holds_every_config_and_an_entry_point_for_each_script(install
         assert f"depthdif.command_line:{script}" in entry_points.read_text()
 
 
+def test_the_wheel_holds_the_samples_with_what_made_them(installed: Path) -> None:
+    files = [path.relative_to(ROOT) for path in (ROOT / "depthdif/data/sample").glob("*/*") if path.is_file()]
+    assert {path.suffix for path in files} == {".nc", ".py", ".md"}
+    for path in files:
+        assert (installed / path).read_bytes() == (ROOT / path).read_bytes()
+
+
 def test_the_wheel_trains_exports_and_loads_the_export_from_another_directory(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ class OceanDataModule(LightningDataModule):
         validation: `Box` or `TimeRange`; no training patch overlaps it.
         training: region to train on; None is the complement of `validation`.
         first_guess: estimate of the dense field, computed in the workers; None for none.
-        profiles: which columns are observed in training; validation uses its `shallow_fraction`.
+        profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
@@ -127,13 +127,16 @@ class OceanDataModule(LightningDataModule):
         max_depth: float | None = None,
         surface_offsets: Sequence[int] = (0,),
         in_memory: bool = False,
+        periodic_longitude: float | None = None,
         **options: Any,
     ) -> OceanDataModule:
         """Open CF files (see `open_field`) and build the data module with the remaining options.
 
         `in_memory` reads the whole field once, which is worth it whenever it fits.
         """
-        field = open_field(path, variable, surface, coordinates, max_depth, surface_offsets)
+        field = open_field(
+            path, variable, surface, coordinates, max_depth, surface_offsets, periodic_longitude
+        )
         return cls(field.load() if in_memory else field, **options)
 
     @property
@@ -205,7 +208,7 @@ class OceanDataModule(LightningDataModule):
     def validation_samples(self, density: float | None = None) -> FixedPatches:
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
-        profiles = ProfileSampler(density, self._profiles.shallow_fraction)
+        profiles = dataclasses.replace(self._profiles, density=density)
         return FixedPatches(self._validation_patches, profiles, self._cutter(), self._seed)
 
     def predict_dataloader(self) -> DataLoader[Sample]:

@@ -113,12 +113,12 @@ class PatchCutter:
         generator: np.random.Generator,
         index: int,
     ) -> Sample:
-        """The sample number `index`: a patch that was read, with the columns that `profiles` observes."""
+        """The sample number `index`: a patch that was read, with what `profiles` observes of it."""
         target, surface = values
         ocean_mask = np.isfinite(target)
         height, width = self._patch_size
         conditions = self._conditioner(
-            np.where(profiles.sample(ocean_mask, generator), target, np.float32(np.nan)),
+            profiles.observe(target, generator),
             surface,
             ocean_mask,
             self._latitude[patch.row : patch.row + height],

@@ -13,10 +13,13 @@ import numpy as np
 import xarray as xr
 
 from depthdif import UserError
-from depthdif.data.files import join_in_time, open_files, select_variable
+from depthdif.data.files import check_dates, join_in_time, open_files, select_variable
 
 DIMENSIONS = ("time", "depth", "latitude", "longitude")
 SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
+
+# Folder and file of each packaged sample, in depthdif/data/sample.
+SAMPLES = {"woa": "woa_monthly_2deg.nc", "eddies": "eddies_5day.nc"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,14 +31,18 @@ class OceanField:
 
     Depth is in metres below the surface, positive. Missing values are NaN: land, below the sea floor, or (surface) not
     observed. Latitude and depth that descend are reversed; longitudes that jump by 360 degrees are made to ascend.
+    `periodic_longitude` is the width, in degrees, of a domain that repeats itself in longitude; None is 360 for a grid that
+    closes the globe, and not periodic for any other.
 
     Raises:
-        UserError: dimensions missing, coordinates duplicate or unordered, or surface and target not aligned.
+        UserError: dimensions missing, coordinates duplicate or unordered, times that are no dates, surface and target not
+            aligned, or longitudes that do not fill the period.
     """
 
     target: xr.DataArray
     surface: tuple[xr.DataArray, ...] = ()
     surface_offsets: Sequence[int] = (0,)
+    periodic_longitude: float | None = None
 
     def __post_init__(self) -> None:
         offsets = list(self.surface_offsets)
@@ -54,6 +61,8 @@ class OceanField:
             _check_aligned(array, target)
         object.__setattr__(self, "target", target)
         object.__setattr__(self, "surface", surface)
+        if self.periodic_longitude is not None:
+            _check_period(self.longitude, self.periodic_longitude, self.variable)
 
     @property
     def variable(self) -> str:
@@ -119,8 +128,15 @@ class OceanField:
         return self.target["time"].dt.dayofyear.values.astype(np.float32)
 
     @property
+    def period(self) -> float:
+        """Degrees of longitude after which a place is the same place."""
+        return 360.0 if self.periodic_longitude is None else float(self.periodic_longitude)
+
+    @property
     def wraps(self) -> bool:
         """Whether the last longitude is the western neighbour of the first."""
+        if self.periodic_longitude is not None:
+            return True
         longitude = self.longitude
         if len(longitude) < 2:
             return False
@@ -130,7 +146,7 @@ class OceanField:
     def domain(self) -> dict[str, float]:
         """Outermost latitudes, first longitude, and the period of longitudes: twice the extent where they do not wrap."""
         west, east = self.longitude[[0, -1]]
-        period = 360.0 if self.wraps else 2 * max(east - west, 1.0)
+        period = self.period if self.wraps else 2 * max(east - west, 1.0)
         return {
             "south": float(self.latitude[0]),
             "north": float(self.latitude[-1]),
@@ -159,6 +175,7 @@ def open_field(
     coordinates: Mapping[str, str] | None = None,
     max_depth: float | None = None,
     surface_offsets: Sequence[int] = (0,),
+    periodic_longitude: float | None = None,
 ) -> OceanField:
     """Open an ocean field lazily from CF files.
 
@@ -169,6 +186,7 @@ def open_field(
         variable: name or CF standard_name of the target; by default the only variable that has a depth axis.
         surface, max_depth: names or standard_names of the surface variables; deepest level to keep, metres.
         coordinates: names of time, depth, latitude or longitude, where standard_name, axis and units do not tell them.
+        periodic_longitude: see `OceanField`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -191,12 +209,23 @@ def open_field(
     surface = [surface] if isinstance(surface, str) else surface
     layers = [select_variable(datasets, layer, names, option="data.surface") for layer in surface]
     fields = tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
-    return OceanField(target, fields, tuple(surface_offsets))
+    return OceanField(target, fields, tuple(surface_offsets), periodic_longitude)
 
 
-def sample_path() -> str:
-    """Path of the packaged sample: monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid."""
-    return str(resources.files("depthdif.data").joinpath("sample/woa_monthly_2deg.nc"))
+def sample_path(name: str = "woa") -> str:
+    """Path of a packaged sample, described in the README.md beside it.
+
+    `woa` is monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid; `eddies` is a simulated eddying ocean,
+    every 5 days for six years on a 0.25 degree grid.
+
+    Raises:
+        UserError: no sample of this name.
+    """
+    if name not in SAMPLES:
+        raise UserError(
+            f"data.path.name={name}; expected a packaged sample, data.path.name={' or '.join(SAMPLES)}"
+        )
+    return str(resources.files("depthdif.data").joinpath("sample", name, SAMPLES[name]))
 
 
 def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
@@ -205,15 +234,19 @@ def _ordered(array: xr.DataArray, dimensions: tuple[str, ...]) -> xr.DataArray:
         raise UserError(f"{array.name!r} has dimensions {array.dims}; expected {dimensions}")
     if missing := [dimension for dimension in dimensions if dimension not in array.coords]:
         raise UserError(f"{array.name!r} has no coordinate values for {', '.join(missing)}")
-    if not (array["time"].dtype == object or np.issubdtype(array["time"].dtype, np.datetime64)):
-        raise UserError(
-            f"time of {array.name!r} is {array['time'].dtype}, not dates; expected CF units such as "
-            "'days since 1950-01-01'"
-        )
+    check_dates(array)
     for dimension in dimensions:
         values = array[dimension].values
-        if len(np.unique(values)) != len(values):
-            raise UserError(f"{dimension} of {array.name!r} holds a value twice; expected each value once")
+        unique, counts = np.unique(values, return_counts=True)
+        if len(unique) != len(values):
+            advice = (
+                ": leave one of the files or records that hold it out of data.path"
+                if dimension == "time"
+                else ""
+            )
+            raise UserError(
+                f"{dimension} of {array.name!r} holds a value twice ({unique[counts > 1][0]}); expected each value once{advice}"
+            )
         if dimension in ("latitude", "depth") and len(values) > 1 and values[0] > values[-1]:
             array = array.isel({dimension: slice(None, None, -1)})
     longitude = _unwrapped(array["longitude"].values.astype(np.float64), array.name)
@@ -242,6 +275,31 @@ def _unwrapped(longitude: np.ndarray, name: object) -> np.ndarray:
             "modulo 360; expected ascending, each meridian once"
         )
     return unwrapped
+
+
+def _check_period(longitude: np.ndarray, period: float, name: str) -> None:
+    """Refuse a period that is no width of the globe, or that the columns do not fill to within half a cell."""
+    if not (isinstance(period, int | float) and 0 < period <= 360):
+        raise UserError(
+            f"data.periodic_longitude={period}; expected degrees above 0 and at most 360, or null where the domain is "
+            "not periodic"
+        )
+    # From each column to its eastern neighbour; that of the last column is the first.
+    steps = np.diff(longitude, append=longitude[0] + period)
+    cell = float(np.median(steps))
+    worst = int(np.abs(steps - cell).argmax())
+    if abs(steps[worst] - cell) < 0.5 * cell:
+        return
+    extent, gap = longitude[-1] - longitude[0] + cell, steps[worst] - cell
+    advice = "fill the missing columns"
+    if worst == len(steps) - 1:
+        advice = f"set data.periodic_longitude={extent:g} if that is the period"
+    raise UserError(
+        f"data.periodic_longitude={period:g}, but {name!r} covers {extent:g} degrees (longitude {longitude[0]:g} to "
+        f"{longitude[-1]:g} in cells of {cell:g}): a periodic domain with {'a gap' if gap > 0 else 'an overlap'} of "
+        f"{abs(gap):g} degrees east of {longitude[worst]:g}; {advice}, or set data.periodic_longitude=null where the "
+        "domain is not periodic"
+    )
 
 
 def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:

@@ -22,6 +22,10 @@ _CF_NAMES = {
     "latitude": ("latitude", "Y"),
     "longitude": ("longitude", "X"),
 }
+_CF_TIME = (
+    "expected CF units such as 'days since 1950-01-01' (not months or years), with a date and a calendar that exist: write "
+    "the times anew, e.g. cdo settaxis,1950-01-15,00:00:00,1mon IN.nc OUT.nc"
+)
 
 
 def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
@@ -54,8 +58,14 @@ def _open(path: str) -> xr.Dataset:
     try:
         # No dask and no cache: each patch is read once, and dask would make it slower.
         return xr.open_dataset(path, engine=engine, chunks=None, cache=False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "decode time" in reason or isinstance(error, OverflowError):
+            # Without xarray's advice, which is for programs: to open without decoding.
+            reason = reason.split(". Try")[0].removeprefix("unable to decode time ")
+            raise UserError(
+                f"data.path={path} has times that cannot be decoded ({reason}); {_CF_TIME}"
+            ) from error
         raise UserError(
             f"data.path={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
         ) from error
@@ -107,6 +117,14 @@ def join_in_time(
         if not names or not all(coordinate in array.coords for coordinate in names.values()):
             names = {role: _coordinate(array, role, dimensions, coordinates) for role in dimensions}
         parts.append(_canonical(array, names))
+    for part in parts:
+        check_dates(part)
+    if len(calendars := {type(part["time"].values.flat[0]): part for part in parts}) > 1:
+        one, other = list(calendars.values())[:2]
+        raise UserError(
+            f"files of {name!r} differ in the calendar: {_source(one)} has {one['time'].dt.calendar}, {_source(other)} "
+            f"{other['time'].dt.calendar}; expected one: convert the files first, e.g. xarray convert_calendar('standard')"
+        )
     parts.sort(key=lambda part: part["time"].values.flat[0])
     first = parts[0]
     for part in parts[1:]:
@@ -122,6 +140,19 @@ def join_in_time(
     joined = xr.DataArray(xr.Variable(dimensions, lazy, first.attrs), coords, name=name)
     joined.encoding["preferred_chunks"] = first.encoding.get("preferred_chunks", {})
     return joined
+
+
+def check_dates(array: xr.DataArray) -> None:
+    """Raise UserError where a time of the array is missing, or no date."""
+    time, where = array["time"], f"time of {array.name!r} in {_source(array)}"
+    if not (time.dtype == object or np.issubdtype(time.dtype, np.datetime64)):
+        units = time.attrs.get("units")
+        raise UserError(f"{where} is {time.dtype} with units {units!r}, not dates; {_CF_TIME}")
+    if len(missing := np.flatnonzero(time.isnull())):
+        raise UserError(
+            f"{where} is missing (NaT) in {len(missing)} of {time.size} records, the first of them number {missing[0]}; "
+            "expected a date for each: leave these records out, e.g. xarray dropna('time')"
+        )
 
 
 class _JoinedArray(BackendArray):

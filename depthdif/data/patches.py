@@ -41,8 +41,8 @@ class Selection:
 class Box:
     """All times of a box in longitude and latitude, degrees, by the centres of the cells.
 
-    Longitudes are modulo 360, so (170, -170) crosses the date line. East and north, except the pole, are excluded, so that
-    neighbouring boxes share no cell.
+    Longitudes are modulo 360, or the period of the field, so (170, -170) crosses the date line. East and north, except the
+    pole, are excluded, so that neighbouring boxes share no cell.
     """
 
     longitude: tuple[float, float] = (-180.0, 180.0)
@@ -71,9 +71,10 @@ class Box:
     def select(self, field: OceanField) -> Selection:
         """The cells whose centre lies in the box, at every time."""
         west, east = self.longitude
-        width = (east - west) % 360 or 360.0
+        period = field.period
+        width = period if east - west >= period else (east - west) % period or period
         south, north = self.latitude
-        columns = (field.longitude - west) % 360 < width
+        columns = (field.longitude - west) % period < width
         rows = (field.latitude >= south) & ((field.latitude < north) | (north == 90))
         return Selection(np.ones(len(field.times), bool), rows[:, None] & columns[None, :])
 
@@ -237,7 +238,7 @@ def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
     """(W,) float32 longitudes of a patch, degrees east, ascending across the seam."""
     columns = patch.column + np.arange(width)
     size = len(field.longitude)
-    return (field.longitude[columns % size] + 360.0 * (columns // size)).astype(np.float32)
+    return (field.longitude[columns % size] + field.period * (columns // size)).astype(np.float32)
 
 
 def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:

@@ -1,25 +1,44 @@
-"""Sparse vertical profiles such as those of Argo floats: the observed cells of a patch."""
+"""Sparse vertical profiles such as those of Argo floats: the observed cells of a patch, and what is observed there."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from depthdif import UserError
 
+# Levels of a profile of few levels, at most.
+_FEW_LEVELS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class ProfileSampler:
-    """Random ocean columns, some of which end at a shallower depth, as profiles of floats do.
+    """Random ocean columns, observed as instruments do: some profiles end early, miss levels or have few, and all have errors.
 
-    `density` is the share of the ocean columns of a patch that is observed: one number, or a range from which each patch draws
-    log-uniformly. A share `shallow_fraction` ends above the sea floor or the deepest level, at a level drawn uniformly.
+    Each share applies to the profiles independently of the other shares, in this order. With `gap_fraction`,
+    `few_levels_fraction` and `error` of 0 the profiles are whole from the top, and exact.
+
+    Args:
+        density: share of the ocean columns of a patch that is observed: one number, or a range from which each patch draws
+            log-uniformly.
+        shallow_fraction: share that ends above the sea floor or the deepest level, at a level drawn uniformly.
+        gap_fraction: share that misses each level between its shallowest and its deepest with probability 1/2.
+        few_levels_fraction: share that keeps 1 to 3 of its levels, the number and the levels drawn uniformly.
+        error: standard deviation of the errors of the observations, instrument and representativity together, in units of
+            the field. Half of the variance is one Gaussian error of the whole profile, half is independent between levels.
+
+    Raises:
+        UserError: a value out of range.
     """
 
     density: float | Sequence[float] = (0.01, 0.1)
     shallow_fraction: float = 0.3
+    gap_fraction: float = 0.0
+    few_levels_fraction: float = 0.0
+    error: float = 0.0
 
     def __post_init__(self) -> None:
         density = (self.density,) * 2 if isinstance(self.density, int | float) else tuple(self.density)
@@ -28,14 +47,39 @@ class ProfileSampler:
                 f"data.profiles.density={self.density}; expected a share of the ocean columns or a range within 0 "
                 "to 1, e.g. data.profiles.density=[0.01,0.1]"
             )
-        if not 0 <= self.shallow_fraction <= 1:
+        for name in ("shallow_fraction", "gap_fraction", "few_levels_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UserError(
+                    f"data.profiles.{name}={value}; expected a number from 0 to 1, e.g. data.profiles.{name}=0.1"
+                )
+        if not 0 <= self.error < math.inf:
             raise UserError(
-                f"data.profiles.shallow_fraction={self.shallow_fraction}; expected a number from 0 to 1"
+                f"data.profiles.error={self.error}; expected a standard deviation in units of the field, at least 0, "
+                "e.g. data.profiles.error=0.05"
             )
         object.__setattr__(self, "density", (float(density[0]), float(density[1])))
 
+    def observe(self, target: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Observations (D, H, W) float32 of a target that is NaN outside the ocean, in its units; NaN where not observed.
+
+        Raises:
+            ValueError: the patch contains no ocean.
+        """
+        observed = self.sample(np.isfinite(target), generator)
+        observations = np.where(observed, target, np.float32(np.nan))
+        if self.error:
+            part, columns = self.error / math.sqrt(2), observed.any(axis=0)
+            observations[:, columns] += generator.normal(0, part, np.count_nonzero(columns))
+            observations[observed] += generator.normal(0, part, np.count_nonzero(observed))
+        return observations
+
     def sample(self, ocean_mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Observed cells (D, H, W) bool, at least one column, of the ocean mask (D, H, W), shallowest level first."""
+        """Observed cells (D, H, W) bool, at least one column, of the ocean mask (D, H, W), shallowest level first.
+
+        Raises:
+            ValueError: the patch contains no ocean.
+        """
         columns = np.flatnonzero(ocean_mask.any(axis=0))
         if not len(columns):
             raise ValueError("the patch contains no ocean; profiles need at least one ocean column")
@@ -48,6 +92,29 @@ class ProfileSampler:
         levels = ocean.sum(axis=0)
         shallow = (generator.random(count) < self.shallow_fraction) & (levels > 1)
         kept = np.where(shallow, generator.integers(1, np.maximum(levels, 2)), levels)
+        profiles = ocean & (np.cumsum(ocean, axis=0) <= kept)
+        # Drawn only where they are wanted, so that they do not change the profiles of a seed elsewhere.
+        if self.gap_fraction:
+            profiles = _with_gaps(profiles, generator.random(count) < self.gap_fraction, generator)
+        if self.few_levels_fraction:
+            profiles = _with_few_levels(
+                profiles, generator.random(count) < self.few_levels_fraction, generator
+            )
         observed = np.zeros((len(ocean_mask), ocean_mask[0].size), bool)
-        observed[:, chosen] = ocean & (np.cumsum(ocean, axis=0) <= kept)
+        observed[:, chosen] = profiles
         return observed.reshape(ocean_mask.shape)
+
+
+def _with_gaps(profiles: np.ndarray, chosen: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Profiles (D, N) bool, of which the `chosen` (N,) miss each level between first and last with probability 1/2."""
+    number = np.cumsum(profiles, axis=0)
+    between = (number > 1) & (number < number[-1])
+    return profiles & ~(between & chosen & (generator.random(profiles.shape) < 0.5))
+
+
+def _with_few_levels(profiles: np.ndarray, chosen: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Profiles (D, N) bool, of which the `chosen` (N,) keep 1 to 3 of their levels."""
+    number = generator.integers(1, _FEW_LEVELS + 1, len(chosen))
+    # Levels in a random order, those of the profile first.
+    order = np.where(profiles, generator.random(profiles.shape), 1.0).argsort(axis=0).argsort(axis=0)
+    return profiles & ~(chosen & (order >= number))

@@ -66,6 +66,7 @@ class Evaluator:
             ocean=field.surface_ocean_mask,
             scale=float(run.data.standardization.std.max()),
             spectra=WindowSpectra.from_grid(run.data.patch_size, field.latitude, field.longitude),
+            period=field.period,
         )
         run.module.to(device)
         run.module.sampler.seed = plan.seed

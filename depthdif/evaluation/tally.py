@@ -115,6 +115,7 @@ class Grid:
         ocean: (H, W) at the surface.
         scale: largest standard deviation of the field over its depths, physical units.
         spectra: None where the patches are too small for them.
+        period: degrees of longitude after which a place is the same place.
     """
 
     latitude: Array
@@ -122,11 +123,13 @@ class Grid:
     ocean: Mask
     scale: float
     spectra: WindowSpectra | None
+    period: float = 360.0
 
     def cells(self, latitude: Array, longitude: Array) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """Rows (h, 1) and columns (1, w) of the grid nearest to those of a patch, across the seam too."""
         rows = np.abs(self.latitude[None, :] - latitude[:, None]).argmin(axis=1)
-        apart = np.abs((self.longitude[None, :] - longitude[:, None] + 180) % 360 - 180)
+        half = self.period / 2
+        apart = np.abs((self.longitude[None, :] - longitude[:, None] + half) % self.period - half)
         return rows[:, None], apart.argmin(axis=1)[None, :]
 
 

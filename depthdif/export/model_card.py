@@ -35,6 +35,10 @@ TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 FILE = "evaluation.json"
 # Keys of the provenance by which records of evaluations are identified and chosen.
 REQUIRED = {"checkpoint_sha256", "patches", "created", "seen_in_training"}
+SAMPLES = {
+    "woa": "World Ocean Atlas, monthly; SST of COADS",
+    "eddies": "simulated eddying ocean, every 5 days",
+}
 TAGS = ["diffusion", "oceanography", "ocean-reconstruction", "argo", "depthdif"]
 
 # Headings, and cells by the label of the row.
@@ -98,7 +102,7 @@ def source(cfg: Mapping[str, Any]) -> str:
     if path is None:
         return config_text(cfg.get("field"))
     if isinstance(path, Mapping):
-        return "sample of depthdif: World Ocean Atlas, monthly; SST of COADS"
+        return f"sample of depthdif: {SAMPLES[path.get('name', 'woa')]}"
     return ", ".join(Path(str(name)).name for name in ([path] if isinstance(path, str) else path))
 
 

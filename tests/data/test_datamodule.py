@@ -139,20 +139,43 @@ def test_own_files_are_read_by_the_glorys_config(
 
 
 def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callable[..., DictConfig]) -> None:
-    woa, glorys = compose_train("data=woa").data, compose_train("data=glorys").data
-    assert list(woa) == list(glorys)
+    woa, *others = (compose_train(f"data={name}").data for name in ("woa", "glorys", "eddies"))
+    assert all(list(other) == list(woa) for other in others)
     synthetic = list(compose_train("data=synthetic").data)
     assert [key for key in woa if key in synthetic] == [key for key in synthetic if key != "field"]
 
 
 def test_the_shared_keys_of_the_data_configs_are_no_option_and_are_not_repeated() -> None:
-    assert config_groups()["data"] == ["glorys", "synthetic", "synthetic_glorys", "woa"]
+    assert config_groups()["data"] == ["eddies", "glorys", "synthetic", "synthetic_glorys", "woa"]
     shared = OmegaConf.load(CONF / "data_shared.yaml")
     for name in config_groups()["data"]:
         option = OmegaConf.load(CONF / f"data/{name}.yaml")
         based_on_it = "/data_shared@_here_" in option.defaults
         assert based_on_it == (name != "synthetic_glorys")
         assert not [key for key in option if based_on_it and key in shared and option[key] == shared[key]]
+
+
+def test_errors_of_observation_are_in_the_observations_alone_also_in_validation() -> None:
+    exact, noisy = (ready(profiles=ProfileSampler(0.1, 0.5, error=error)) for error in (0.0, 0.4))
+    for loader in ("train_dataloader", "val_dataloader"):
+        for clean, sample in zip(getattr(exact, loader)(), getattr(noisy, loader)(), strict=True):
+            assert [key for key in clean if not torch.equal(clean[key], sample[key])] == ["observations"]
+    observed = torch.cat([batch["observed_mask"] for batch in noisy.val_dataloader()])
+    difference = torch.cat(
+        [batch["observations"] - batch["target"] * batch["observed_mask"] for batch in noisy.val_dataloader()]
+    )
+    scale = torch.as_tensor(noisy.standardization.std)[:, None, None]
+    error = (difference * scale)[observed]
+    assert 0.2 < error.std() < 0.6
+    assert not difference[~observed].any()
+
+
+def test_validation_profiles_have_the_gaps_of_training() -> None:
+    data = ready(profiles=ProfileSampler(0.1, 0.0, few_levels_fraction=1.0))
+    for density in (None, 0.5):
+        samples = data.validation_samples(density)
+        levels = np.stack([samples[i]["observed_mask"].sum(0) for i in range(len(samples))])
+        assert set(np.unique(levels)) <= {0, 1, 2, 3}
 
 
 def test_validation_set_is_the_same_every_epoch_and_run() -> None:

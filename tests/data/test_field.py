@@ -33,6 +33,28 @@ def test_sample_is_the_world_ocean_atlas() -> None:
     ]
 
 
+def test_sample_of_eddies_is_a_channel_that_repeats_itself_after_18_degrees() -> None:
+    field = open_field(sample_path("eddies"), "temperature", ["zos", "sst"], periodic_longitude=18)
+    assert field.target.shape == (439, 10, 40, 72)
+    assert (str(field.times[0])[:10], str(field.times[-1])[:10]) == ("2001-01-01", "2006-12-31")
+    assert (field.units, field.wraps, field.period) == ("degC", True, 18)
+    # Warm in the south and at the surface, cold in the north and below.
+    zonal = field.target.isel(time=0).mean("longitude").values
+    assert 15 < zonal[0, 0] < 25
+    assert zonal[0, 0] - zonal[0, -1] > 5
+    assert zonal[0, 0] - zonal[-1, 0] > 5
+    # Surface height is the smooth imprint of eddies in half a metre, the SST has clouds and an error of 0.3 deg C.
+    zos, sst = (array.isel(time=0).values for array in field.surface)
+    assert 0.1 < np.nanstd(zos) < 1
+    assert 0 < np.isnan(sst[field.surface_ocean_mask]).mean() < 0.7
+    assert 0.2 < np.nanstd(sst - field.target.isel(time=0, depth=0).values) < 0.4
+
+
+def test_unknown_sample_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.path\.name=glorys; expected .*name=woa or eddies"):
+        sample_path("glorys")
+
+
 def test_descending_latitude_is_sorted(make_dataset: MakeDataset) -> None:
     dataset = make_dataset()
     field = opened(dataset.isel(latitude=slice(None, None, -1)))
@@ -53,6 +75,50 @@ def test_global_grid_wraps_and_regional_does_not(make_dataset: MakeDataset) -> N
     assert opened(dataset.assign_coords(longitude=dataset["longitude"] + 180)).wraps
     assert not opened(dataset.isel(longitude=slice(1, None))).wraps
     assert not opened(dataset.isel(longitude=[3])).wraps
+
+
+def test_periodic_domain_wraps_after_its_period(make_dataset: MakeDataset) -> None:
+    channel = make_dataset(width=12).isel(longitude=slice(0, 6))  # 6 cells of 30 degrees
+    target, sst = channel["temperature"], channel["sst"]
+    field = OceanField(target, (sst,), periodic_longitude=180)
+    assert (field.wraps, field.period) == (True, 180)
+    assert (field.load().wraps, field.load().period) == (True, 180)
+    assert field.domain()["period"] == 180
+    assert (OceanField(target).wraps, OceanField(target).period) == (False, 360)
+    assert OceanField(make_dataset()["temperature"], periodic_longitude=360).wraps
+
+
+@pytest.mark.parametrize(
+    ("period", "message"),
+    [
+        (360, "covers 180 degrees .* a gap of 180 degrees east of -15; set data.periodic_longitude=180"),
+        (195, "a gap of 15 degrees"),
+        (150, "an overlap of 30 degrees"),
+        (0, "above 0 and at most 360"),
+        (361, "above 0 and at most 360"),
+        ("wide", "above 0 and at most 360"),
+        (float("nan"), "above 0 and at most 360"),
+    ],
+)
+def test_period_that_the_columns_do_not_fill_is_refused(
+    make_dataset: MakeDataset, period: float, message: str
+) -> None:
+    channel = make_dataset(width=12).isel(longitude=slice(0, 6))["temperature"]
+    with pytest.raises(UserError, match=f"data.periodic_longitude={period}[,;].*{message}") as error:
+        OceanField(channel, periodic_longitude=period)
+    assert "\n" not in str(error.value)
+
+
+def test_period_is_filled_to_within_half_a_cell(make_dataset: MakeDataset) -> None:
+    channel = make_dataset(width=12).isel(longitude=slice(0, 6))["temperature"]
+    for period in (166, 194):
+        assert OceanField(channel, periodic_longitude=period).wraps
+
+
+def test_periodic_domain_with_a_column_missing_inside_is_refused(make_dataset: MakeDataset) -> None:
+    channel = make_dataset(width=12).isel(longitude=[0, 1, 2, 4, 5])["temperature"]
+    with pytest.raises(UserError, match="a gap of 30 degrees east of -105; fill the missing columns"):
+        OceanField(channel, periodic_longitude=180)
 
 
 def test_longitude_that_jumps_at_the_date_line_is_unwrapped(make_dataset: MakeDataset) -> None:
@@ -143,3 +209,16 @@ def test_misaligned_times_raise_instead_of_interpolating(make_dataset: MakeDatas
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="times of surface variable 'sst'"):
         OceanField(dataset["temperature"], (dataset["sst"].isel(time=[0]),))
+
+
+def test_times_that_are_missing_or_no_dates_are_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset()
+    times = dataset["time"].values.copy()
+    times[2] = np.datetime64("NaT")
+    with pytest.raises(
+        UserError, match=r"time of 'temperature' .* missing \(NaT\) in 1 of 3 records"
+    ) as error:
+        opened(dataset.assign_coords(time=times))
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="not dates; expected CF units"):
+        opened(dataset.assign_coords(time=[0.0, 1.0, 2.0]))

@@ -350,8 +350,62 @@ def test_files_that_overlap_in_time_are_refused(
     one_line(error.value)
 
 
-def test_time_without_units_is_refused(make_dataset: MakeDataset, write: Callable[..., str]) -> None:
-    dataset = make_dataset().assign_coords(time=[0, 1, 2])
-    with pytest.raises(UserError, match="not dates; expected CF units") as error:
-        open_field(write(dataset), "temperature")
+def write_times(path: Path, dataset: xr.Dataset, values: list[float], **attrs: str) -> str:
+    """A file whose time axis holds these numbers and attributes, as another program may write them."""
+    dataset.isel(time=slice(0, len(values))).assign_coords(time=("time", values, attrs)).to_netcdf(path)
+    return str(path)
+
+
+def test_time_without_units_is_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    path = write_times(tmp_path / "ocean.nc", make_dataset(), [0, 1, 2])
+    with pytest.raises(UserError, match=r"ocean\.nc is .* not dates; expected CF units") as error:
+        open_field(path, "temperature")
     one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "units", "calendar"),
+    [
+        ([0, 1, 2], "months since 2000-01-01", "standard"),
+        ([0, 1, 2], "days since 2000-02-30", "standard"),
+        ([0, 1, 2], "days since 2000-01-01", "martian"),
+        ([0, 1e30, 2], "days since 2000-01-01", "standard"),
+    ],
+)
+def test_times_off_the_calendar_are_refused_with_their_file(
+    make_dataset: MakeDataset, tmp_path: Path, values: list[float], units: str, calendar: str
+) -> None:
+    path = write_times(tmp_path / "ocean.nc", make_dataset(), values, units=units, calendar=calendar)
+    with pytest.raises(UserError, match=r"ocean\.nc has times that cannot be decoded") as error:
+        open_field(path)
+    assert "write the times anew, e.g. cdo settaxis" in one_line(error.value)
+    assert "decode_times=False" not in str(error.value)
+
+
+def test_months_and_30_february_are_read_in_a_calendar_of_360_days(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    for units, values in (("months since 2000-01-30", [0, 1, 2]), ("days since 2000-01-30", [0, 30, 60])):
+        path = write_times(tmp_path / "ocean.nc", make_dataset(), values, units=units, calendar="360_day")
+        np.testing.assert_array_equal(open_field(path).day_of_year, [30, 60, 90])
+
+
+def test_missing_time_is_refused_with_its_file(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    path = write_times(tmp_path / "ocean.nc", make_dataset(), [0, np.nan, 2], units="days since 2000-01-01")
+    with pytest.raises(
+        UserError, match=r"ocean\.nc is missing \(NaT\) in 1 of 3 records.* number 1;"
+    ) as error:
+        open_field(path)
+    one_line(error.value)
+
+
+def test_files_of_different_calendars_are_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    cf = {"units": "days since 2000-01-01"}
+    paths = [
+        write_times(tmp_path / f"{calendar}.nc", make_dataset(), [0, 1], calendar=calendar, **cf)
+        for calendar in ("standard", "noleap", "360_day")
+    ]
+    for pair in (paths[:2], paths[1:]):
+        with pytest.raises(UserError, match=r"differ in the calendar: .* noleap") as error:
+            open_field(pair)
+        one_line(error.value)

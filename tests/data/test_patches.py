@@ -173,6 +173,29 @@ def test_every_patch_that_fits_is_drawn() -> None:
     assert drawn == all_patches(patches) == {Patch(t, r, c) for t in range(3) for r in (0, 1) for c in (6, 7)}
 
 
+@given(column=st.integers(0, 8), width=st.integers(1, 9), row=st.integers(0, 8))
+def test_patch_of_a_periodic_domain_continues_after_its_period(column: int, width: int, row: int) -> None:
+    # 9 cells of 15 degrees.
+    channel = OceanField(NUMBERED.target.isel(longitude=slice(3, 12)), periodic_longitude=135)
+    patch = Patch(1, row, column)
+    target, _ = read_patch(channel, patch, (4, width))
+    columns = np.arange(column, column + width) % 9
+    np.testing.assert_array_equal(target, channel.target.values[1][:, row : row + 4][:, :, columns])
+    longitude = patch_longitude(channel, patch, width)
+    np.testing.assert_allclose(longitude, channel.longitude[column] + 15 * np.arange(width), rtol=1e-5)
+    assert patch in all_patches(PatchSet(channel, Box().select(channel), (4, width)))
+
+
+def test_limits_of_a_box_are_modulo_the_period() -> None:
+    channel = OceanField(NUMBERED.target.isel(longitude=slice(3, 12)), periodic_longitude=135)
+    west = channel.longitude[0]
+    for limits in ((west + 120, west + 160), (west + 120, west + 25), (west - 15, west + 25)):
+        cells = Box(longitude=limits).select(channel).cells
+        np.testing.assert_array_equal(channel.longitude[cells[0]], channel.longitude[[0, 1, 8]])
+    for limits in ((-180, 180), (west, west + 135), (west, west + 140)):
+        assert Box(longitude=limits).select(channel).cells.all()
+
+
 def test_patches_of_a_regional_grid_do_not_wrap(make_field: MakeField) -> None:
     whole = make_field(times=1, height=4, width=12)
     regional = OceanField(whole.target.isel(longitude=slice(0, 8)))

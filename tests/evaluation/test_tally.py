@@ -20,6 +20,13 @@ GRID = Grid(
 )
 
 
+def test_cells_of_a_patch_are_found_across_the_seam_of_a_periodic_grid() -> None:
+    channel = dataclasses.replace(GRID, longitude=np.arange(-72.0, -54, 2), period=18.0)
+    rows, columns = channel.cells(LATITUDE[3:5], np.array([-58.0, -56, -54, -52]))
+    np.testing.assert_array_equal(rows, [[3], [4]])
+    np.testing.assert_array_equal(columns, [[7, 8, 0, 1]])
+
+
 def make_truth(patches: int = 3, west: float = 20.0) -> Truth:
     """Patches of three depths and 16 x 16 cells; the first columns are land."""
     generator = np.random.default_rng(0)

@@ -149,7 +149,11 @@ def test_a_card_without_logged_scores_has_none(tmp_path: Path, run: Path) -> Non
     [
         ({"path": "/data/glorys/*.nc"}, "*.nc"),
         ({"path": ["/data/a.nc", "s3://ocean/b.zarr"]}, "a.nc, b.zarr"),
-        ({"path": {"_target_": "depthdif.data.field.sample_path"}}, "sample of depthdif"),
+        ({"path": {"_target_": "depthdif.data.field.sample_path"}}, "sample of depthdif: World Ocean Atlas"),
+        (
+            {"path": {"_target_": "depthdif.data.field.sample_path", "name": "eddies"}},
+            "sample of depthdif: simulated",
+        ),
         (
             {"field": {"_target_": "depthdif.data.synthetic.synthetic_field", "times": 4}},
             "synthetic_field (times 4)",
