@@ -116,7 +116,7 @@ class Evaluator:
         generator = np.random.default_rng(self.plan.seed)
         statistics = self.run.data.standardization
         for batch, truth in self.batches(samples or self.samples, "baselines", cost=1):
-            truth_tally.add_spectra(truth.values[:, None], truth)
+            truth_tally.add_structure(truth.values[:, None], truth)
             # The mean profile of the training region is 0 in standardised units.
             mean = GaussianForecast(statistics.restore(np.zeros_like(truth.values)))
             tallies[TRAINING_MEAN].add(mean, truth, generator)

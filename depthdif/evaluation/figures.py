@@ -163,7 +163,7 @@ def rank_figure(tallies: Mapping[Method, Tally], counts: Array) -> Figure:
 
 def spectrum_figure(evaluation: Evaluation) -> Figure | None:
     """Spectra of truth, OI and model at a few depths, and below them the power of the errors over that of the truth."""
-    truth, grid, units = evaluation.truth.spectra(), evaluation.truth.grid.spectra, evaluation.units
+    truth, grid, units = evaluation.truth.structure.spectra(), evaluation.truth.grid.spectra, evaluation.units
     if truth is None or grid is None:
         return None
     truth_power = truth[0]
@@ -177,7 +177,7 @@ def spectrum_figure(evaluation: Evaluation) -> Figure | None:
     for (upper, lower), level in zip(axes.T, levels, strict=True):
         upper.loglog(wavelength, truth_power[level], color=TRUTH_COLOUR, linewidth=1.6, label="truth")
         for method in shown:
-            spectra = evaluation.tallies[method].spectra()
+            spectra = evaluation.tallies[method].structure.spectra()
             assert spectra is not None
             power, error_power = spectra
             upper.loglog(wavelength, power[level], linewidth=1.3, **style(method))

@@ -113,7 +113,7 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         yield f"{evaluation.best.label}: RMSE {cell(scores, 'rmse', True)} {evaluation.units}; there is no OI to compare with."
     if "spread_skill" in scores:
         yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below 1 is overconfident)."
-    if evaluation.truth.spectra() is None:
+    if evaluation.truth.structure.spectra() is None:
         yield "There are no spectra: no window of half a patch is free of land."
     if evaluation.patches < ENOUGH_PATCHES:
         yield (
@@ -219,7 +219,7 @@ def score_rows(evaluation: Evaluation) -> Iterator[Row]:
 def spectrum_rows(evaluation: Evaluation) -> Iterator[Row]:
     """Isotropic spectra of the truth, of each method and of its error; rings without modes are left out."""
     for method, tally in {Method("truth"): evaluation.truth, **evaluation.tallies}.items():
-        spectra, grid = tally.spectra(), tally.grid.spectra
+        spectra, grid = tally.structure.spectra(), tally.grid.spectra
         if spectra is None or grid is None:
             continue
         power, error_power = spectra

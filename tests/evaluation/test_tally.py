@@ -80,7 +80,9 @@ def test_what_lies_outside_the_ocean_changes_nothing() -> None:
     for name, values in tallies[0].sums.items():
         assert np.array_equal(values, tallies[1].sums[name])
     assert np.array_equal(tallies[0].rmse_map, tallies[1].rmse_map, equal_nan=True)
-    assert np.array_equal(tallies[0].power, tallies[1].power)
+    first, second = (tally.structure for tally in tallies)
+    assert np.array_equal(first.power, second.power)
+    assert np.array_equal(first.steepness, second.steepness)
 
 
 def test_maps_lie_where_the_patches_do_across_the_date_line_too() -> None:
@@ -100,8 +102,8 @@ def test_the_error_spectrum_is_that_of_the_error() -> None:
     perfect.add(GaussianForecast(truth.values), truth, np.random.default_rng(0))
     noisy.add_members(Ensemble(members_of(truth)), truth)
     for_truth = Tally(GRID)
-    for_truth.add_spectra(truth.values[:, None], truth)
-    spectra = [tally.spectra() for tally in (perfect, noisy, for_truth)]
+    for_truth.add_structure(truth.values[:, None], truth)
+    spectra = [tally.structure.spectra() for tally in (perfect, noisy, for_truth)]
     (power, perfect_error), (_, noisy_error), (truth_power, _) = spectra  # type: ignore[misc]
     assert np.array_equal(power, truth_power)
     assert np.all(perfect_error == 0)
@@ -111,8 +113,9 @@ def test_the_error_spectrum_is_that_of_the_error() -> None:
 def test_patches_too_small_for_spectra_have_none() -> None:
     tally = Tally(dataclasses.replace(GRID, spectra=None))
     truth = make_truth()
-    tally.add_spectra(truth.values[:, None], truth)
-    assert tally.spectra() is None
+    tally.add_structure(truth.values[:, None], truth)
+    assert tally.structure.spectra() is None
+    assert tally.structure.scale_scores(tally.structure, np.ones((1, 3))) == {}
 
 
 def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:
@@ -129,5 +132,5 @@ def test_without_two_independent_members_there_is_no_crps_and_no_spread() -> Non
     tally = Tally(GRID, rank_bins=2)
     tally.add(Ensemble(members_of(truth, size=2), antithetic=True), truth, np.random.default_rng(0))
     (scores,) = scores_with_intervals(over_depths(tally.sums), None, resample_counts(3, 100, seed=0))
-    assert set(scores) == {"rmse", "bias", "mae"}
+    assert set(scores) == {"rmse", "bias", "mae", "gradient_ratio"}
     assert not tally.has_spread
