@@ -43,6 +43,7 @@ def evaluate(
         chosen = "ema" if "ema" in scored else next(reversed(scored), "")
         density = evaluator.density_curve(chosen)
         case = evaluator.case(tallies, chosen)
+        followed = evaluator.followed(tallies, chosen)
     evaluation = Evaluation(
         tallies=tallies,
         truth=truth,
@@ -50,6 +51,7 @@ def evaluate(
         density=density,
         chosen=chosen,
         case=case,
+        followed=followed,
         depths=run.data.depths,
         panel_levels=nearest_levels(run.data.depths, plan.panel_depths),
         units=display_units(run.data.field.units),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from depthdif.evaluation.followed import Followed
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.case import Case
 from depthdif.scores.score import Scores, Sums, over_depths, scores_of_columns, scores_with_intervals
@@ -66,6 +67,7 @@ class Evaluation:
         density: scores of each method by the share of observed columns.
         chosen: variant of the density curve and of the case; "" when none could be scored.
         case: one patch, by the name of the estimate.
+        followed: the same patch at consecutive times; None without them.
         depths: (D,) metres.
         panel_levels: levels of the case and of the spectra.
         units: of the field, as displayed.
@@ -78,6 +80,7 @@ class Evaluation:
     density: Mapping[float, Mapping[Method, Scores]]
     chosen: str
     case: Mapping[str, Case]
+    followed: Followed | None
     depths: Array
     panel_levels: list[int]
     units: str

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from depthdif.evaluation.result import Evaluation, Method
+from depthdif.figures.panel import nearest_levels
 from depthdif.files import atomic_path, near, write_csv, write_text
 from depthdif.scores.score import RATIOS, Score, Scores, in_units, verdict
 from depthdif.terminal import command, print_lines
@@ -24,17 +25,18 @@ Row = dict[str, Any]
 # With fewer patches the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
 # Width of a terminal, in columns, that fits the table with all its intervals.
-WIDE = 110
+WIDE = 126
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
     ("rmse_ratio", "RMSE / OI", True),
-    ("bias", "bias", False),
-    ("mae", "MAE", False),
     ("crps", "CRPS", True),
     ("crps_ratio", "CRPS / OI", True),
     ("spread_skill", "spread / skill", False),
+    ("gradient_ratio", "gradient / truth", False),
 )
+# Metres; the effective resolution is printed at the depth nearest to this.
+RESOLUTION_DEPTH = 100.0
 
 
 def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> None:
@@ -55,7 +57,8 @@ def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> 
 def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
     """A row for each method; a column is left out where no method has it, a cell where it is undefined.
 
-    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all.
+    Over all depths, but for the effective resolution, which is that near 100 m. Bias and MAE are in the files.
+    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all, also bias and MAE.
     """
     share = evaluation.provenance["run"]["data"]["validation_density"]
     table = Table(
@@ -113,6 +116,10 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         yield f"{evaluation.best.label}: RMSE {cell(scores, 'rmse', True)} {evaluation.units}; there is no OI to compare with."
     if "spread_skill" in scores:
         yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below 1 is overconfident)."
+    yield from resolution(evaluation)
+    if evaluation.followed is not None:
+        flicker = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.followed.flicker.items())
+        yield f"Change from one time to the next over that of the truth, in the followed patch: {flicker}."
     if evaluation.truth.structure.spectra() is None:
         yield "There are no spectra: no window of half a patch is free of land."
     if evaluation.patches < ENOUGH_PATCHES:
@@ -124,6 +131,15 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         "The intervals cover other patches and profiles of this region, not other regions or training runs; they take "
         "patches as independent, which overlapping ones are not."
     )
+
+
+def resolution(evaluation: Evaluation) -> Iterator[str]:
+    """The effective resolution of each method near 100 m; none where no method reaches one."""
+    (level,) = nearest_levels(evaluation.depths, [RESOLUTION_DEPTH])
+    scores = {method.label: levels[level].get("resolution") for method, levels in evaluation.by_depth.items()}
+    reached = ", ".join(f"{label} {score.value:.0f} km" for label, score in scores.items() if score)
+    if reached:
+        yield f"Effective resolution at {evaluation.depths[level]:.3g} m: {reached}."
 
 
 def against_oi(scores: Scores) -> Iterator[str]:
@@ -166,7 +182,16 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
         },
         "ranks": ranks,
         "spectra": spectra,
+        "gradients": gradients(evaluation),
     }
+    if evaluation.followed is not None:
+        content["followed"] = {
+            "dates": evaluation.followed.dates,
+            "flicker": evaluation.followed.flicker,
+            "time_correlated_noise": evaluation.provenance["run"]["model"]["sampler"].get(
+                "time_correlated_noise"
+            ),
+        }
     # JSON has no NaN: an undefined number is a bug here.
     write_text(folder / "evaluation.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -244,3 +269,23 @@ def rank_rows(evaluation: Evaluation) -> Iterator[Row]:
                     "rank": rank,
                     **dict(zip(("share", "low_95", "high_95"), shares, strict=True)),
                 }
+
+
+def gradients(evaluation: Evaluation) -> Row:
+    """Share of the gradients above each threshold, at each depth that has any, of truth and methods."""
+    truth = evaluation.truth.structure
+    methods = {"truth": truth} | {
+        method.label: tally.structure for method, tally in evaluation.tallies.items()
+    }
+    return {
+        "units": f"{evaluation.units} per 100 km",
+        "thresholds": truth.thresholds.tolist(),
+        "shares_above": {
+            label: [
+                {"depth_m": float(depth), "shares": shares.round(6).tolist()}
+                for depth, shares in zip(evaluation.depths, structure.shares_above, strict=True)
+                if np.isfinite(shares).all()
+            ]
+            for label, structure in methods.items()
+        },
+    }
