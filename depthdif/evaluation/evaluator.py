@@ -25,7 +25,7 @@ from depthdif.evaluation.followed import FLICKER_MEMBERS, SNAPSHOTS, Followed, f
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
 from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
-from depthdif.figures.case import Case, case_of
+from depthdif.figures.case import Case, case_of, format_position
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
 from depthdif.scores.spectra import WindowSpectra
@@ -235,7 +235,8 @@ class Evaluator:
             estimates["OI"] = np.stack([case.first_guess for case in cases if case.first_guess is not None])
         truth = np.stack([case.truth for case in cases])
         dates = [str(np.datetime64(day, "D")) for day in batch["time"].tolist()]
-        return Followed(cases, dates, flickers(estimates, truth))
+        place = format_position(*batch["coordinates"][0].tolist())
+        return Followed(cases, dates, place, flickers(estimates, truth))
 
 
 def median_patch(tally: Tally) -> int:

@@ -25,11 +25,13 @@ class Followed:
     Attributes:
         cases: one for each time, whose first guess is OI, where there is one.
         dates: of the cases, such as "2006-03-02".
+        place: of the patch, such as "31.2°N 58.8°W".
         flicker: of each estimate by its name, see `flicker`; those that are not defined are left out.
     """
 
     cases: Sequence[Case]
     dates: Sequence[str]
+    place: str
     flicker: Mapping[str, float]
 
 

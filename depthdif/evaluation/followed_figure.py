@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from depthdif.evaluation.followed import Followed
 from depthdif.evaluation.result import Evaluation
 from depthdif.figures.case import Case, Field
 from depthdif.figures.level_maps import (
@@ -47,7 +46,12 @@ def followed_figure(evaluation: Evaluation) -> Figure | None:
     figure = Figure(figsize=(width, height))
     canvas = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     canvas.set_axis_off()
-    canvas.text(LEFT, TOP / 4, heading(evaluation, followed, level), fontsize=9, va="center", weight="bold")
+    weights = variant_label(evaluation.chosen)
+    title = f"{evaluation.depths[level]:.3g} m, {followed.place}, {weights} weights; dots: profiles"
+    canvas.text(LEFT, TOP / 5, title, fontsize=9, va="center", weight="bold")
+    flicker = ", ".join(f"{name} {value:.2f}" for name, value in followed.flicker.items())
+    title = f"change from one time to the next over that of the truth, all depths: {flicker}"
+    canvas.text(LEFT, TOP / 2.2, title, fontsize=8, va="center")
     for row, name in enumerate(rows):
         top = TOP + row * (MAP_HEIGHT + ROW_TITLE)
         label = "OI" if name == "first guess" else name
@@ -64,16 +68,6 @@ def followed_figure(evaluation: Evaluation) -> Figure | None:
     for column, case in enumerate(cases):
         label_longitudes(canvas, LEFT + column * (MAP_WIDTH + MAP_GAP), top, case.longitude)
     return figure
-
-
-def heading(evaluation: Evaluation, followed: Followed, level: int) -> str:
-    """Where, at which depth, with which weights, and how much the estimates flicker."""
-    flicker = ", ".join(f"{name} {value:.2f}" for name, value in followed.flicker.items())
-    place = followed.cases[0].title.split("   ")[-1]
-    return (
-        f"{evaluation.depths[level]:.3g} m, {place}, {variant_label(evaluation.chosen)} weights; dots: profiles\n"
-        f"change from one time to the next over that of the truth: {flicker}"
-    )
 
 
 def draw_profiles(canvas: Axes, left: float, top: float, case: Case, level: int) -> None:

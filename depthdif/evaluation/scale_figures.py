@@ -9,7 +9,7 @@ from depthdif.evaluation.figure_style import TRUTH_COLOUR, plain_ticks, style, s
 from depthdif.evaluation.result import OI, Evaluation, Method
 
 # Shares of the ocean that the distribution of gradients shows.
-SHARES = (1e-4, 0.98)
+SHARES = (1e-4, 0.9)
 
 
 def shown_methods(evaluation: Evaluation) -> list[Method]:
@@ -50,7 +50,7 @@ def spectrum_figure(evaluation: Evaluation) -> Figure | None:
     axes[1, 0].set_ylim(0, 2)
     axes[2, 0].set_ylabel("power of the error\nover that of the truth", fontsize=9)
     windows = f"{grid.window} × {grid.window} cells"
-    title = f"Spectra over land-free windows of {windows}; dotted: half the power of the truth"
+    title = f"Spectra over land-free windows of {windows}; dotted: the power of the truth, for the error half of it"
     return titled(figure, title, legend=axes[0, 0])
 
 
@@ -63,7 +63,8 @@ def gradient_figure(evaluation: Evaluation) -> Figure | None:
         return None
     figure, (axes,) = subplots(2.5 * len(levels) + 0.5, 3.4, 1, len(levels), sharey=True)
     for axis, level in zip(axes, levels, strict=True):
-        axis.loglog(thresholds, true_shares[level], color=TRUTH_COLOUR, linewidth=1.6, label="truth")
+        shown = np.where(true_shares[level] > 0, true_shares[level], np.nan)
+        axis.loglog(thresholds, shown, color=TRUTH_COLOUR, linewidth=1.6, label="truth")
         for method in shown_methods(evaluation):
             shares = evaluation.tallies[method].structure.shares_above[level]
             axis.loglog(thresholds, np.where(shares > 0, shares, np.nan), linewidth=1.3, **style(method))

@@ -186,6 +186,7 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
     }
     if evaluation.followed is not None:
         content["followed"] = {
+            "place": evaluation.followed.place,
             "dates": evaluation.followed.dates,
             "flicker": evaluation.followed.flicker,
             "time_correlated_noise": evaluation.provenance["run"]["model"]["sampler"].get(

@@ -134,3 +134,13 @@ def test_without_two_independent_members_there_is_no_crps_and_no_spread() -> Non
     (scores,) = scores_with_intervals(over_depths(tally.sums), None, resample_counts(3, 100, seed=0))
     assert set(scores) == {"rmse", "bias", "mae", "gradient_ratio"}
     assert not tally.has_spread
+
+
+def test_the_gradient_ratio_is_that_of_the_root_mean_squares() -> None:
+    truth = make_truth()
+    half, members = Tally(GRID), Tally(GRID)
+    half.add(GaussianForecast(truth.values / 2), truth, np.random.default_rng(0))
+    members.add_members(Ensemble(np.stack([truth.values, 3 * truth.values], axis=1)), truth)
+    for tally, ratio in ((half, 0.5), (members, np.sqrt((1 + 9) / 2))):
+        scores = scores_with_intervals(tally.sums, None, resample_counts(3, 100, seed=0))
+        assert [level["gradient_ratio"].value for level in scores] == pytest.approx([ratio] * 3, rel=1e-5)
