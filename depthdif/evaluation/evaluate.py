@@ -16,7 +16,8 @@ from depthdif.evaluation.figures import draw_figures
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.provenance import provenance, seen_in_training
 from depthdif.evaluation.result import Evaluation
-from depthdif.evaluation.table import print_evaluation, write_files
+from depthdif.evaluation.result_files import write_files
+from depthdif.evaluation.table import print_evaluation
 from depthdif.figures.panel import display_units, nearest_levels
 from depthdif.terminal import print_lines
 
