@@ -19,7 +19,7 @@ from depthdif.terminal import command, print_lines
 # With fewer patches the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
 # Width of a terminal, in columns, that fits the table with all its intervals.
-WIDE = 126
+WIDE = 130
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
@@ -27,7 +27,7 @@ COLUMNS = (
     ("crps", "CRPS", True),
     ("crps_ratio", "CRPS / OI", True),
     ("spread_skill", "spread / skill", False),
-    ("gradient_ratio", "gradient / truth", False),
+    ("gradient_ratio", "grad / truth", False),
 )
 # Metres; the effective resolution is printed at the depth nearest to this.
 RESOLUTION_DEPTH = 100.0
@@ -66,7 +66,8 @@ def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
     ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
-        table.add_column(heading, justify="right")
+        # In two lines, which leaves room for the intervals.
+        table.add_column(heading.replace(" / ", " /\n"), justify="right")
     for method, scores in evaluation.overall.items():
         table.add_row(
             method.label,
