@@ -242,7 +242,7 @@ def test_every_figure_is_drawn(whole: tuple[Evaluation, TrainedRun, Path]) -> No
     for words in (
         "EMA, mean of 3 against OI: RMSE",
         "5 patches are few",
-        "gradient",
+        "grad /",
         "Effective resolution at ",
         "scripts/evaluate.py checkpoint=",
     ):
