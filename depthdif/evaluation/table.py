@@ -140,7 +140,8 @@ def resolution(evaluation: Evaluation) -> Iterator[str]:
         return
     best = evaluation.by_depth[evaluation.best][level] if evaluation.best else {}
     ratio = best.get("resolution_ratio")
-    against = f" ({digits(ratio.value)} of OI's, 95 % interval {brackets(ratio) or 'none'})" if ratio else ""
+    interval = f", 95 % interval {brackets(ratio)}" if ratio and brackets(ratio) else ""
+    against = f" ({digits(ratio.value)} of OI's{interval})" if ratio else ""
     yield f"Effective resolution at {evaluation.depths[level]:.3g} m: {', '.join(reached)}{against}."
 
 
