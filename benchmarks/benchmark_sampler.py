@@ -158,8 +158,10 @@ class SamplerBenchmark:
         """
         module = self.run.module
         for steps in range(limit, 0, -1):
-            # All else as trained: clamping, inflation, pairs where the chain is deterministic.
+            # All else as trained: clamping, inflation, pairs where the chain is deterministic. Not noise that is correlated in
+            # time, which stochastic chains refuse.
             sampler = copy.copy(self.trained)
+            sampler.time_correlated_noise = None
             sampler.scheduler, sampler.steps = candidate.scheduler, steps
             sampler.seed, sampler.ensemble_size, sampler.antithetic = self.seed, self.ensemble_size, False
             scheduler = sampler.prepared_scheduler(module.noise_schedule, module.device)

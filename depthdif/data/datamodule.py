@@ -29,7 +29,7 @@ from depthdif.data.dataset import (
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
-from depthdif.data.patches import PatchSet, Region, as_patch_size, read_patch
+from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -112,6 +112,7 @@ class OceanDataModule(LightningDataModule):
         possible = PatchSet(field, validated, self.patch_size, min_ocean_fraction, "validation")
         layout = np.random.default_rng([seed, VALIDATION_LAYOUT])
         self._validation_patches = possible.spread(validation_patches, layout)
+        self._validation_times = validated.times
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
         self.residual_statistics: ResidualStatistics | None = None
@@ -210,6 +211,19 @@ class OceanDataModule(LightningDataModule):
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
         return FixedPatches(self._validation_patches, profiles, self._cutter(), self._seed)
+
+    def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
+        """Validation patch `number` at `count` neighbouring times of the validation region, each with profiles of its own.
+
+        None where the region has fewer times next to each other, or the field is missing at one of them.
+        """
+        patch = self._validation_patches[number]
+        times = consecutive_times(self._validation_times, patch.time, count)
+        patches = [dataclasses.replace(patch, time=time) for time in times or ()]
+        fields = (read_patch(self.field, each, self.patch_size)[0] for each in patches)
+        if not patches or not all(np.isfinite(field).any() for field in fields):
+            return None
+        return dataclasses.replace(self.validation_samples(), patches=patches)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The validation set, for `trainer.predict(module, datamodule=data)`."""

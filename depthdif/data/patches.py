@@ -209,6 +209,20 @@ class PatchSet:
         return [Patch(int(times[i]), *divmod(int(places[i]), self._columns)) for i in order]
 
 
+def consecutive_times(inside: np.ndarray, time: int, count: int) -> range | None:
+    """`count` neighbouring indices of the times `inside` (T,) bool with `time` among them, in the middle where that is possible.
+
+    None where fewer neighbours are inside.
+    """
+    outside = np.flatnonzero(~inside)
+    first = int(outside[outside < time].max(initial=-1)) + 1
+    end = int(outside[outside > time].min(initial=len(inside)))
+    if end - first < count:
+        return None
+    start = min(max(time - count // 2, first), end - count)
+    return range(start, start + count)
+
+
 def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.ndarray:
     """Count of true cells of a mask (H, W) in the window of (h, w) cells at each corner, by a summed-area table.
 

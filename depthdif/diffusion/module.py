@@ -70,7 +70,8 @@ class DiffusionModule(LightningModule):
         Raises:
             ValueError: for a batch that the model cannot reconstruct (`check_batch`).
         """
-        check_batch(batch, self.denoiser, first_guess=self.residual.std is not None)
+        timed = self.sampler.time_correlated_noise is not None
+        check_batch(batch, self.denoiser, first_guess=self.residual.std is not None, time=timed)
         known = self.residual.from_field(batch["observations"], batch, batch["observed_mask"])
         conditions = self.residual.conditions(batch)
         samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)

@@ -37,11 +37,11 @@ FIRST_GUESS_SHAPES = dict.fromkeys(("first_guess", "first_guess_error", "first_g
 MASKS = ("observed_mask", "ocean_mask", "surface_mask")
 
 
-def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool) -> None:
+def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool, time: bool = False) -> None:
     """Check a batch of the data contract (docs/data.md); `target` is not needed.
 
     `depths` and `surface_channels` of the denoiser, where it has them, are compared with the batch; `first_guess` says whether
-    the model diffuses the residual of one.
+    the model diffuses the residual of one, `time` whether the noise depends on the time.
 
     Raises:
         UserError: a tensor is missing or has another shape than the others or than the denoiser, a mask is not bool,
@@ -52,7 +52,7 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
             f"the batch holds {'no' if first_guess else 'a'} first_guess, but the model was trained "
             f"{'with one' if first_guess else 'without'}; make its samples with the model/first_guess of the training"
         )
-    shapes = SHAPES | FIRST_GUESS_SHAPES if first_guess else SHAPES
+    shapes = SHAPES | (FIRST_GUESS_SHAPES if first_guess else {}) | ({"time": "B"} if time else {})
     missing = sorted(shapes.keys() - batch.keys())
     if missing:
         raise UserError(f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)} (docs/data.md)")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
+from depthdif.diffusion.noise import generator_of, noise_correlated_in_time, place_of
 
 # Schedulers of diffusers that draw fresh noise at every step; so does any with an `algorithm_type` of "sde-...".
 STOCHASTIC = (
@@ -34,7 +35,9 @@ def is_stochastic(scheduler: Any) -> bool:
 
 @dataclasses.dataclass(eq=False)
 class ReverseSampler:
-    """Runs the reverse chain for a batch; sample i depends on (seed, its index, ensemble member) and not on its neighbours.
+    """Runs the reverse chain for a batch; a sample does not depend on its neighbours in the batch.
+
+    Its noise is a function of the seed, its index (or its place and time, with `time_correlated_noise`) and the ensemble member.
 
     Args, besides those explained in conf/model/sampler:
         scheduler: function from config and betas of the noise schedule to the `diffusers` scheduler, such as
@@ -45,10 +48,14 @@ class ReverseSampler:
             doi 10.1017/S0305004100031455): sampling errors cancel in the mean of a pair as far as the chain is linear in its
             noise, and only every other member is independent. For schedulers without fresh noise at every step alone.
         inflation: of the spread of the ensemble (`Ensemble`); the samples that are returned are not inflated.
+        time_correlated_noise: None, or an e-folding time in days. A member then starts from noise that depends on its seed,
+            place (`coordinates`) and `time` instead of on the index of its sample, and that is correlated from one time to the
+            next (`noise_correlated_in_time`). For schedulers without fresh noise at every step alone.
 
     Raises:
-        UserError: for steps, ensemble_size or members_at_once below 1, a negative seed or inflation, more steps than the
-            noise schedule has, or antithetic pairs with a stochastic scheduler.
+        UserError: for steps, ensemble_size or members_at_once below 1, a negative seed or inflation, an e-folding time that is
+            not positive, more steps than the noise schedule has, or antithetic pairs or noise that is correlated in time with a
+            stochastic scheduler.
     """
 
     scheduler: Callable[..., Any]
@@ -60,6 +67,8 @@ class ReverseSampler:
     members_at_once: int | None
     antithetic: bool
     inflation: float
+    # With a default, because the config of a run that was trained without it lacks it.
+    time_correlated_noise: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -68,6 +77,11 @@ class ReverseSampler:
                 raise UserError(
                     f"{name} is {value}: expected at least {least}, such as model.sampler.{name}={least}"
                 )
+        if self.time_correlated_noise is not None and not 0 < self.time_correlated_noise < math.inf:
+            raise UserError(
+                f"time_correlated_noise is {self.time_correlated_noise}: expected days above 0, or null for noise that is "
+                "independent from time to time, such as model.sampler.time_correlated_noise=20"
+            )
 
     @torch.no_grad()
     def __call__(
@@ -93,19 +107,16 @@ class ReverseSampler:
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
-        # The odd member of an antithetic pair starts from minus the noise of the even one.
-        paired = 2 if self.antithetic else 1
         chains = [(index, member) for index in batch["index"].tolist() for member in members]
-        generators = []
-        for index, member in chains:
-            sequence = np.random.SeedSequence([self.seed, index, member - member % paired])
-            high, low = map(int, sequence.generate_state(2, np.uint32))
-            # On the CPU, so that every device sees the same noise.
-            generators.append(torch.Generator().manual_seed(high << 32 | low))
+        generators = [generator_of([self.seed, index, self.leader(member)]) for index, member in chains]
         known = known.repeat_interleave(len(members), dim=0)
         batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
-        signs = torch.tensor([1 - 2 * (member % paired) for _, member in chains], device=known.device)
-        noise = self.initial_noise(known, generators) * signs[:, None, None, None]
+        signs = [1 if member == self.leader(member) else -1 for _, member in chains]
+        if self.time_correlated_noise is None:
+            noise = self.initial_noise(known, generators)
+        else:
+            noise = self.noise_of_places(known, batch, [member for _, member in chains])
+        noise = noise * torch.tensor(signs, device=known.device)[:, None, None, None]
         field = noise * scheduler.init_noise_sigma
         # Only the stochastic schedulers take generators.
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
@@ -127,7 +138,8 @@ class ReverseSampler:
         """A new scheduler for each chain, because schedulers keep the state of a chain.
 
         Raises:
-            UserError: more steps than the noise schedule has, or antithetic pairs with a stochastic scheduler.
+            UserError: more steps than the noise schedule has, or antithetic pairs or noise that is correlated in time with a
+                stochastic scheduler.
         """
         available = noise_schedule.config.num_train_timesteps
         if self.steps > available:
@@ -136,6 +148,12 @@ class ReverseSampler:
             )
         # The betas as values: not every scheduler of diffusers has every named noise schedule.
         scheduler = self.scheduler(noise_schedule.config, trained_betas=noise_schedule.betas.numpy())
+        if self.time_correlated_noise is not None and is_stochastic(scheduler):
+            raise UserError(
+                f"time_correlated_noise={self.time_correlated_noise:g} with the stochastic {type(scheduler).__name__}, whose "
+                "fresh noise at every step is independent; set model.sampler.time_correlated_noise=null or "
+                "model/sampler=dpm_solver"
+            )
         if self.antithetic and is_stochastic(scheduler):
             raise UserError(
                 f"antithetic=true with the stochastic {type(scheduler).__name__}: pairs from opposite noise halve the "
@@ -143,6 +161,25 @@ class ReverseSampler:
             )
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
+
+    def leader(self, member: int) -> int:
+        """The member whose noise a member starts from: the even one of an antithetic pair, else itself."""
+        return member - member % 2 if self.antithetic else member
+
+    def noise_of_places(self, like: Tensor, batch: Mapping[str, Tensor], members: Sequence[int]) -> Tensor:
+        """Noise of the shape of `like` (N, D, H, W) that is correlated in time, of the place, time and member of each sample."""
+        assert self.time_correlated_noise is not None
+        places, days = batch["coordinates"].tolist(), batch["time"].tolist()
+        draws = [
+            noise_correlated_in_time(
+                like.shape[1:],
+                [self.seed, *place_of(*place), self.leader(member)],
+                day,
+                self.time_correlated_noise,
+            )
+            for place, day, member in zip(places, days, members, strict=True)
+        ]
+        return torch.stack(draws).to(like.device)
 
     @staticmethod
     def initial_noise(like: Tensor, generators: list[torch.Generator]) -> Tensor:

@@ -16,7 +16,8 @@ from depthdif.evaluation.figures import draw_figures
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.provenance import provenance, seen_in_training
 from depthdif.evaluation.result import Evaluation
-from depthdif.evaluation.table import print_evaluation, write_files
+from depthdif.evaluation.result_files import write_files
+from depthdif.evaluation.table import print_evaluation
 from depthdif.figures.panel import display_units, nearest_levels
 from depthdif.terminal import print_lines
 
@@ -43,6 +44,7 @@ def evaluate(
         chosen = "ema" if "ema" in scored else next(reversed(scored), "")
         density = evaluator.density_curve(chosen)
         case = evaluator.case(tallies, chosen)
+        followed = evaluator.followed(tallies, chosen)
     evaluation = Evaluation(
         tallies=tallies,
         truth=truth,
@@ -50,6 +52,7 @@ def evaluate(
         density=density,
         chosen=chosen,
         case=case,
+        followed=followed,
         depths=run.data.depths,
         panel_levels=nearest_levels(run.data.depths, plan.panel_depths),
         units=display_units(run.data.field.units),

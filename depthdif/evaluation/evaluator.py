@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun
@@ -20,15 +21,17 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Sample, collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.evaluation.followed import FLICKER_MEMBERS, SNAPSHOTS, Followed, flickers
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
 from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
-from depthdif.figures.case import Case, case_of
+from depthdif.figures.case import Case, case_of, format_position
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
 from depthdif.scores.spectra import WindowSpectra
 from depthdif.terminal import command, progress_bar
 
+Array = NDArray[np.floating]
 Batch = dict[str, Tensor]
 Tallies = dict[Method, Tally]
 Say = Callable[[str], None]
@@ -103,8 +106,11 @@ class Evaluator:
         plan = self.plan
         table = 1 + plan.ensemble_size * len(self.variants)
         density_curve = len(plan.densities) * (1 + plan.density_ensemble_size)
+        followed = SNAPSHOTS * plan.ensemble_size
         self.progress = progress_bar(console)
-        self.task = self.progress.add_task("evaluating", total=(table + density_curve) * len(self.samples))
+        self.task = self.progress.add_task(
+            "evaluating", total=(table + density_curve) * len(self.samples) + followed
+        )
         return self.progress
 
     def baselines(self, samples: Subset[Sample] | None = None) -> tuple[Tallies, Tally]:
@@ -117,7 +123,7 @@ class Evaluator:
         generator = np.random.default_rng(self.plan.seed)
         statistics = self.run.data.standardization
         for batch, truth in self.batches(samples or self.samples, "baselines", cost=1):
-            truth_tally.add_spectra(truth.values[:, None], truth)
+            truth_tally.add_structure(truth.values[:, None], truth)
             # The mean profile of the training region is 0 in standardised units.
             mean = GaussianForecast(statistics.restore(np.zeros_like(truth.values)))
             tallies[TRAINING_MEAN].add(mean, truth, generator)
@@ -164,7 +170,7 @@ class Evaluator:
         run.module.sampler.ensemble_size = members
         return reconstruct(run.module, batch, run.data.standardization, run.precision)
 
-    def batches(self, samples: Subset[Sample], what: str, cost: int) -> Iterator[tuple[Batch, Truth]]:
+    def batches(self, samples: Dataset[Sample], what: str, cost: int) -> Iterator[tuple[Batch, Truth]]:
         """The samples in their order, with the truth in physical units; `cost` moves the bar for each patch."""
         self.progress.update(self.task, description=what)
         for batch in DataLoader(samples, batch_size=self.plan.batch_size, collate_fn=collate):
@@ -177,21 +183,68 @@ class Evaluator:
         if best is None:
             return {}
         self.load(variant)
-        sums = over_depths(tallies[best].sums)
-        error = sums["square"][:, 0] / sums["count"][:, 0]
-        batch = collate([self.samples[int(np.argsort(error)[len(error) // 2])]])
-        statistics = self.run.data.standardization
-        sample = {name: tensor[0] for name, tensor in batch.items()}
-        first_guess = None
-        if OI in self.first_guesses:
-            guess = GaussianForecast.from_first_guess(self.first_guesses[OI], batch, statistics).mean[0]
-            first_guess = np.where(sample["ocean_mask"], guess, np.nan)
+        batch = collate([self.samples[median_patch(tallies[best])]])
         ensemble = self.reconstruct(batch, best.members)
-        fields = {best.estimate: ensemble.mean[0], Method(MODEL).estimate: ensemble.members[0, 0]}
-        return {
-            name: dataclasses.replace(case_of(sample, field, statistics), first_guess=first_guess)
-            for name, field in fields.items()
-        }
+        fields = {best.estimate: ensemble.mean, Method(MODEL).estimate: ensemble.members[:, 0]}
+        return {name: self.cases(batch, field)[0] for name, field in fields.items()}
+
+    def cases(self, batch: Batch, reconstruction: Array, member: Array | None = None) -> list[Case]:
+        """Each patch of a batch with its reconstruction and a member of it (B, D, H, W); the first guess is OI, if any."""
+        statistics = self.run.data.standardization
+        guesses: Sequence[Array | None] = [None] * len(reconstruction)
+        if OI in self.first_guesses:
+            guess = GaussianForecast.from_first_guess(self.first_guesses[OI], batch, statistics).mean
+            guesses = list(np.where(batch["ocean_mask"].numpy(), guess, np.nan))
+        cases = []
+        for patch, field in enumerate(reconstruction):
+            sample = {name: tensor[patch] for name, tensor in batch.items()}
+            case = case_of(sample, field, statistics, None if member is None else member[patch])
+            cases.append(dataclasses.replace(case, first_guess=guesses[patch]))
+        return cases
+
+    def followed(self, tallies: Tallies, variant: str) -> Followed | None:
+        """The patch of `case` at consecutive times; None, and a line is printed, where the region has too few."""
+        best = best_method(tallies, variant)
+        if best is None:
+            return None
+        samples = self.run.data.consecutive_samples(median_patch(tallies[best]), SNAPSHOTS)
+        if samples is None:
+            self.say(
+                f"no followed case: the validation region has no {SNAPSHOTS} consecutive times of a patch"
+            )
+            return None
+        self.load(variant)
+        sampler, days = self.run.module.sampler, self.run.module.sampler.time_correlated_noise
+        batches, members, independent = [], [], []
+        for batch, _ in self.batches(samples, "followed patch", cost=best.members):
+            batches.append(batch)
+            members.append(self.reconstruct(batch, best.members).members)
+            if days is not None:
+                sampler.time_correlated_noise = None
+                independent.append(self.reconstruct(batch, FLICKER_MEMBERS).members)
+                sampler.time_correlated_noise = days
+        ensemble = np.concatenate(members).swapaxes(0, 1)
+        mean = ensemble.mean(axis=0)
+        estimates = {"one member": ensemble[:FLICKER_MEMBERS]}
+        if independent:
+            estimates["one member, independent noise"] = np.concatenate(independent).swapaxes(0, 1)
+        if best.members > 1:
+            estimates["ensemble mean"] = mean
+        batch = {name: torch.cat([part[name] for part in batches]) for name in batches[0]}
+        cases = self.cases(batch, mean, ensemble[0] if best.members > 1 else None)
+        if OI in self.first_guesses:
+            estimates["OI"] = np.stack([case.first_guess for case in cases if case.first_guess is not None])
+        truth = np.stack([case.truth for case in cases])
+        dates = [str(np.datetime64(day, "D")) for day in batch["time"].tolist()]
+        place = format_position(*batch["coordinates"][0].tolist())
+        return Followed(cases, dates, place, flickers(estimates, truth))
+
+
+def median_patch(tally: Tally) -> int:
+    """Number of the patch of median squared error."""
+    sums = over_depths(tally.sums)
+    error = sums["square"][:, 0] / sums["count"][:, 0]
+    return int(np.argsort(error)[len(error) // 2])
 
 
 def make_baselines(

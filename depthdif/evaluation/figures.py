@@ -1,32 +1,29 @@
-"""Figures of an evaluation; colours of Okabe & Ito (2008), which colour-blind readers can tell apart."""
+"""Figures of an evaluation."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from depthdif.evaluation.figure_style import TRUTH_COLOUR, plain_ticks, style, subplots, titled
+from depthdif.evaluation.followed_figure import followed_figure
 from depthdif.evaluation.map_figure import rmse_maps
 from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.evaluation.scale_figures import gradient_figure, spectrum_figure
 from depthdif.evaluation.tally import SPREAD_GROUPS, Tally
 from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
 from depthdif.scores.score import Score
-from depthdif.scores.score_names import STANDARD, variant_label
+from depthdif.scores.score_names import variant_label
 
 Array = NDArray[np.floating]
 
 DPI = 200
-TRUTH_COLOUR = "black"
-COLOURS = {TRAINING_MEAN.name: "0.55", IDW.name: "#009E73", OI.name: "#0072B2"}
-VARIANT_COLOURS = {"ema": "#D55E00", STANDARD: "#E69F00"}
-FURTHER_COLOUR = "#CC79A7"
 DEPTH_TICKS = (0, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 6000)
 
 
@@ -42,8 +39,10 @@ def draw_figures(evaluation: Evaluation, folder: Path) -> None:
         "spread_and_error": spread_figure(spreads, evaluation.units) if spreads else None,
         "ranks": rank_figure(spreads, evaluation.counts) if spreads else None,
         "spectra": spectrum_figure(evaluation),
+        "gradients": gradient_figure(evaluation),
         "density": density_figure(evaluation),
         "case": case_figure(evaluation),
+        "followed": followed_figure(evaluation),
     }
     for name, figure in figures.items():
         if figure is not None:
@@ -161,59 +160,6 @@ def rank_figure(tallies: Mapping[Method, Tally], counts: Array) -> Figure:
     return titled(figure, "Rank histograms; dotted: reliable; whiskers: 95 % over patches")
 
 
-def spectrum_figure(evaluation: Evaluation) -> Figure | None:
-    """Spectra of truth, OI and model at a few depths, and below them the power of the errors over that of the truth."""
-    truth, grid, units = evaluation.truth.spectra(), evaluation.truth.grid.spectra, evaluation.units
-    if truth is None or grid is None:
-        return None
-    truth_power = truth[0]
-    levels = [level for level in evaluation.panel_levels if np.isfinite(truth_power[level]).any()]
-    if not levels:
-        return None
-    chosen = evaluation.chosen
-    shown = [method for method in evaluation.tallies if method == OI or (chosen and method.weights == chosen)]
-    figure, axes = subplots(2.5 * len(levels) + 0.5, 4.9, 2, len(levels), sharex=True, sharey="row")
-    wavelength = 1 / grid.wavenumbers
-    for (upper, lower), level in zip(axes.T, levels, strict=True):
-        upper.loglog(wavelength, truth_power[level], color=TRUTH_COLOUR, linewidth=1.6, label="truth")
-        for method in shown:
-            spectra = evaluation.tallies[method].spectra()
-            assert spectra is not None
-            power, error_power = spectra
-            upper.loglog(wavelength, power[level], linewidth=1.3, **style(method))
-            lower.loglog(wavelength, error_power[level] / truth_power[level], linewidth=1.3, **style(method))
-        lower.axhline(0.5, color=TRUTH_COLOUR, linewidth=0.7, linestyle=":")
-        upper.set_title(f"{evaluation.depths[level]:.3g} m", fontsize=9)
-        lower.set_xlabel("wavelength (km)", fontsize=9)
-    # Long waves to the left.
-    axes[1, 0].set_xlim(wavelength[0] * 1.1, wavelength[-1] / 1.1)
-    plain_ticks(axes[1, 0].xaxis)
-    axes[0, 0].set_ylabel(f"power ({f'({units})' if ' ' in units else units}² km)", fontsize=9)
-    axes[1, 0].set_ylabel("power of the error\nover that of the truth", fontsize=9)
-    windows = f"{grid.window} × {grid.window} cells"
-    title = f"Spectra over land-free windows of {windows}; dotted: half the power of the truth"
-    return titled(figure, title, legend=axes[0, 0])
-
-
-def subplots(width: float, height: float, rows: int, columns: int, **sharing: Any) -> tuple[Figure, Any]:
-    """A figure of so many inches, and its axes (rows, columns), with a grid and small labels."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **sharing)
-    for axis in axes.flat:
-        axis.grid(alpha=0.3, which="both", linewidth=0.4)
-        axis.tick_params(labelsize=7, which="both")
-    return figure, axes
-
-
-def titled(figure: Figure, title: str, legend: Axes | None = None) -> Figure:
-    """The figure under its title, with the labels of the axes `legend` below it."""
-    figure.suptitle(title, fontsize=9)
-    if legend is not None:
-        entries = legend.get_legend_handles_labels()
-        figure.legend(*entries, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return figure
-
-
 def curve(positions: Array, scores: Sequence[Score | None]) -> Array:
     """(4, N) position, value and limits of the scores that are defined; without an interval both limits are the value."""
     rows = [
@@ -232,18 +178,3 @@ def curve(positions: Array, scores: Sequence[Score | None]) -> Array:
 def whiskers(values: Array, low: Array, high: Array) -> Array:
     """(2, N) lengths of error bars from the limits."""
     return np.maximum([values - low, high - values], 0)
-
-
-def style(method: Method) -> dict[str, Any]:
-    """Line of a method: a colour for the weights, solid for a mean and dashed for single samples."""
-    if method.name != MODEL:
-        return {"color": COLOURS[method.name], "linestyle": "-", "label": method.label}
-    colour = VARIANT_COLOURS.get(method.weights, FURTHER_COLOUR)
-    return {"color": colour, "linestyle": "-" if method.members > 1 else (0, (4, 2)), "label": method.label}
-
-
-def plain_ticks(axis: Any) -> None:
-    """Ticks at 1, 2 and 5 of each decade of a logarithmic axis, labelled in decimal notation."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from depthdif.evaluation.followed import Followed
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.case import Case
-from depthdif.scores.score import Scores, Sums, over_depths, scores_with_intervals
+from depthdif.scores.score import Scores, Sums, over_depths, scores_of_columns, scores_with_intervals
 from depthdif.scores.score_names import variant_label
 
 Array = NDArray[np.floating]
@@ -61,11 +62,12 @@ class Evaluation:
 
     Attributes:
         tallies: of each method, in the order of the table.
-        truth: the spectra of the truth.
+        truth: spectra and gradients of the truth.
         counts: (S, P) of `resample_counts`.
         density: scores of each method by the share of observed columns.
         chosen: variant of the density curve and of the case; "" when none could be scored.
         case: one patch, by the name of the estimate.
+        followed: the same patch at consecutive times; None without them.
         depths: (D,) metres.
         panel_levels: levels of the case and of the spectra.
         units: of the field, as displayed.
@@ -78,6 +80,7 @@ class Evaluation:
     density: Mapping[float, Mapping[Method, Scores]]
     chosen: str
     case: Mapping[str, Case]
+    followed: Followed | None
     depths: Array
     panel_levels: list[int]
     units: str
@@ -100,8 +103,12 @@ class Evaluation:
 
     @cached_property
     def by_depth(self) -> dict[Method, list[Scores]]:
-        """Scores of each depth."""
-        return compare({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
+        """Scores of each depth, those of the scales too."""
+        of_cells = compare({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
+        of_scales = scale_scores(self.tallies, self.truth, self.counts)
+        for method, levels in of_scales.items():
+            of_cells[method] = [first | then for first, then in zip(of_cells[method], levels, strict=True)]
+        return of_cells
 
 
 def best_method(tallies: Mapping[Method, Tally], variant: str) -> Method | None:
@@ -121,4 +128,22 @@ def compare(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Sco
     return {
         method: scores_with_intervals(method_sums, sums.get(OI), counts)
         for method, method_sums in sums.items()
+    }
+
+
+def scale_scores(tallies: Mapping[Method, Tally], truth: Tally, counts: Array) -> dict[Method, list[Scores]]:
+    """Effective resolution and power at small scales of each method at each depth, resolutions with their ratio to OI."""
+    patches = counts.shape[1]
+    values, resampled = (
+        {method: tally.structure.scale_scores(truth.structure, weights) for method, tally in tallies.items()}
+        for weights in (np.ones((1, patches)), counts)
+    )
+    for scores in (values, resampled):
+        if "resolution" in scores.get(OI, {}):
+            for of_method in scores.values():
+                of_method["resolution_ratio"] = of_method["resolution"] / scores[OI]["resolution"]
+    return {
+        method: scores_of_columns(scores, resampled[method], patches)
+        for method, scores in values.items()
+        if scores
     }

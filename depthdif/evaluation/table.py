@@ -1,40 +1,36 @@
-"""The result as a table with a summary in sentences, and as files: tidy CSV, and one JSON of all numbers and their record."""
+"""The result as a table with a summary in sentences."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.evaluation.result import Evaluation, Method
-from depthdif.files import atomic_path, near, write_csv, write_text
-from depthdif.scores.score import RATIOS, Score, Scores, in_units, verdict
+from depthdif.evaluation.result import Evaluation
+from depthdif.figures.panel import nearest_levels
+from depthdif.files import atomic_path, near
+from depthdif.scores.score import RATIOS, Score, Scores, verdict
 from depthdif.terminal import command, print_lines
-
-Row = dict[str, Any]
 
 # With fewer patches the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PATCHES = 24
 # Width of a terminal, in columns, that fits the table with all its intervals.
-WIDE = 110
+WIDE = 130
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
     ("rmse_ratio", "RMSE / OI", True),
-    ("bias", "bias", False),
-    ("mae", "MAE", False),
     ("crps", "CRPS", True),
     ("crps_ratio", "CRPS / OI", True),
     ("spread_skill", "spread / skill", False),
+    ("gradient_ratio", "grad / truth", False),
 )
+# Metres; the effective resolution is printed at the depth nearest to this.
+RESOLUTION_DEPTH = 100.0
 
 
 def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> None:
@@ -55,7 +51,8 @@ def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> 
 def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
     """A row for each method; a column is left out where no method has it, a cell where it is undefined.
 
-    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all.
+    Over all depths, but for the effective resolution, which is that near 100 m. Bias and MAE are in the files.
+    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all, also bias and MAE.
     """
     share = evaluation.provenance["run"]["data"]["validation_density"]
     table = Table(
@@ -69,7 +66,8 @@ def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
     ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
-        table.add_column(heading, justify="right")
+        # In two lines, which leaves room for the intervals.
+        table.add_column(heading.replace(" / ", " /\n"), justify="right")
     for method, scores in evaluation.overall.items():
         table.add_row(
             method.label,
@@ -113,7 +111,11 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         yield f"{evaluation.best.label}: RMSE {cell(scores, 'rmse', True)} {evaluation.units}; there is no OI to compare with."
     if "spread_skill" in scores:
         yield f"Its spread is {scores['spread_skill'].value:.2f} of its error (1 is reliable; below 1 is overconfident)."
-    if evaluation.truth.spectra() is None:
+    yield from resolution(evaluation)
+    if evaluation.followed is not None:
+        flicker = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.followed.flicker.items())
+        yield f"Change from one time to the next over that of the truth, in the followed patch: {flicker}."
+    if evaluation.truth.structure.spectra() is None:
         yield "There are no spectra: no window of half a patch is free of land."
     if evaluation.patches < ENOUGH_PATCHES:
         yield (
@@ -126,6 +128,23 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
     )
 
 
+def resolution(evaluation: Evaluation) -> Iterator[str]:
+    """The effective resolution of each method near 100 m; none where no method reaches one."""
+    (level,) = nearest_levels(evaluation.depths, [RESOLUTION_DEPTH])
+    reached = [
+        f"{method.label} {scores[level]['resolution'].value:.0f} km"
+        for method, scores in evaluation.by_depth.items()
+        if "resolution" in scores[level]
+    ]
+    if not reached:
+        return
+    best = evaluation.by_depth[evaluation.best][level] if evaluation.best else {}
+    ratio = best.get("resolution_ratio")
+    interval = f", 95 % interval {brackets(ratio)}" if ratio and brackets(ratio) else ""
+    against = f" ({digits(ratio.value)} of OI's{interval})" if ratio else ""
+    yield f"Effective resolution at {evaluation.depths[level]:.3g} m: {', '.join(reached)}{against}."
+
+
 def against_oi(scores: Scores) -> Iterator[str]:
     """RMSE and CRPS as ratios to OI, and whether the difference is significant."""
     for name, heading in (("rmse_ratio", "RMSE"), ("crps_ratio", "CRPS")):
@@ -133,114 +152,3 @@ def against_oi(scores: Scores) -> Iterator[str]:
             score = scores[name]
             interval = f", 95 % interval {brackets(score)}" if score.low is not None else ""
             yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score)}."
-
-
-def write_files(evaluation: Evaluation, folder: Path) -> None:
-    """Write `scores.csv`, `spectra.csv`, `ranks.csv` (those that have rows) and `evaluation.json`."""
-    spectra, ranks = list(spectrum_rows(evaluation)), list(rank_rows(evaluation))
-    tables = {"scores.csv": list(score_rows(evaluation)), "spectra.csv": spectra, "ranks.csv": ranks}
-    for name, rows in tables.items():
-        if rows:
-            write_csv(folder / name, rows)
-    content = {
-        "provenance": {**evaluation.provenance, "patches": evaluation.patches},
-        "units": evaluation.units,
-        "overall": {method.label: plain(scores) for method, scores in evaluation.overall.items()},
-        "by_depth": {
-            method.label: [
-                {"depth_m": float(depth), **plain(scores)}
-                for depth, scores in zip(evaluation.depths, levels, strict=True)
-            ]
-            for method, levels in evaluation.by_depth.items()
-        },
-        "by_observed_share": [
-            {"observed_share": density, **{method.label: plain(scores) for method, scores in methods.items()}}
-            for density, methods in evaluation.density.items()
-        ],
-        "spread_and_error": {
-            method.label: dict(
-                zip(("spread", "rmse"), np.asarray(tally.spread_and_error()).tolist(), strict=True)
-            )
-            for method, tally in evaluation.tallies.items()
-            if tally.has_spread
-        },
-        "ranks": ranks,
-        "spectra": spectra,
-    }
-    # JSON has no NaN: an undefined number is a bug here.
-    write_text(folder / "evaluation.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def plain(scores: Scores) -> Row:
-    """Scores as plain values, without the limits that are not defined."""
-    return {
-        name: {key: value for key, value in asdict(score).items() if value is not None}
-        for name, score in scores.items()
-    }
-
-
-def score_rows(evaluation: Evaluation) -> Iterator[Row]:
-    """A row for each number of the table, over all depths (`depth_m` empty), of each depth, and at other densities."""
-    provenance = evaluation.provenance
-    share = provenance["run"]["data"]["validation_density"]
-    groups: list[tuple[Method, Scores, float, float | str]] = [
-        *((method, scores, share, "") for method, scores in evaluation.overall.items()),
-        *(
-            (method, scores, share, float(depth))
-            for method, levels in evaluation.by_depth.items()
-            for depth, scores in zip(evaluation.depths, levels, strict=True)
-        ),
-        *(
-            (method, scores, density, "")
-            for density, methods in evaluation.density.items()
-            if density != share
-            for method, scores in methods.items()
-        ),
-    ]
-    for method, scores, observed_share, depth in groups:
-        for name, score in scores.items():
-            yield {
-                **method.columns,
-                "observed_share": observed_share,
-                "depth_m": depth,
-                "score": name,
-                "units": in_units(name, evaluation.units),
-                "value": score.value,
-                "low_95": score.low,
-                "high_95": score.high,
-                "patches": evaluation.patches,
-                "checkpoint": provenance["checkpoint"],
-                "checkpoint_sha256": provenance["checkpoint_sha256"],
-                "seed": provenance["seed"],
-                "depthdif": provenance["versions"]["depthdif"],
-            }
-
-
-def spectrum_rows(evaluation: Evaluation) -> Iterator[Row]:
-    """Isotropic spectra of the truth, of each method and of its error; rings without modes are left out."""
-    for method, tally in {Method("truth"): evaluation.truth, **evaluation.tallies}.items():
-        spectra, grid = tally.spectra(), tally.grid.spectra
-        if spectra is None or grid is None:
-            continue
-        power, error_power = spectra
-        for level, ring in np.argwhere(np.isfinite(power)):
-            yield {
-                **method.columns,
-                "depth_m": float(evaluation.depths[level]),
-                "wavelength_km": float(1 / grid.wavenumbers[ring]),
-                "units": f"({evaluation.units})² km",
-                "power": float(power[level, ring]),
-                "error_power": float(error_power[level, ring]),
-            }
-
-
-def rank_rows(evaluation: Evaluation) -> Iterator[Row]:
-    """The rank histograms (of the Gaussian forecasts: their PIT in as many bins)."""
-    for method, tally in evaluation.tallies.items():
-        if tally.has_spread:
-            for rank, shares in enumerate(np.transpose(tally.rank_shares(evaluation.counts)).tolist()):
-                yield {
-                    **method.columns,
-                    "rank": rank,
-                    **dict(zip(("share", "low_95", "high_95"), shares, strict=True)),
-                }

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
+from depthdif.evaluation.structure import Structure
 from depthdif.first_guess.protocol import FirstGuess, PatchData
+from depthdif.scores.gradients import gradient_square
 from depthdif.scores.probabilistic import gaussian_crps, spread_and_error, sums_by_spread
 from depthdif.scores.score import Sums, concatenate, percentile_interval
-from depthdif.scores.spectra import WindowSpectra, isotropic
+from depthdif.scores.spectra import WindowSpectra
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -146,7 +148,7 @@ class Tally:
         ranks: (R,) of each patch.
         spread: (N, 3) over all patches, see `sums_by_spread`.
         map_square, map_count: (H, W) of the grid, over all patches and depths.
-        power, error_power, modes: (D, K) over all patches, see `WindowSpectra`.
+        structure: spectra and gradients over all patches.
     """
 
     grid: Grid
@@ -156,7 +158,8 @@ class Tally:
 
     def __post_init__(self) -> None:
         self.map_square, self.map_count = (np.zeros(self.grid.ocean.shape) for _ in range(2))
-        self.spread, self.power, self.error_power, self.modes = (np.zeros(()) for _ in range(4))
+        self.spread = np.zeros(())
+        self.structure = Structure(self.grid.spectra, self.grid.scale)
 
     @property
     def sums(self) -> Sums:
@@ -184,16 +187,6 @@ class Tally:
         """Expected and actual RMSE in bins of spread."""
         return spread_and_error(self.spread, SPREAD_GROUPS)
 
-    def spectra(self) -> tuple[Array, Array] | None:
-        """(D, K) isotropic spectra of the method and of its error, NaN where no window is free of land; None without any."""
-        if self.grid.spectra is None or not self.modes.any():
-            return None
-        power, error_power = (
-            isotropic(sums, self.modes, self.grid.spectra.wavenumbers)
-            for sums in (self.power, self.error_power)
-        )
-        return power, error_power
-
     def add(
         self, forecast: Ensemble | GaussianForecast, truth: Truth, generator: np.random.Generator
     ) -> None:
@@ -209,18 +202,16 @@ class Tally:
                 self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
                 values = variance[patch][scored], np.square(error[patch][scored])
                 self.spread = self.spread + sums_by_spread(*values, self.grid.scale * SPREAD_EDGES)
-        self.parts.append(sums)
+        self.parts.append(sums | self.add_structure(forecast.mean[:, None], truth))
         self.add_map(np.square(error), truth)
-        self.add_spectra(forecast.mean[:, None], truth)
 
     def add_members(self, ensemble: Ensemble, truth: Truth) -> None:
         """Score each member of an ensemble as the only estimate; the sums are means over the members."""
         errors = ensemble.members - truth.values[:, None]
         sums = error_sums(errors, truth.scored)
         # The CRPS of a single field is its absolute error.
-        self.parts.append({**sums, "crps": sums["absolute"]})
+        self.parts.append({**sums, "crps": sums["absolute"], **self.add_structure(ensemble.members, truth)})
         self.add_map(np.square(errors).mean(axis=1), truth)
-        self.add_spectra(ensemble.members, truth)
 
     def add_map(self, squares: Array, truth: Truth) -> None:
         """Squared error, (B, D, H, W), and count of each water column."""
@@ -230,19 +221,18 @@ class Tally:
             self.map_square[cells] += square
             self.map_count[cells] += scored.sum(axis=0)
 
-    def add_spectra(self, members: Array, truth: Truth) -> None:
-        """Power of the members (B, E, D, H, W) and of their errors, over the whole ocean, observed cells too."""
-        if self.grid.spectra is None:
-            return
-        for fields, values, ocean, latitude in zip(
-            members, truth.values, truth.ocean, truth.latitude, strict=True
-        ):
-            windows = self.grid.spectra.free_of_land(ocean)
-            power, modes = self.grid.spectra.sums(fields, windows, latitude)
-            error_power, _ = self.grid.spectra.sums(fields - values, windows, latitude)
-            self.power = self.power + power
-            self.error_power = self.error_power + error_power
-            self.modes = self.modes + modes
+    def add_structure(self, members: Array, truth: Truth) -> dict[str, Array]:
+        """Add spectra and gradients of the members (B, E, D, H, W); returns the sums (B, D) that the gradients are scored by."""
+        sums: dict[str, list[Array]] = {"gradient": [], "truth_gradient": []}
+        for patch, fields in enumerate(members):
+            values, ocean = truth.values[patch], truth.ocean[patch]
+            latitude, longitude = truth.latitude[patch], truth.longitude[patch]
+            self.structure.add_spectra(fields, values, ocean, latitude)
+            self.structure.add_gradients(fields, ocean, latitude, longitude)
+            squares = gradient_square(fields, ocean, latitude, longitude)
+            sums["gradient"].append(squares.mean(axis=0))
+            sums["truth_gradient"].append(gradient_square(values, ocean, latitude, longitude))
+        return {name: np.stack(parts) for name, parts in sums.items()}
 
 
 def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:

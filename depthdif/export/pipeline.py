@@ -177,11 +177,11 @@ class OceanPipeline(DiffusionPipeline):
             observations: (D, H, W) in the units and on the depths of the training data, NaN where not observed.
             surface: (S, H, W) in the units and the order of the training data, NaN where missing; None without any.
             latitude, longitude: (H,) and (W,) degrees north and east of the cells, ascending.
-            date: of the patch; its season is a condition.
+            date: of the patch; its season is a condition, and noise that is correlated in time depends on it.
             ocean_mask: (D, H, W) bool; with None every cell is ocean.
             index: number of the patch; its noise is drawn from the seed and this number.
-            sampling: `steps`, `seed`, `ensemble_size`, `antithetic`, `clamp_observations` of the reverse chain; as trained
-                when left out.
+            sampling: `steps`, `seed`, `ensemble_size`, `antithetic`, `clamp_observations`, `time_correlated_noise` of the reverse
+                chain; as trained when left out.
 
         Raises:
             UserError: shapes that do not fit, infinite values, observations outside the ocean, or coordinates that do not
@@ -240,7 +240,8 @@ class OceanPipeline(DiffusionPipeline):
             raise UserError(f"{outside} observations are outside ocean_mask; expected NaN there")
         day = np.datetime64(date).astype("datetime64[D]")
         day_of_year = int((day - day.astype("datetime64[Y]")).astype(int)) + 1
-        return self.conditioner(observations, surface, ocean, latitude, longitude, day_of_year)
+        conditions = self.conditioner(observations, surface, ocean, latitude, longitude, day_of_year)
+        return {**conditions, "time": day.astype(np.int64)}
 
 
 def check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> None:

@@ -13,6 +13,13 @@ Sums = Mapping[str, Array]
 
 # Score over the sum that it divides by that of the reference.
 RATIOS = {"rmse_ratio": "rmse", "crps_ratio": "crps"}
+# Scores in other units than those of the field.
+UNITS = {
+    **dict.fromkeys(
+        (*RATIOS, "spread_skill", "gradient_ratio", "small_scale_power", "resolution_ratio"), "1"
+    ),
+    "resolution": "km",
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,13 @@ def scores_from_sums(sums: Sums) -> dict[str, Array]:
 
     Args:
         sums: `count` of cells; sums over them of `error`, its `square` and `absolute` value, and `crps`; and, for a forecast
-            with a spread, of `variance`, the squared error that it predicts.
+            with a spread, of `variance`, the squared error that it predicts. Also, over cells of their own, the squared
+            gradients of the estimate, `gradient`, and of the truth, `truth_gradient`.
 
     Returns:
         `rmse`, `bias` (estimate minus truth), `mae` and `crps`, in units of the field, and, where there is a spread,
         `spread_skill`: root mean predicted variance over RMSE, 1 for a reliable forecast, below 1 for an overconfident one.
+        With gradients `gradient_ratio`: their root mean square over that of the truth.
     """
     count = np.where(sums["count"] > 0, sums["count"], np.nan)
     scores = {
@@ -48,6 +57,9 @@ def scores_from_sums(sums: Sums) -> dict[str, Array]:
     if "variance" in sums:
         square = np.where(sums["square"] > 0, sums["square"], np.nan)
         scores["spread_skill"] = np.sqrt(sums["variance"] / square)
+    if "gradient" in sums:
+        steepness = np.where(sums["truth_gradient"] > 0, sums["truth_gradient"], np.nan)
+        scores["gradient_ratio"] = np.sqrt(sums["gradient"] / steepness)
     return scores
 
 
@@ -86,11 +98,20 @@ def scores_with_intervals(sums: Sums, reference: Sums | None, counts: Array) -> 
         return method
 
     patches = counts.shape[1]
-    resampled = over_patches(counts)
-    scores: list[Scores] = [{} for _ in range(sums["count"].shape[1])]
-    for name, (values,) in over_patches(np.ones((1, patches))).items():
+    return scores_of_columns(over_patches(np.ones((1, patches))), over_patches(counts), patches)
+
+
+def scores_of_columns(
+    values: Mapping[str, Array], resampled: Mapping[str, Array], patches: int
+) -> list[Scores]:
+    """Scores of each of K columns with their intervals, from the values (1, K) over all patches and (S, K) of the resamples.
+
+    What is undefined is left out.
+    """
+    scores: list[Scores] = [{} for _ in next(iter(values.values()))[0]]
+    for name, (of_columns,) in values.items():
         limits = np.transpose(percentile_interval(resampled[name]))
-        for column, (value, interval) in enumerate(zip(values, limits, strict=True)):
+        for column, (value, interval) in enumerate(zip(of_columns, limits, strict=True)):
             if np.isfinite(value):
                 # The resamples of a single patch are all the same: their interval has no width.
                 known = patches > 1 and np.isfinite(interval).all()
@@ -104,8 +125,8 @@ def over_depths(sums: Sums) -> Sums:
 
 
 def in_units(name: str, units: str) -> str:
-    """The units of a score: those of the field, or 1."""
-    return "1" if name in (*RATIOS, "spread_skill") else units
+    """The units of a score: those of the field, km, or 1."""
+    return UNITS.get(name, units)
 
 
 def verdict(score: Score) -> str:

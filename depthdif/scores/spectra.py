@@ -104,3 +104,24 @@ def isotropic(power: Array, count: Array, wavenumbers: Array) -> Array:
     Its integral over k is the variance. All shapes (..., K).
     """
     return 2 * np.pi * wavenumbers * power / np.where(count > 0, count, np.nan)
+
+
+def effective_resolution(error_power: Array, truth_power: Array, wavenumbers: Array) -> Array:
+    """Shortest wavelength, in km, above which the power of the error stays below half of that of the truth.
+
+    From the longest wave downwards, the first crossing of the ratio with 0.5 (Ballarotta et al. 2019,
+    doi 10.5194/os-15-1091-2019), interpolated linearly over the logarithm of the wavelength. Powers are (..., K), `wavenumbers`
+    (K,) ascending in cycles per km; the result is (...). It is NaN where the ratio of the longest wave is at 0.5 or above, or
+    not defined. Where the ratio stays below 0.5 throughout it is the shortest wavelength: the resolution is that or finer.
+    """
+    ratio = error_power / np.where(truth_power > 0, truth_power, np.nan)
+    # Not `ratio >= 0.5`: a ring without power resolves nothing.
+    unresolved = ~(ratio < 0.5)
+    after = unresolved.argmax(axis=-1)[..., None]
+    before = np.maximum(after - 1, 0)
+    low, high = (np.take_along_axis(ratio, ring, axis=-1)[..., 0] for ring in (before, after))
+    near, far = (-np.log(wavenumbers)[ring[..., 0]] for ring in (after, before))
+    crosses = after[..., 0] > 0
+    share = (0.5 - low) / np.where(crosses, high - low, np.nan)
+    crossing = np.exp(far + share * (near - far))
+    return np.where(unresolved.any(axis=-1), crossing, 1 / wavenumbers[-1])

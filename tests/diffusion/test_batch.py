@@ -48,6 +48,14 @@ def test_the_truth_is_not_needed(make_batch: MakeBatch) -> None:
     check_batch(batch, nn.Identity(), first_guess=False)
 
 
+def test_the_time_is_needed_only_where_the_noise_depends_on_it(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    del batch["time"]
+    check_batch(batch, nn.Identity(), first_guess=False)
+    with pytest.raises(ValueError, match="the batch lacks time"):
+        check_batch(batch, nn.Identity(), first_guess=False, time=True)
+
+
 @pytest.mark.parametrize("name", (SHAPES | FIRST_GUESS_SHAPES))
 def test_the_name_of_a_missing_tensor_is_in_the_error(make_batch: MakeBatch, name: str) -> None:
     batch = guessed(make_batch())

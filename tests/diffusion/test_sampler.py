@@ -238,3 +238,62 @@ def test_antithetic_pairs_are_off_in_every_stochastic_option_and_refused_where_t
             pairs.prepared_scheduler(cosine(), torch.device("cpu"))
     else:
         pairs.prepared_scheduler(cosine(), torch.device("cpu"))
+
+
+def correlated(batch: dict[str, Tensor], **options: Any) -> Tensor:
+    """Members of each sample from noise that is correlated over 20 days."""
+    sampler = reverse_sampler(
+        DDIMScheduler.from_config, steps=3, ensemble_size=4, time_correlated_noise=20.0, **options
+    )
+    return sampler(Echo(), cosine(), torch.zeros_like(batch["observations"]), batch)
+
+
+def unobserved(batch: dict[str, Tensor], **changed: Tensor) -> dict[str, Tensor]:
+    """The batch without land and observations, so that the echo returns its noise."""
+    fields = {"observations": torch.zeros_like, "ocean_mask": torch.ones_like}
+    return {**batch, **{name: make(batch[name]) for name, make in fields.items()}, **changed}
+
+
+def test_noise_that_is_correlated_in_time_depends_on_place_and_time_and_not_on_the_index(
+    make_batch: MakeBatch,
+) -> None:
+    batch = unobserved(make_batch())
+    first = correlated(batch)
+    # Both samples are at one place and time.
+    torch.testing.assert_close(first[0], first[1])
+    later = correlated({**batch, "time": batch["time"] + 5})
+    elsewhere = correlated({**batch, "coordinates": batch["coordinates"] + 1})
+    similar, apart = (torch.corrcoef(torch.stack([first[0].ravel(), other[0].ravel()]))[0, 1]
+                      for other in (later, elsewhere))  # fmt: skip
+    assert similar > 0.85  # exp(-(5 / 20)²) is 0.94
+    assert abs(apart) < 0.2
+
+
+def test_samples_with_correlated_noise_do_not_depend_on_the_batch_they_are_in(make_batch: MakeBatch) -> None:
+    batch = unobserved(make_batch(size=3), time=torch.tensor([13_000, 13_005, -2]))
+    alone = [correlated({name: tensor[i : i + 1] for name, tensor in batch.items()}) for i in range(3)]
+    torch.testing.assert_close(correlated(batch), torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_antithetic_pairs_of_correlated_noise_are_opposite(make_batch: MakeBatch) -> None:
+    members = correlated(unobserved(make_batch()), antithetic=True)
+    torch.testing.assert_close(members[:, 1::2], -members[:, ::2])
+    assert not torch.allclose(members[:, 0], members[:, 2])
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_correlated_noise_is_refused_with_every_stochastic_option(
+    compose_train: Callable[..., DictConfig], option: str
+) -> None:
+    cfg = compose_train(f"model/sampler={option}", "model.sampler.time_correlated_noise=20").model.sampler
+    if option in ("ddpm", "dpm_solver_sde"):
+        with pytest.raises(UserError, match=r"stochastic .*set model\.sampler\.time_correlated_noise=null"):
+            instantiate(cfg).prepared_scheduler(cosine(), torch.device("cpu"))
+    else:
+        instantiate(cfg).prepared_scheduler(cosine(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("days", [0.0, -1.0, float("inf"), float("nan")])
+def test_an_efolding_time_that_is_not_positive_is_refused(days: float) -> None:
+    with pytest.raises(UserError, match=r"expected days above 0.*model\.sampler\.time_correlated_noise=20"):
+        reverse_sampler(DDIMScheduler.from_config, time_correlated_noise=days)

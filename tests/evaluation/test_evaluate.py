@@ -40,7 +40,10 @@ TINY = (
     "callbacks.progress=null",
     "callbacks.reconstruction.panel_samples=1",
 )
-FIGURES = {"rmse_by_depth", "rmse_maps", "spread_and_error", "ranks", "spectra", "density", "case"}
+FIGURES = {
+    *("rmse_by_depth", "rmse_maps", "spread_and_error", "ranks", "spectra", "density", "case"),
+    *("gradients", "followed"),
+}
 CPU = torch.device("cpu")
 
 
@@ -60,7 +63,9 @@ def evaluated(checkpoint: Path, folder: Path, *overrides: str) -> tuple[Evaluati
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkpoint_of(tmp_path_factory.mktemp("trained"), "model/first_guess=oi", "model/ema=quick")
+    # As many times as a followed patch has.
+    options = ("model/first_guess=oi", "model/ema=quick", "data.field.times=5")
+    return checkpoint_of(tmp_path_factory.mktemp("trained"), *options)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_the_table_has_a_row_for_every_method(whole: tuple[Evaluation, TrainedRu
     assert score_table(result).row_count == 7
     assert result.best == Method(MODEL, "ema", 3)
     assert set(result.overall[result.best]) == {
-        *("rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio")
+        *("rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio", "gradient_ratio")
     }
     assert "spread_skill" not in result.overall[TRAINING_MEAN]
     assert all(result.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio"))
@@ -167,11 +172,80 @@ def test_files_hold_the_table_and_where_it_comes_from(whole: tuple[Evaluation, T
     assert not list(folder.rglob("*unfinished*"))
 
 
+def test_the_resolution_is_where_the_written_spectrum_of_the_error_is_half_of_that_of_the_truth(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    content = json.loads((whole[2] / "evaluation.json").read_text())
+    rows = content["spectra"]
+    for number, level in enumerate(content["by_depth"]["OI"]):
+        power, error = (
+            {row["wavelength_km"]: row[column] for row in rows
+             if row["method"] == method and row["depth_m"] == level["depth_m"]}
+            for method, column in (("truth", "power"), ("OI", "error_power"))
+        )  # fmt: skip
+        ratios = [
+            (np.log(wavelength), error[wavelength] / power[wavelength]) for wavelength in sorted(power)[::-1]
+        ]
+        crossing = next((ring for ring, (_, ratio) in enumerate(ratios) if ratio >= 0.5), None)
+        if crossing is None:
+            assert level["resolution"]["value"] == pytest.approx(min(power))
+        elif crossing == 0:
+            assert "resolution" not in level
+        else:
+            pair = sorted(ratios[crossing - 1 : crossing + 1], key=lambda point: point[1])
+            expected = np.exp(np.interp(0.5, *zip(*((ratio, log) for log, ratio in pair), strict=True)))
+            assert level["resolution"]["value"] == pytest.approx(expected)
+        best = content["by_depth"]["EMA, mean of 3"][number]
+        if "resolution" in level and "resolution" in best:
+            ratio = best["resolution"]["value"] / level["resolution"]["value"]
+            assert best["resolution_ratio"]["value"] == pytest.approx(ratio)
+
+
+def test_the_training_mean_has_no_gradients_and_shares_of_the_truth_fall_with_the_threshold(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    result, _, folder = whole
+    assert result.overall[TRAINING_MEAN]["gradient_ratio"].value == 0
+    content = json.loads((folder / "evaluation.json").read_text())["gradients"]
+    assert content["units"] == "°C per 100 km"
+    for level in content["shares_above"]["truth"]:
+        assert len(level["shares"]) == len(content["thresholds"])
+        assert np.all(np.diff(level["shares"]) <= 0)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_followed_patch_is_measured_with_the_noise_of_the_sampler_and_with_independent_noise(
+    whole: tuple[Evaluation, TrainedRun, Path],
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert set(json.loads((whole[2] / "evaluation.json").read_text())["followed"]["flicker"]) == {
+        *("one member", "ensemble mean", "OI")
+    }
+    evaluated(
+        checkpoint, tmp_path, "ensemble_size=4", "patches=1", "densities=[]", "bootstrap_samples=100", "weights=[ema]",
+        "run_overrides=['model.sampler.time_correlated_noise=1000']",
+    )  # fmt: skip
+    followed = json.loads((tmp_path / "evaluation.json").read_text())["followed"]
+    flicker = followed["flicker"]
+    assert followed["time_correlated_noise"] == 1000
+    assert len(set(followed["dates"])) == 5
+    assert flicker["one member"] < flicker["one member, independent noise"]
+    assert "Change from one time to the next" in capsys.readouterr().out
+
+
 def test_every_figure_is_drawn(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
     folder = whole[2]
     assert {path.stem for path in (folder / "figures").glob("*.png")} == FIGURES
     text = (folder / "evaluation.txt").read_text()
-    for words in ("EMA, mean of 3 against OI: RMSE", "5 patches are few", "scripts/evaluate.py checkpoint="):
+    for words in (
+        "EMA, mean of 3 against OI: RMSE",
+        "5 patches are few",
+        "grad /",
+        "Effective resolution at ",
+        "scripts/evaluate.py checkpoint=",
+    ):
         assert words in text
 
 
@@ -223,9 +297,9 @@ def test_without_average_first_guess_and_ensemble_what_is_left_is_scored(
     assert "because the run has no first guess" in output
     # The one patch has no window free of land.
     assert {path.stem for path in (tmp_path / "out/figures").glob("*.png")} == FIGURES - {
-        "density",
-        "spectra",
+        *("density", "spectra", "followed")
     }
+    assert "no followed case: the validation region has no 5 consecutive times" in output
     assert "no window of half a patch is free of land" in output
 
 
@@ -266,7 +340,9 @@ def test_two_antithetic_members_have_no_crps_and_a_line_tells_what_to_set(
     evaluation, _ = evaluated(
         checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]"
     )
-    assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {"rmse", "bias", "mae", "rmse_ratio"}
+    assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {
+        *("rmse", "bias", "mae", "rmse_ratio", "gradient_ratio")
+    }
     output = capsys.readouterr().out
     assert (
         "ensemble_size=2 has one independent member: no CRPS and spread of it; set ensemble_size=4" in output

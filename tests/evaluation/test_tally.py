@@ -87,7 +87,9 @@ def test_what_lies_outside_the_ocean_changes_nothing() -> None:
     for name, values in tallies[0].sums.items():
         assert np.array_equal(values, tallies[1].sums[name])
     assert np.array_equal(tallies[0].rmse_map, tallies[1].rmse_map, equal_nan=True)
-    assert np.array_equal(tallies[0].power, tallies[1].power)
+    first, second = (tally.structure for tally in tallies)
+    assert np.array_equal(first.power, second.power)
+    assert np.array_equal(first.steepness, second.steepness)
 
 
 def test_maps_lie_where_the_patches_do_across_the_date_line_too() -> None:
@@ -107,8 +109,8 @@ def test_the_error_spectrum_is_that_of_the_error() -> None:
     perfect.add(GaussianForecast(truth.values), truth, np.random.default_rng(0))
     noisy.add_members(Ensemble(members_of(truth)), truth)
     for_truth = Tally(GRID)
-    for_truth.add_spectra(truth.values[:, None], truth)
-    spectra = [tally.spectra() for tally in (perfect, noisy, for_truth)]
+    for_truth.add_structure(truth.values[:, None], truth)
+    spectra = [tally.structure.spectra() for tally in (perfect, noisy, for_truth)]
     (power, perfect_error), (_, noisy_error), (truth_power, _) = spectra  # type: ignore[misc]
     assert np.array_equal(power, truth_power)
     assert np.all(perfect_error == 0)
@@ -118,8 +120,9 @@ def test_the_error_spectrum_is_that_of_the_error() -> None:
 def test_patches_too_small_for_spectra_have_none() -> None:
     tally = Tally(dataclasses.replace(GRID, spectra=None))
     truth = make_truth()
-    tally.add_spectra(truth.values[:, None], truth)
-    assert tally.spectra() is None
+    tally.add_structure(truth.values[:, None], truth)
+    assert tally.structure.spectra() is None
+    assert tally.structure.scale_scores(tally.structure, np.ones((1, 3))) == {}
 
 
 def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:
@@ -136,5 +139,15 @@ def test_without_two_independent_members_there_is_no_crps_and_no_spread() -> Non
     tally = Tally(GRID, rank_bins=2)
     tally.add(Ensemble(members_of(truth, size=2), antithetic=True), truth, np.random.default_rng(0))
     (scores,) = scores_with_intervals(over_depths(tally.sums), None, resample_counts(3, 100, seed=0))
-    assert set(scores) == {"rmse", "bias", "mae"}
+    assert set(scores) == {"rmse", "bias", "mae", "gradient_ratio"}
     assert not tally.has_spread
+
+
+def test_the_gradient_ratio_is_that_of_the_root_mean_squares() -> None:
+    truth = make_truth()
+    half, members = Tally(GRID), Tally(GRID)
+    half.add(GaussianForecast(truth.values / 2), truth, np.random.default_rng(0))
+    members.add_members(Ensemble(np.stack([truth.values, 3 * truth.values], axis=1)), truth)
+    for tally, ratio in ((half, 0.5), (members, np.sqrt((1 + 9) / 2))):
+        scores = scores_with_intervals(tally.sums, None, resample_counts(3, 100, seed=0))
+        assert [level["gradient_ratio"].value for level in scores] == pytest.approx([ratio] * 3, rel=1e-5)

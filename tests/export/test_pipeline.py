@@ -106,8 +106,11 @@ def test_a_loaded_pipeline_reconstructs_the_numbers_of_the_module_bit_for_bit(
     np.testing.assert_array_equal(pipeline.reconstruct(batch).members, expected)
 
 
-def test_a_patch_in_physical_units_gives_what_its_batch_gives(built: Callable[..., Built]) -> None:
-    module, data, pipeline = built(*OI)
+@pytest.mark.parametrize("noise", ["null", "20"])
+def test_a_patch_in_physical_units_gives_what_its_batch_gives(
+    built: Callable[..., Built], noise: str
+) -> None:
+    module, data, pipeline = built(*OI, f"model.sampler.time_correlated_noise={noise}")
     batch = next(iter(data.val_dataloader()))
     expected = data.standardization.restore(module.reconstruct(batch))[2].numpy()
     patch = physical(data, 2)

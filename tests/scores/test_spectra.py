@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from depthdif import EARTH_RADIUS
-from depthdif.scores.spectra import WindowSpectra, isotropic
+from depthdif.scores.spectra import WindowSpectra, effective_resolution, isotropic
 
 DEGREE = np.radians(1) * EARTH_RADIUS
 SPECTRA = WindowSpectra(window=16, row_spacing=DEGREE, column_degrees=1.0)
@@ -80,3 +82,43 @@ def test_windows_are_half_a_patch_and_small_patches_have_none() -> None:
     made = WindowSpectra.from_grid((32, 40), latitude, longitude)
     assert made == WindowSpectra(16, pytest.approx(2 * DEGREE), 2.0)
     assert WindowSpectra.from_grid((14, 40), latitude, longitude) is None
+
+
+WAVENUMBERS = np.arange(1, 9) / 400.0
+
+
+@given(st.floats(55, 350))
+def test_the_resolution_of_an_error_that_grows_with_the_logarithm_of_the_wavelength_is_where_it_is_half(
+    resolved: float,
+) -> None:
+    truth = WAVENUMBERS**-3.0
+    ratio = 0.5 + 0.1 * np.log(resolved * WAVENUMBERS)
+    assert effective_resolution(ratio * truth, truth, WAVENUMBERS) == pytest.approx(resolved)
+
+
+def test_the_resolution_is_the_first_crossing_from_the_longest_wave() -> None:
+    ratio = np.array([0.1, 0.2, 0.3, 0.7, 0.2, 0.1, 0.1, 0.9])
+    between = np.exp((np.log(400 / 3) + np.log(100)) / 2)
+    assert effective_resolution(ratio, np.ones(8), WAVENUMBERS) == pytest.approx(between)
+
+
+def test_the_resolution_is_undefined_where_the_longest_wave_is_not_resolved_and_bounded_by_the_grid() -> None:
+    error = np.stack([np.full(8, 0.5), np.full(8, 2.0), np.full(8, np.nan), np.full(8, 0.4), np.zeros(8)])
+    resolution = effective_resolution(error, np.ones((5, 8)), WAVENUMBERS)
+    assert np.isnan(resolution[:3]).all()
+    assert resolution[3:] == pytest.approx(400 / 8)
+    assert np.isnan(effective_resolution(np.zeros(8), np.zeros(8), WAVENUMBERS))
+
+
+def test_the_resolution_of_a_sharp_low_pass_filter_is_its_cut_off() -> None:
+    """Noise of which an estimate has all waves longer than a cut-off and none that are shorter."""
+    size, cut_off = 256, 5.5 / (16 * DEGREE)
+    noise = np.random.default_rng(0).normal(size=(1, 1, size, size))
+    frequency = np.fft.fftfreq(size, DEGREE)
+    short = np.hypot(frequency[:, None], frequency[None, :]) > cut_off
+    error = np.fft.ifft2(np.fft.fft2(noise) * short).real
+    equator = np.zeros(size)
+    powers = [isotropic(*SPECTRA.sums(fields, SPECTRA.free_of_land(np.ones(fields.shape[1:], bool)), equator),
+                        SPECTRA.wavenumbers) for fields in (error, noise)]  # fmt: skip
+    # A Hann window blurs by about one ring.
+    assert effective_resolution(*powers, SPECTRA.wavenumbers)[0] == pytest.approx(1 / cut_off, rel=0.1)
