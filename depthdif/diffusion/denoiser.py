@@ -36,6 +36,7 @@ class UNetDenoiser(nn.Module):
         block_out_channels: Sequence[int] = (32, 64, 144),
         layers_per_block: int = 1,
         attention_levels: Sequence[int] = (),
+        bottom_attention: bool = True,
         dropout: float = 0.0,
         norm_groups: int = 8,
         first_guess: bool = False,
@@ -70,6 +71,7 @@ class UNetDenoiser(nn.Module):
             layers_per_block=layers_per_block,
             down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
             up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+            add_attention=bottom_attention,
             norm_num_groups=norm_groups,
             dropout=dropout,
         )
