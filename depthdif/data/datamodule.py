@@ -31,6 +31,8 @@ from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import PatchSet, Region, as_patch_size, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.climatology import Climatology
+from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess
 
 # Training draws that the statistics of the residual are measured on.
@@ -47,6 +49,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: estimate of the dense field, computed in the workers; None for none.
         profiles: which columns are observed in training; validation uses its `shallow_fraction`.
         augmentation: applied to training patches; None for none.
+        climatology: how the climatology of the training times is measured; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Raises:
@@ -62,6 +65,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: FirstGuess | None = None,
         profiles: ProfileSampler | None = None,
         augmentation: Mirrors | None = None,
+        climatology: ClimatologyFit | None = None,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
         min_ocean_fraction: float = 0.25,
@@ -92,6 +96,7 @@ class OceanDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._first_guess = first_guess
+        self._climatology_fit = climatology
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
         self._validation_density = validation_density
@@ -102,6 +107,8 @@ class OceanDataModule(LightningDataModule):
                 "data.training and data.validation overlap; expected regions without a common cell: narrow "
                 "one of them, or set data.training=null to train on everything outside data.validation"
             )
+        # A climatology of other cells says nothing of these.
+        self._untrained_cells = int((validated.cells & ~self._region.cells & field.surface_ocean_mask).sum())
         self._training_patches = PatchSet(
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )
@@ -111,6 +118,7 @@ class OceanDataModule(LightningDataModule):
         self._standardization: Standardization | None = None
         self._surface_standardization: Standardization | None = None
         self.residual_statistics: ResidualStatistics | None = None
+        self.climatology: Climatology | None = None
 
     @classmethod
     def from_files(
@@ -155,17 +163,20 @@ class OceanDataModule(LightningDataModule):
         return self._surface_standardization
 
     def setup(self, stage: str | None = None) -> None:
-        """Measure the statistics of the training region, unless they were loaded from a checkpoint.
+        """Measure statistics and climatology of the training region, unless they were loaded from a checkpoint.
 
         Raises:
             UserError: a depth or surface variable never defined there, values that look like an undeclared
-                fill value, or a validation patch that is missing at its time.
+                fill value, a climatology that the training region does not determine, or a validation patch that is
+                missing at its time.
         """
         if self._standardization is None:
             self._standardization = measure(self.field.target, self._region, self._statistics_times)
             self._surface_standardization = Standardization.join(
                 [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             )
+            if self._climatology_fit is not None:
+                self.climatology = self._measure_climatology(self._climatology_fit)
         if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
             self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
@@ -177,6 +188,15 @@ class OceanDataModule(LightningDataModule):
                     f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
                     "data.validation or data.seed"
                 )
+
+    def _measure_climatology(self, fit: ClimatologyFit) -> Climatology:
+        """The channels of the target, then those of the surface."""
+        if self._untrained_cells:
+            raise UserError(
+                f"data.climatology is set, but {self._untrained_cells} ocean cells of the validation region have no training "
+                "data: set data/climatology=none model.first_guess.background=mean_profile, or data/validation=time_range"
+            )
+        return fit((self.field.target, *self.field.surface), self._region, self.field.wraps)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, starting after those that the trainer has processed."""
@@ -214,6 +234,11 @@ class OceanDataModule(LightningDataModule):
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
+            "climatology": self.climatology
+            and {
+                name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+                for name, value in vars(self.climatology).items()
+            },
             "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
         }
 
@@ -222,6 +247,8 @@ class OceanDataModule(LightningDataModule):
         check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
+        climatology = state_dict["climatology"]
+        self.climatology = climatology and Climatology.from_state(climatology)
         residual = state_dict["residual"]
         self.residual_statistics = residual and ResidualStatistics(**residual)
 
@@ -237,7 +264,9 @@ class OceanDataModule(LightningDataModule):
         }
 
     def _cutter(self) -> PatchCutter:
-        conditioner = Conditioner(self.standardization, self.surface_standardization, self._first_guess)
+        conditioner = Conditioner(
+            self.standardization, self.surface_standardization, self._first_guess, self.climatology
+        )
         return PatchCutter(self.field, self.patch_size, conditioner)
 
     def _training_samples(self, length: int) -> TrainingPatches:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from depthdif.evaluation.map_figure import rmse_maps
-from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.tally import SPREAD_GROUPS, Tally
 from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
 from depthdif.scores.score import Score
@@ -24,7 +24,7 @@ Array = NDArray[np.floating]
 
 DPI = 200
 TRUTH_COLOUR = "black"
-COLOURS = {TRAINING_MEAN.name: "0.55", IDW.name: "#009E73", OI.name: "#0072B2"}
+COLOURS = {TRAINING_MEAN.name: "0.55", CLIMATOLOGY.name: "#56B4E9", IDW.name: "#009E73", OI.name: "#0072B2"}
 VARIANT_COLOURS = {"ema": "#D55E00", STANDARD: "#E69F00"}
 FURTHER_COLOUR = "#CC79A7"
 DEPTH_TICKS = (0, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 6000)
@@ -55,7 +55,7 @@ def rmse_by_depth(evaluation: Evaluation) -> Figure:
     figure, ((left, right),) = subplots(7.2, 4.4, 1, 2, sharey=True)
     for axis, name in ((left, "rmse"), (right, "rmse_ratio")):
         for method, levels in evaluation.by_depth.items():
-            if name == "rmse_ratio" and method in (TRAINING_MEAN, IDW):
+            if name == "rmse_ratio" and method in (TRAINING_MEAN, CLIMATOLOGY, IDW):
                 continue
             line = style(method)
             depths, values, low, high = curve(evaluation.depths, [level.get(name) for level in levels])
@@ -89,7 +89,7 @@ def density_figure(evaluation: Evaluation) -> Figure | None:
     for axis, (name, heading) in zip(axes, names.items(), strict=True):
         is_ratio = name == "rmse_ratio"
         for method in next(iter(evaluation.density.values())):
-            if method == TRAINING_MEAN or (is_ratio and method == IDW):
+            if method == TRAINING_MEAN or (is_ratio and method in (CLIMATOLOGY, IDW)):
                 continue
             scores = [evaluation.density[share].get(method, {}).get(name) for share in shares]
             where, values, low, high = curve(100 * shares, scores)

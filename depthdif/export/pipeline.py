@@ -29,6 +29,7 @@ from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.first_guess.climatology import Climatology
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
@@ -77,7 +78,8 @@ class TrainedModel:
             Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
             for name in ("standardization", "surface_standardization")
         )
-        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
+        climatology = self.data["climatology"] and Climatology.from_state(self.data["climatology"])
+        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]), climatology)
 
     @classmethod
     def read(cls, folder: str | Path) -> "TrainedModel":

@@ -118,6 +118,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
         f"# RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
     ]
     comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
+    comments["background"] = "  # mean_profile, or climatology with data/climatology=seasonal"
     for name, value in options.items():
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")

@@ -10,7 +10,7 @@ import numpy as np
 
 from depthdif import UserError
 from depthdif.first_guess.covariance import Cells, powered_exponential
-from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
+from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData, Profiles
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
 
@@ -19,16 +19,16 @@ _BLOCK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimalInterpolation:
+class OptimalInterpolation(Interpolation):
     """Optimal interpolation (Gandin 1963; Bretherton, Davis & Fandry 1976, doi 10.1016/0011-7471(76)90001-2).
 
-    The standardised field of a level, which has mean 0, is modelled as
+    The anomaly of a level from its background, standardised, is modelled as
 
         field = a + sum of b_s surface_s + c,    observation = field + noise,
 
     with a constant a, a coefficient b_s for each surface field and a correlated remainder c, all Gaussian and
     independent. `mean_variance=trend_variance=0` is plain OI (simple kriging), large values are universal
-    kriging with the surface as external drift; between them the training mean is weighted by its skill. All
+    kriging with the surface as external drift; between them the background is weighted by its skill. All
     variances are relative to that of c, sigma^2, which is estimated for each level of each patch from its
     observations and the prior `variance`; it scales the error variance, never the estimate.
 
@@ -44,6 +44,7 @@ class OptimalInterpolation:
         covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
         mean_variance, trend_variance: of a and of the b_s, at least 0; the latter one number or one for each surface field.
         variance, prior_profiles: prior sigma^2 and its weight in profiles; inf keeps sigma^2 at the prior.
+        background: see `Interpolation`.
 
     Raises:
         UserError: a value out of range, or (when called) not as many numbers as surface fields.
@@ -60,6 +61,7 @@ class OptimalInterpolation:
     prior_profiles: float = math.inf
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.covariance not in _EXPONENTS and not (
             isinstance(self.covariance, int | float) and 0 < self.covariance <= 2
         ):
@@ -81,8 +83,8 @@ class OptimalInterpolation:
                     f"model.first_guess.{name}={positive.get(name, 0.1)}"
                 )
 
-    def __call__(self, patch: PatchData) -> FirstGuessResult:
-        """See `FirstGuess`."""
+    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+        """See `Interpolation`."""
         cells, profiles = Cells.from_patch(patch), patch.profiles()
         chains = self._solve(cells, profiles)
         return FirstGuessResult(
@@ -90,8 +92,8 @@ class OptimalInterpolation:
             *self._misfit(patch, profiles, chains),
         )
 
-    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
-        """See `FirstGuess`."""
+    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """See `Interpolation`."""
         profiles = patch.profiles()
         return self._misfit(patch, profiles, self._solve(Cells.from_patch(patch), profiles))
 
