@@ -95,6 +95,12 @@ def test_every_way_to_hold_out_a_region_builds(
     assert isinstance(instantiate(compose_train(f"data/validation={name}", *overrides).data), OceanDataModule)
 
 
+@pytest.mark.parametrize("name", options("data/climatology"))
+def test_every_climatology_builds(compose_train: Compose, name: str) -> None:
+    climatology = instantiate(compose_train(f"data/climatology={name}").data.climatology)
+    assert (climatology is None) == (name == "none")
+
+
 @pytest.mark.parametrize("name", options("model/first_guess"))
 def test_every_first_guess_config_builds(compose_train: Compose, name: str) -> None:
     first_guess = instantiate(compose_train(f"model/first_guess={name}").model.first_guess)

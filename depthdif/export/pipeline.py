@@ -34,6 +34,7 @@ from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
 CONDITIONING = "conditioning.safetensors"
+CLIMATOLOGY = "climatology.safetensors"
 UNET = "denoiser.unet."
 
 
@@ -95,6 +96,8 @@ class TrainedModel:
         content = json.loads(path.read_text(encoding="utf-8"))
         if foreign := foreign_targets(content["config"]):
             raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
+        if climatology := content["data"]["climatology"]:
+            climatology.update(load_file(Path(folder) / CLIMATOLOGY))
         return cls(**content)
 
 
@@ -156,7 +159,11 @@ class OceanPipeline(DiffusionPipeline):
         super().save_pretrained(str(folder), **options)
         state = self.module.state_dict()
         save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
-        description = json.dumps(asdict(self.trained), indent=2, default=Tensor.tolist) + "\n"
+        trained = asdict(self.trained)
+        if climatology := trained["data"]["climatology"]:
+            # Large, and JSON has no NaN.
+            save_file({"coefficients": climatology.pop("coefficients")}, Path(folder) / CLIMATOLOGY)
+        description = json.dumps(trained, indent=2, default=Tensor.tolist) + "\n"
         (Path(folder) / DESCRIPTION).write_text(description, encoding="utf-8")
         # safetensors makes files that only their owner can read; these are as readable as the others.
         for weights in Path(folder).rglob("*.safetensors"):
