@@ -33,7 +33,9 @@ from depthdif.data.patches import PatchSet, Region, as_patch_size, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.climatology_fit import ClimatologyFit
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.regressions import Regressions, measure_regressions
 
 # Training draws that the statistics of the residual are measured on.
 RESIDUAL_DRAWS = 128
@@ -119,6 +121,7 @@ class OceanDataModule(LightningDataModule):
         self._surface_standardization: Standardization | None = None
         self.residual_statistics: ResidualStatistics | None = None
         self.climatology: Climatology | None = None
+        self.regressions: Regressions | None = None
 
     @classmethod
     def from_files(
@@ -177,6 +180,11 @@ class OceanDataModule(LightningDataModule):
             )
             if self._climatology_fit is not None:
                 self.climatology = self._measure_climatology(self._climatology_fit)
+            if isinstance(self._first_guess, OptimalInterpolation) and self._first_guess.regressions:
+                plain = self._training_samples(RESIDUAL_DRAWS, with_first_guess=False)
+                self.regressions = measure_regressions(
+                    lambda: (plain[n] for n in range(RESIDUAL_DRAWS)), self._first_guess.background
+                )
         if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
             self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
@@ -234,11 +242,8 @@ class OceanDataModule(LightningDataModule):
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
-            "climatology": self.climatology
-            and {
-                name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-                for name, value in vars(self.climatology).items()
-            },
+            "climatology": _as_tensors(self.climatology),
+            "regressions": _as_tensors(self.regressions),
             "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
         }
 
@@ -247,9 +252,11 @@ class OceanDataModule(LightningDataModule):
         check_trained_on(state_dict, self._description())
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
-        climatology = state_dict["climatology"]
+        climatology, regressions, residual = (
+            state_dict[name] for name in ("climatology", "regressions", "residual")
+        )
         self.climatology = climatology and Climatology.from_state(climatology)
-        residual = state_dict["residual"]
+        self.regressions = regressions and Regressions.from_state(regressions)
         self.residual_statistics = residual and ResidualStatistics(**residual)
 
     def _description(self) -> dict[str, Any]:
@@ -263,15 +270,20 @@ class OceanDataModule(LightningDataModule):
             "first_guess": describe_first_guess(self._first_guess),
         }
 
-    def _cutter(self) -> PatchCutter:
+    def _cutter(self, with_first_guess: bool = True) -> PatchCutter:
         conditioner = Conditioner(
-            self.standardization, self.surface_standardization, self._first_guess, self.climatology
+            self.standardization,
+            self.surface_standardization,
+            self._first_guess if with_first_guess else None,
+            self.climatology,
+            self.regressions,
         )
         return PatchCutter(self.field, self.patch_size, conditioner)
 
-    def _training_samples(self, length: int) -> TrainingPatches:
+    def _training_samples(self, length: int, with_first_guess: bool = True) -> TrainingPatches:
+        cutter = self._cutter(with_first_guess)
         return TrainingPatches(
-            self._training_patches, self._profiles, self._cutter(), length, self._seed, self._augmentation
+            self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
 
     def _batches_done(self) -> int:
@@ -298,3 +310,15 @@ class OceanDataModule(LightningDataModule):
             "generator": torch.Generator().manual_seed(self._seed),
             **workers,
         }
+
+
+def _as_tensors(statistics: Climatology | Regressions | None) -> dict[str, Any] | None:
+    """Attributes by name, arrays as tensors, which torch.load(weights_only=True) reads."""
+    return (
+        None
+        if statistics is None
+        else {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(statistics).items()
+        }
+    )

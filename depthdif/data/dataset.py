@@ -21,6 +21,7 @@ from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.protocol import FirstGuess, PatchData
+from depthdif.first_guess.regressions import Regressions
 
 Sample = dict[str, Any]
 
@@ -36,13 +37,14 @@ class Conditioner:
     """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
 
     The standardisations have one channel for each depth and each surface variable, the climatology has those of both in this
-    order. Climatology and first guess are optional.
+    order. First guess, climatology and the regressions of the first guess are optional.
     """
 
     standardization: Standardization
     surface_standardization: Standardization
     first_guess: FirstGuess | None = None
     climatology: Climatology | None = None
+    regressions: Regressions | None = None
 
     def __call__(
         self,
@@ -73,6 +75,7 @@ class Conditioner:
             latitude=latitude,
             longitude=longitude,
             **self._backgrounds(ocean_mask, latitude, longitude, float(day_of_year)),
+            **(vars(self.regressions) if self.regressions else {}),
         )
         guess = {}
         if self.first_guess is not None:

@@ -30,6 +30,7 @@ from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.first_guess.climatology import Climatology
+from depthdif.first_guess.regressions import Regressions
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
@@ -80,7 +81,9 @@ class TrainedModel:
             for name in ("standardization", "surface_standardization")
         )
         climatology = self.data["climatology"] and Climatology.from_state(self.data["climatology"])
-        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]), climatology)
+        regressions = self.data["regressions"] and Regressions.from_state(self.data["regressions"])
+        first_guess = instantiate(self.config["model"]["first_guess"])
+        return Conditioner(target, surface, first_guess, climatology, regressions)
 
     @classmethod
     def read(cls, folder: str | Path) -> "TrainedModel":

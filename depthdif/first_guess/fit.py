@@ -119,6 +119,9 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     ]
     comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
     comments["background"] = "  # mean_profile, or climatology with data/climatology=seasonal"
+    comments["regressions"] = (
+        "  # on the surface and between levels, over the training region: prior slopes, gaps of profiles"
+    )
     for name, value in options.items():
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")

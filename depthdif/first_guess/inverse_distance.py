@@ -32,7 +32,7 @@ class InverseDistance(Interpolation):
     def interpolate(self, patch: PatchData) -> FirstGuessResult:
         """See `Interpolation`; the surface is not used."""
         profiles = patch.profiles()
-        _, values, observed = profiles
+        _, values, observed, _ = profiles
         counts = observed.sum(axis=1)
         weights = self._weights(profiles.columns, np.arange(patch.ocean_mask[0].size), patch)
         estimate = (values @ weights) / np.where(counts[:, None] > 0, observed @ weights, 1.0)
@@ -54,7 +54,7 @@ class InverseDistance(Interpolation):
         self, profiles: Profiles, patch: PatchData
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Error variance of each level (D,), misfit and its variance (D, H, W)."""
-        columns, values, observed = profiles
+        columns, values, observed, _ = profiles
         weights = self._weights(columns, columns, patch)
         np.fill_diagonal(weights, 0.0)
         total = observed @ weights

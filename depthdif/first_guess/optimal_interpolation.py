@@ -11,6 +11,7 @@ import numpy as np
 from depthdif import UserError
 from depthdif.first_guess.covariance import Cells, powered_exponential
 from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData, Profiles
+from depthdif.first_guess.regressions import completed
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
 
@@ -44,10 +45,12 @@ class OptimalInterpolation(Interpolation):
         covariance: gaussian (p = 2), exponential (p = 1) or p in (0, 2]: correlations are exp(-r^p) of the scaled distance r.
         mean_variance, trend_variance: of a and of the b_s, at least 0; the latter one number or one for each surface field.
         variance, prior_profiles: prior sigma^2 and its weight in profiles; inf keeps sigma^2 at the prior.
+        regressions: the b_s have the mean of the regression over the training region instead of 0, and the levels that a profile
+            misses are estimated from its others (`Regressions`).
         background: see `Interpolation`.
 
     Raises:
-        UserError: a value out of range, or (when called) not as many numbers as surface fields.
+        UserError: a value out of range, or (when called) not as many numbers as surface fields, or a patch without regressions.
     """
 
     latitude_scale: float
@@ -59,6 +62,7 @@ class OptimalInterpolation(Interpolation):
     trend_variance: float | Sequence[float] = 0.0
     variance: float = 1.0
     prior_profiles: float = math.inf
+    regressions: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,31 +89,59 @@ class OptimalInterpolation(Interpolation):
 
     def interpolate(self, patch: PatchData) -> FirstGuessResult:
         """See `Interpolation`."""
-        cells, profiles = Cells.from_patch(patch), patch.profiles()
+        cells = Cells.from_patch(patch)
+        drift, profiles = self._regressed(patch, cells)
         chains = self._solve(cells, profiles)
+        estimate, variance = self._estimate(patch, cells, cells.take(profiles.columns), chains)
         return FirstGuessResult(
-            *self._estimate(patch, cells, cells.take(profiles.columns), chains),
+            np.where(
+                patch.ocean_mask,
+                estimate + drift.astype(np.float32).reshape(-1, *patch.shape[1:]),
+                np.float32(0),
+            ),
+            variance,
             *self._misfit(patch, profiles, chains),
         )
 
     def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
         """See `Interpolation`."""
+        cells = Cells.from_patch(patch)
+        _, profiles = self._regressed(patch, cells)
+        return self._misfit(patch, profiles, self._solve(cells, profiles))
+
+    def _regressed(self, patch: PatchData, cells: Cells) -> tuple[np.ndarray, Profiles]:
+        """What the surface says of each level of each cell, (D, H W), and the profiles minus it, their gaps filled."""
         profiles = patch.profiles()
-        return self._misfit(patch, profiles, self._solve(Cells.from_patch(patch), profiles))
+        if not self.regressions:
+            return np.zeros((1, len(cells.latitude))), profiles
+        if patch.surface_slopes is None or patch.level_covariance is None:
+            raise UserError(
+                "model.first_guess.regressions=true, but the samples hold no regressions; make them with this first guess, "
+                "or set model.first_guess.regressions=false"
+            )
+        drift = patch.surface_slopes @ cells.surface
+        values = np.where(profiles.observed, profiles.values - drift[:, profiles.columns], 0.0)
+        ocean = patch.ocean_mask.reshape(len(values), -1)[:, profiles.columns]
+        anomalies = profiles._replace(values=values)
+        return drift, completed(anomalies, ocean, patch.level_covariance, self.nugget)
 
     def _estimate(
         self, patch: PatchData, cells: Cells, sources: Cells, chains: list[_Chain]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Estimate and error variance of every ocean cell, (D, H, W) float32; `sources` are the observed cells."""
         ocean = patch.ocean_mask.reshape(len(patch.ocean_mask), -1)
-        # Levels without observation keep these.
+        # Levels without observation keep these where nothing but the mean profile is known.
         estimate, variance = np.zeros(ocean.shape, np.float32), np.ones(ocean.shape, np.float32)
+        unseen = np.setdiff1d(np.arange(len(ocean)), [level for chain in chains for level in chain.levels])
+        informed = self.regressions or self.background == "climatology"
         trend = self._for_each_surface("trend_variance", len(cells.surface))
         wet = np.flatnonzero(ocean.any(axis=0))
-        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if chains else []:
+        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)) if chains or informed else []:
             covariance = self._covariance(sources, cells.take(targets))
             # Without any observation, in units of sigma^2.
             prior = 1.0 + self.mean_variance + trend @ cells.surface[:, targets] ** 2
+            if informed:
+                variance[np.ix_(unseen, targets)] = self.variance * prior
             for chain in chains:
                 whitened = chain.inverse @ covariance[chain.columns]
                 explained = chain.observed.astype(np.float64) @ whitened**2
@@ -139,11 +171,13 @@ class OptimalInterpolation(Interpolation):
             place = np.ix_(chain.levels, chain.columns)
             misfit[place] = error
             variance[place] = np.where(chain.observed, scale / precision, 0.0)
-        return patch.on_grid(misfit, profiles.columns), patch.on_grid(variance, profiles.columns)
+        # Levels that were estimated from others of their profile are no observations.
+        misfit, variance = (patch.on_grid(part, profiles.columns) for part in (misfit, variance))
+        return misfit * patch.observed_mask, variance * patch.observed_mask
 
     def _solve(self, cells: Cells, profiles: Profiles) -> list[_Chain]:
         """Factorise the covariance of the observations = L L^T, one L for each chain of nested levels."""
-        columns, values, observed = profiles
+        columns, values, observed, noise = profiles
         if not len(columns):
             return []
         sources = cells.take(columns)
@@ -151,11 +185,12 @@ class OptimalInterpolation(Interpolation):
         # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
         covariance[np.diag_indices_from(covariance)] += self.nugget + 1e-9
         chains = []
-        for levels in nested_levels(observed):
+        for levels in nested_levels(observed, noise):
             # The columns observed at most levels come first, so that each level observes the leading ones.
             depth = observed[levels].sum(axis=0)
             chosen = np.argsort(-depth, kind="stable")[: np.count_nonzero(depth)]
-            inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance[np.ix_(chosen, chosen)])))
+            matrix = covariance[np.ix_(chosen, chosen)] + np.diag(noise[levels[0], chosen])
+            inverse = np.tril(np.linalg.inv(np.linalg.cholesky(matrix)))
             seen = observed[np.ix_(levels, chosen)]
             whitened = np.where(seen, values[np.ix_(levels, chosen)] @ inverse.T, 0.0)
             scale = self._scale(np.square(whitened).sum(axis=1), seen.sum(axis=1))
@@ -209,17 +244,18 @@ class _Chain:
     scale: np.ndarray
 
 
-def nested_levels(observed: np.ndarray) -> list[np.ndarray]:
-    """Split the levels into chains, in each of which every set of observed columns contains the next.
+def nested_levels(observed: np.ndarray, noise: np.ndarray) -> list[np.ndarray]:
+    """Split the levels into chains, in each of which every set of observed columns contains the next, with the same noise.
 
-    `observed` (D, N) is true where a column is observed at a level. Each chain has the indices of its levels, from most to
-    fewest columns; levels without observation are in none.
+    `observed` (D, N) is true where a column is observed at a level; `noise` (D, N) is its variance. Each chain has the
+    indices of its levels, from most to fewest columns; levels without observation are in none.
     """
     chains: list[list[int]] = []
     counts = observed.sum(axis=1)
     for level in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]:
         for chain in chains:
-            if observed[chain[-1]][observed[level]].all():
+            seen, last = observed[level], chain[-1]
+            if observed[last][seen].all() and np.array_equal(noise[last][seen], noise[level][seen]):
                 chain.append(int(level))
                 break
         else:

@@ -27,6 +27,7 @@ class PatchData:
         longitude: (W,) degrees east.
         background: (D, H, W) float, the climatology of the field on that day, 0 where undefined; None where none was measured.
         surface_background: (S, H, W) float, that of the surface; None likewise.
+        surface_slopes, level_covariance: (D, S) and (D, D) of `Regressions`; None where a first guess does not use them.
 
     Raises:
         UserError: NaN or infinity in the observations, in a background or in a defined surface cell, or an observation outside
@@ -42,6 +43,8 @@ class PatchData:
     longitude: np.ndarray
     background: np.ndarray | None = None
     surface_background: np.ndarray | None = None
+    surface_slopes: np.ndarray | None = None
+    level_covariance: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # Each would become a silent NaN or a value on land.
@@ -73,9 +76,9 @@ class PatchData:
     @classmethod
     def from_sample(cls, sample: Mapping[str, Any]) -> PatchData:
         """The part of a sample of the data contract that a first guess may use."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        backgrounds = ("background", "surface_background")
-        return cls(**{name: sample[name] for name in names if name in sample or name not in backgrounds})
+        required = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+        optional = [field.name for field in dataclasses.fields(cls) if field.name in sample]
+        return cls(**{name: sample[name] for name in required + optional})
 
     def anomalies(self) -> PatchData:
         """Observations and surface fields minus their backgrounds; a UserError where there are none."""
@@ -103,7 +106,7 @@ class PatchData:
         columns = np.flatnonzero(flat.any(axis=0))
         observed = flat[:, columns]
         values = self.observations.reshape(flat.shape)[:, columns].astype(np.float64)
-        return Profiles(columns, np.where(observed, values, 0.0), observed)
+        return Profiles(columns, np.where(observed, values, 0.0), observed, np.zeros(values.shape))
 
     def on_grid(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Values (D, N) of flat columns on the grid (D, H, W) float64, 0 elsewhere."""
@@ -119,11 +122,13 @@ class Profiles(NamedTuple):
         columns: (N,) flat indices.
         values: (D, N) float64, 0 where not observed.
         observed: (D, N) bool.
+        noise: (D, N) float64 variance that an observation has beyond that of all others, relative to the field.
     """
 
     columns: np.ndarray
     values: np.ndarray
     observed: np.ndarray
+    noise: np.ndarray
 
 
 class FirstGuessResult(NamedTuple):

@@ -23,7 +23,9 @@ DATA: dict[str, Any] = {
     "surface_units": ["degree_Celsius", "m"],
     "first_guess": describe_first_guess(OI),
 }
-TRAINED = DATA | dict.fromkeys(("standardization", "surface_standardization", "climatology", "residual"))
+TRAINED = DATA | dict.fromkeys(
+    ("standardization", "surface_standardization", "climatology", "regressions", "residual")
+)
 
 
 def message(**changes: Any) -> str:

@@ -167,8 +167,10 @@ def test_large_patches_are_solved_in_blocks_with_the_same_result(
 
 def test_nested_levels_share_a_chain_and_others_get_their_own() -> None:
     observed = np.array([[1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
-    chains = nested_levels(observed)
-    assert [chain.tolist() for chain in chains] == [[0, 1, 3], [4]]
+    noise = np.zeros(observed.shape)
+    assert [chain.tolist() for chain in nested_levels(observed, noise)] == [[0, 1, 3], [4]]
+    noise[1, 1] = 0.5
+    assert [chain.tolist() for chain in nested_levels(observed, noise)] == [[0, 3], [1], [4]]
 
 
 def test_missing_surface_cells_are_never_read(
