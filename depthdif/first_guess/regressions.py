@@ -61,7 +61,7 @@ def _columns(
     for sample in samples:
         patch, anomaly = PatchData.from_sample(sample), sample["target"].astype(np.float64)
         if background == "climatology":
-            anomaly, patch = anomaly - patch.background, patch.anomalies()
+            patch, anomaly = patch.anomalies(), anomaly - patch.background
         surface = fill_surface(patch.surface, patch.surface_mask)
         depths, ocean = len(anomaly), patch.ocean_mask
         yield (

@@ -388,7 +388,7 @@ BY_TIME: dict[str, Any] = {
     "validation": TimeRange("2000-03", "2000-03"),
     "climatology": ClimatologyFit(harmonics=0, smoothing=0),
 }
-ABOUT_CLIMATOLOGY = OptimalInterpolation(900.0, 2000.0, 2.0, 0.1, background="climatology")
+ABOUT_CLIMATOLOGY = OptimalInterpolation(900.0, 2000.0, 2.0, 0.1, background="climatology", regressions=True)
 
 
 def test_the_climatology_is_the_mean_of_the_training_times_and_is_in_every_sample() -> None:
@@ -406,7 +406,7 @@ def test_the_climatology_is_the_mean_of_the_training_times_and_is_in_every_sampl
     assert "background" not in ready(validation=BY_TIME["validation"]).validation_samples()[0]
 
 
-def test_a_loaded_climatology_is_used_without_measuring_again() -> None:
+def test_loaded_climatology_and_regressions_are_used_without_measuring_again() -> None:
     data = ready(**BY_TIME, first_guess=ABOUT_CLIMATOLOGY)
     file = io.BytesIO()
     torch.save(data.state_dict(), file)
@@ -416,9 +416,9 @@ def test_a_loaded_climatology_is_used_without_measuring_again() -> None:
     )
     warmer.load_state_dict(torch.load(file, weights_only=True))
     warmer.setup()
-    np.testing.assert_array_equal(
-        warmer.validation_samples()[0]["background"], data.validation_samples()[0]["background"]
-    )
+    ours, theirs = (each.validation_samples()[0] for each in (warmer, data))
+    for name in ("background", "surface_background", "surface_slopes", "level_covariance"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
     # That of the checkpoint counts, none here.
     none = ready(validation=BY_TIME["validation"])
     other = module(**BY_TIME)

@@ -75,6 +75,7 @@ OI = ("model/first_guess=oi", "model.sampler.ensemble_size=4", "model.sampler.an
 ABOUT_CLIMATOLOGY = (
     "model/first_guess=oi",
     "model.first_guess.background=climatology",
+    "model.first_guess.regressions=true",
     "data/climatology=seasonal",
     "data.climatology.harmonics=0",
     "data/validation=time_range",
