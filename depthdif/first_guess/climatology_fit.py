@@ -70,14 +70,17 @@ class ClimatologyFit:
         by time, so that memory does not grow with the times.
 
         Args:
-            arrays: variables on one grid, (time, depth, latitude, longitude), or without depth for a single channel.
+            arrays: variables on one grid, (time, depth, latitude, longitude), or without depth for a single channel. One that
+                occurs several times is measured once.
             region: the times and cells to measure.
             wraps: whether the last longitude is the western neighbour of the first.
 
         Raises:
             UserError: less than a year of times for harmonics, times that do not determine them, or too many blocks.
         """
-        return Climatology.join([self._measure(array, region, wraps) for array in arrays])
+        different = {id(array): array for array in arrays}
+        measured = {key: self._measure(array, region, wraps) for key, array in different.items()}
+        return Climatology.join([measured[id(array)] for array in arrays])
 
     def _measure(self, array: xr.DataArray, region: Selection, wraps: bool) -> Climatology:
         times = np.flatnonzero(region.times)
