@@ -136,7 +136,7 @@ class FirstGuessResult(NamedTuple):
 
     Attributes:
         estimate: float32, 0 outside the ocean; the background at a level without any observation.
-        error_variance: of the estimate, float32, 0 outside the ocean; 1 at a level without any observation.
+        error_variance: of the estimate, float32, 0 outside the ocean; 1 where only the mean profile is known of a level.
         misfit: observation minus the estimate from all other profiles of its level, float64, 0 where not observed.
         misfit_variance: the variance expected of the misfit, float64, 0 where not observed.
     """
