@@ -42,7 +42,8 @@ def ocean_file(tmp_path: Path) -> Path:
 
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     here = {
-        *(".", "callbacks", "experiment", "logger", "trainer", "data", "data/validation", "model"),
+        *(".", "callbacks", "experiment", "logger", "trainer"),
+        *("data", "data/validation", "data/climatology", "model"),
         *(
             f"model/{part}"
             for part in ("conditions", "denoiser", "ema", "first_guess", "noise_schedule", "sampler")
@@ -63,7 +64,8 @@ def test_every_root_config_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("data"))
 def test_every_data_config_has_the_shared_keys(compose_train: Compose, name: str) -> None:
-    assert OmegaConf.load(CONF / "data_shared.yaml").keys() <= compose_train(f"data={name}").data.keys()
+    shared = OmegaConf.load(CONF / "data_shared.yaml").keys() - {"defaults"} | {"climatology"}
+    assert shared <= compose_train(f"data={name}").data.keys()
 
 
 @pytest.mark.parametrize("name", options("data"))
@@ -86,6 +88,12 @@ def test_every_way_to_hold_out_a_region_builds(
     compose_train: Compose, name: str, overrides: list[str]
 ) -> None:
     assert isinstance(instantiate(compose_train(f"data/validation={name}", *overrides).data), OceanDataModule)
+
+
+@pytest.mark.parametrize("name", options("data/climatology"))
+def test_every_climatology_builds(compose_train: Compose, name: str) -> None:
+    climatology = instantiate(compose_train(f"data/climatology={name}").data.climatology)
+    assert (climatology is None) == (name == "none")
 
 
 @pytest.mark.parametrize("name", options("model/first_guess"))

@@ -33,7 +33,14 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
-    statistics = {"standardization", "surface_standardization", "residual", "domain"}
+    statistics = {
+        "standardization",
+        "surface_standardization",
+        "climatology",
+        "regressions",
+        "residual",
+        "domain",
+    }
     if missing := sorted((data.keys() | statistics) - trained.keys()):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "

@@ -31,7 +31,11 @@ from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.climatology import Climatology
+from depthdif.first_guess.climatology_fit import ClimatologyFit
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.regressions import Regressions, measure_regressions
 
 # Training draws that the statistics of the residual are measured on.
 RESIDUAL_DRAWS = 128
@@ -47,6 +51,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: estimate of the dense field, computed in the workers; None for none.
         profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
+        climatology: how the climatology of the training times is measured; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Attributes:
@@ -65,6 +70,7 @@ class OceanDataModule(LightningDataModule):
         first_guess: FirstGuess | None = None,
         profiles: ProfileSampler | None = None,
         augmentation: Mirrors | None = None,
+        climatology: ClimatologyFit | None = None,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
         min_ocean_fraction: float = 0.25,
@@ -95,6 +101,7 @@ class OceanDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._first_guess = first_guess
+        self._climatology_fit = climatology
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
         self._validation_density = validation_density
@@ -106,6 +113,8 @@ class OceanDataModule(LightningDataModule):
                 "data.training and data.validation overlap; expected regions without a common cell: narrow "
                 "one of them, or set data.training=null to train on everything outside data.validation"
             )
+        # A climatology of other cells says nothing of these.
+        self._untrained_cells = int((validated.cells & ~self._region.cells & field.surface_ocean_mask).sum())
         self._training_patches = PatchSet(
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )
@@ -117,6 +126,8 @@ class OceanDataModule(LightningDataModule):
         self._surface_standardization: Standardization | None = None
         self.residual_statistics: ResidualStatistics | None = None
         self._domain = field.domain()
+        self.climatology: Climatology | None = None
+        self.regressions: Regressions | None = None
 
     @classmethod
     def from_files(
@@ -165,16 +176,24 @@ class OceanDataModule(LightningDataModule):
         return self._surface_standardization
 
     def setup(self, stage: str | None = None) -> None:
-        """Measure the statistics of the training region, unless they were loaded from a checkpoint.
+        """Measure statistics and climatology of the training region, unless they were loaded from a checkpoint.
 
         Raises:
             UserError: a depth or surface variable never defined there, values that look like an undeclared
-                fill value, or a validation patch that is missing at its time.
+                fill value, a climatology that the training region does not determine, or a validation patch that is
+                missing at its time.
         """
         if self._standardization is None:
             self._standardization = measure(self.field.target, self._region, self._statistics_times)
             surface = [measure(array, self._region, self._statistics_times) for array in self.field.surface]
             self._surface_standardization = Standardization.join(surface * len(self.field.surface_offsets))
+            if self._climatology_fit is not None:
+                self.climatology = self._measure_climatology(self._climatology_fit)
+            if isinstance(self._first_guess, OptimalInterpolation) and self._first_guess.regressions:
+                plain = self._training_samples(RESIDUAL_DRAWS, with_first_guess=False)
+                self.regressions = measure_regressions(
+                    lambda: (plain[n] for n in range(RESIDUAL_DRAWS)), self._first_guess.background
+                )
         if self._first_guess is not None and self.residual_statistics is None:
             samples = self._training_samples(length=RESIDUAL_DRAWS)
             self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
@@ -186,6 +205,16 @@ class OceanDataModule(LightningDataModule):
                     f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
                     "data.validation or data.seed"
                 )
+
+    def _measure_climatology(self, fit: ClimatologyFit) -> Climatology:
+        """The channels of the target, then those of the surface."""
+        if self._untrained_cells:
+            raise UserError(
+                f"data.climatology is set, but {self._untrained_cells} ocean cells of the validation region have no training "
+                "data: set data/climatology=none model.first_guess.background=mean_profile, or data/validation=time_range"
+            )
+        surface = self.field.surface * len(self.field.surface_offsets)
+        return fit((self.field.target, *surface), self._region, self.field.wraps)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, starting after those that the trainer has processed."""
@@ -236,6 +265,8 @@ class OceanDataModule(LightningDataModule):
             "patch_size": list(self.patch_size),
             "standardization": self.standardization.state_dict(),
             "surface_standardization": self.surface_standardization.state_dict(),
+            "climatology": _as_tensors(self.climatology),
+            "regressions": _as_tensors(self.regressions),
             "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
             "domain": self._domain,
         }
@@ -246,7 +277,11 @@ class OceanDataModule(LightningDataModule):
         self._standardization = Standardization.from_state_dict(state_dict["standardization"])
         self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
         self._domain = state_dict["domain"]
-        residual = state_dict["residual"]
+        climatology, regressions, residual = (
+            state_dict[name] for name in ("climatology", "regressions", "residual")
+        )
+        self.climatology = climatology and Climatology.from_state(climatology)
+        self.regressions = regressions and Regressions.from_state(regressions)
         self.residual_statistics = residual and ResidualStatistics(**residual)
 
     def _description(self) -> dict[str, Any]:
@@ -261,13 +296,20 @@ class OceanDataModule(LightningDataModule):
             "first_guess": describe_first_guess(self._first_guess),
         }
 
-    def _cutter(self) -> PatchCutter:
-        conditioner = Conditioner(self.standardization, self.surface_standardization, self._first_guess)
+    def _cutter(self, with_first_guess: bool = True) -> PatchCutter:
+        conditioner = Conditioner(
+            self.standardization,
+            self.surface_standardization,
+            self._first_guess if with_first_guess else None,
+            self.climatology,
+            self.regressions,
+        )
         return PatchCutter(self.field, self.patch_size, conditioner)
 
-    def _training_samples(self, length: int) -> TrainingPatches:
+    def _training_samples(self, length: int, with_first_guess: bool = True) -> TrainingPatches:
+        cutter = self._cutter(with_first_guess)
         return TrainingPatches(
-            self._training_patches, self._profiles, self._cutter(), length, self._seed, self._augmentation
+            self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
 
     def _batches_done(self) -> int:
@@ -294,3 +336,15 @@ class OceanDataModule(LightningDataModule):
             "generator": torch.Generator().manual_seed(self._seed),
             **workers,
         }
+
+
+def _as_tensors(statistics: Climatology | Regressions | None) -> dict[str, Any] | None:
+    """Attributes by name, arrays as tensors, which torch.load(weights_only=True) reads."""
+    return (
+        None
+        if statistics is None
+        else {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(statistics).items()
+        }
+    )

@@ -19,7 +19,9 @@ from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.protocol import FirstGuess, PatchData
+from depthdif.first_guess.regressions import Regressions
 
 Sample = dict[str, Any]
 
@@ -34,12 +36,15 @@ _MAX_REDRAWS = 100
 class Conditioner:
     """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
 
-    The standardisations have one channel for each depth and each surface variable. A first guess is optional.
+    The standardisations have one channel for each depth and each surface variable, the climatology has those of both in this
+    order. First guess, climatology and the regressions of the first guess are optional.
     """
 
     standardization: Standardization
     surface_standardization: Standardization
     first_guess: FirstGuess | None = None
+    climatology: Climatology | None = None
+    regressions: Regressions | None = None
 
     def __call__(
         self,
@@ -69,6 +74,8 @@ class Conditioner:
             surface_mask=surface_mask,
             latitude=latitude,
             longitude=longitude,
+            **self._backgrounds(ocean_mask, latitude, longitude, float(day_of_year)),
+            **(vars(self.regressions) if self.regressions else {}),
         )
         guess = {}
         if self.first_guess is not None:
@@ -80,10 +87,25 @@ class Conditioner:
             }
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
         return {
-            **vars(patch),
+            **{name: value for name, value in vars(patch).items() if value is not None},
             **guess,
             "coordinates": np.array(centre, np.float32),
             "day_of_year": np.float32(day_of_year),
+        }
+
+    def _backgrounds(
+        self, ocean_mask: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, day_of_year: float
+    ) -> dict[str, np.ndarray]:
+        """The standardised climatology of target and surface; 0, which is the mean profile, where it is undefined."""
+        if self.climatology is None:
+            return {}
+        values = self.climatology(latitude, longitude, day_of_year)
+        depths = len(ocean_mask)
+        target = self.standardization.standardize(values[:depths])
+        surface = self.surface_standardization.standardize(values[depths:])
+        return {
+            "background": np.where(ocean_mask, np.nan_to_num(target), np.float32(0)),
+            "surface_background": np.nan_to_num(surface),
         }
 
 

@@ -53,6 +53,8 @@ def check_batch(batch: Mapping[str, Tensor], denoiser: Module, first_guess: bool
             f"{'with one' if first_guess else 'without'}; make its samples with the model/first_guess of the training"
         )
     shapes = SHAPES | (FIRST_GUESS_SHAPES if first_guess else {}) | ({"time": "B"} if time else {})
+    # Known where a climatology was measured.
+    shapes = shapes | {"background": "BDHW"} if "background" in batch else shapes
     missing = sorted(shapes.keys() - batch.keys())
     if missing:
         raise UserError(f"the batch lacks {', '.join(missing)}; expected {', '.join(shapes)} (docs/data.md)")

@@ -23,7 +23,16 @@ from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.followed import FLICKER_MEMBERS, SNAPSHOTS, Followed, flickers
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method, best_method, scores_over_depths
+from depthdif.evaluation.result import (
+    CLIMATOLOGY,
+    IDW,
+    MODEL,
+    OI,
+    TRAINING_MEAN,
+    Method,
+    best_method,
+    scores_over_depths,
+)
 from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
 from depthdif.figures.case import Case, case_of, format_position
 from depthdif.first_guess.protocol import FirstGuess, PatchData
@@ -114,10 +123,12 @@ class Evaluator:
         return self.progress
 
     def baselines(self, samples: Subset[Sample] | None = None) -> tuple[Tallies, Tally]:
-        """Tallies of the training mean and the first guesses, and that of the truth, over the validation set."""
+        """Tallies of training mean, climatology and first guesses, and that of the truth, over the validation set."""
         # The PIT of a Gaussian is shown in as many bins as the ranks of the ensemble.
         rank_bins = self.plan.ensemble_size + 1
         tallies = {TRAINING_MEAN: Tally(self.grid)}
+        if self.run.data.climatology is not None:
+            tallies[CLIMATOLOGY] = Tally(self.grid)
         tallies |= {method: Tally(self.grid, rank_bins) for method in self.first_guesses}
         truth_tally = Tally(self.grid)
         generator = np.random.default_rng(self.plan.seed)
@@ -127,6 +138,9 @@ class Evaluator:
             # The mean profile of the training region is 0 in standardised units.
             mean = GaussianForecast(statistics.restore(np.zeros_like(truth.values)))
             tallies[TRAINING_MEAN].add(mean, truth, generator)
+            if CLIMATOLOGY in tallies:
+                background = GaussianForecast(statistics.restore(batch["background"].numpy()))
+                tallies[CLIMATOLOGY].add(background, truth, generator)
             for method, first_guess in self.first_guesses.items():
                 forecast = GaussianForecast.from_first_guess(first_guess, batch, statistics)
                 tallies[method].add(forecast, truth, generator)

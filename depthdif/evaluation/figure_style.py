@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Method
+from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Method
 from depthdif.scores.score_names import STANDARD
 
 TRUTH_COLOUR = "black"
-COLOURS = {TRAINING_MEAN.name: "0.55", IDW.name: "#009E73", OI.name: "#0072B2"}
+COLOURS = {TRAINING_MEAN.name: "0.55", CLIMATOLOGY.name: "#56B4E9", IDW.name: "#009E73", OI.name: "#0072B2"}
 VARIANT_COLOURS = {"ema": "#D55E00", STANDARD: "#E69F00"}
 FURTHER_COLOUR = "#CC79A7"
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from depthdif.evaluation.figure_style import TRUTH_COLOUR, plain_ticks, style, subplots, titled
 from depthdif.evaluation.followed_figure import followed_figure
 from depthdif.evaluation.map_figure import rmse_maps
-from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.scale_figures import gradient_figure, spectrum_figure
 from depthdif.evaluation.tally import SPREAD_GROUPS, Tally
 from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
@@ -54,7 +54,7 @@ def rmse_by_depth(evaluation: Evaluation) -> Figure:
     figure, ((left, right),) = subplots(7.2, 4.4, 1, 2, sharey=True)
     for axis, name in ((left, "rmse"), (right, "rmse_ratio")):
         for method, levels in evaluation.by_depth.items():
-            if name == "rmse_ratio" and method in (TRAINING_MEAN, IDW):
+            if name == "rmse_ratio" and method in (TRAINING_MEAN, CLIMATOLOGY, IDW):
                 continue
             line = style(method)
             depths, values, low, high = curve(evaluation.depths, [level.get(name) for level in levels])
@@ -88,7 +88,7 @@ def density_figure(evaluation: Evaluation) -> Figure | None:
     for axis, (name, heading) in zip(axes, names.items(), strict=True):
         is_ratio = name == "rmse_ratio"
         for method in next(iter(evaluation.density.values())):
-            if method == TRAINING_MEAN or (is_ratio and method == IDW):
+            if method == TRAINING_MEAN or (is_ratio and method in (CLIMATOLOGY, IDW)):
                 continue
             scores = [evaluation.density[share].get(method, {}).get(name) for share in shares]
             where, values, low, high = curve(100 * shares, scores)

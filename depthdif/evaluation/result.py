@@ -26,7 +26,7 @@ class Method:
     """A row of the table.
 
     Attributes:
-        name: "training mean", "IDW", "OI", or "model".
+        name: "training mean", "climatology", "IDW", "OI", or "model".
         weights: variant of the model, "standard", "ema" or "ema_0.99"; empty for other methods.
         members: samples whose mean is the estimate; 1 for a single one.
     """
@@ -53,7 +53,7 @@ class Method:
         return {"method": self.name, "weights": self.weights, "estimate": self.estimate}
 
 
-TRAINING_MEAN, IDW, OI = (Method(name) for name in ("training mean", "IDW", "OI"))
+TRAINING_MEAN, CLIMATOLOGY, IDW, OI = (Method(name) for name in ("training mean", "climatology", "IDW", "OI"))
 
 
 @dataclass(eq=False)

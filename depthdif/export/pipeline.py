@@ -29,10 +29,13 @@ from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.first_guess.climatology import Climatology
+from depthdif.first_guess.regressions import Regressions
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
 CONDITIONING = "conditioning.safetensors"
+CLIMATOLOGY = "climatology.safetensors"
 UNET = "denoiser.unet."
 
 
@@ -77,7 +80,10 @@ class TrainedModel:
             Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
             for name in ("standardization", "surface_standardization")
         )
-        return Conditioner(target, surface, instantiate(self.config["model"]["first_guess"]))
+        climatology = self.data["climatology"] and Climatology.from_state(self.data["climatology"])
+        regressions = self.data["regressions"] and Regressions.from_state(self.data["regressions"])
+        first_guess = instantiate(self.config["model"]["first_guess"])
+        return Conditioner(target, surface, first_guess, climatology, regressions)
 
     @classmethod
     def read(cls, folder: str | Path) -> "TrainedModel":
@@ -93,6 +99,8 @@ class TrainedModel:
         content = json.loads(path.read_text(encoding="utf-8"))
         if foreign := foreign_targets(content["config"]):
             raise UserError(f"{path}: uses {foreign[0]}, which is not a part of depthdif and is not run")
+        if climatology := content["data"]["climatology"]:
+            climatology.update(load_file(Path(folder) / CLIMATOLOGY))
         return cls(**content)
 
 
@@ -154,7 +162,11 @@ class OceanPipeline(DiffusionPipeline):
         super().save_pretrained(str(folder), **options)
         state = self.module.state_dict()
         save_file({key: state[key] for key in state if not key.startswith(UNET)}, Path(folder) / CONDITIONING)
-        description = json.dumps(asdict(self.trained), indent=2, default=Tensor.tolist) + "\n"
+        trained = asdict(self.trained)
+        if climatology := trained["data"]["climatology"]:
+            # Large, and JSON has no NaN.
+            save_file({"coefficients": climatology.pop("coefficients")}, Path(folder) / CLIMATOLOGY)
+        description = json.dumps(trained, indent=2, default=Tensor.tolist) + "\n"
         (Path(folder) / DESCRIPTION).write_text(description, encoding="utf-8")
         # safetensors makes files that only their owner can read; these are as readable as the others.
         for weights in Path(folder).rglob("*.safetensors"):

@@ -81,14 +81,26 @@ def powered_exponential(
     The exponent is above 0 and at most 2 (positive definite in any number of dimensions, Schoenberg 1938). The scales
     are in km and, (S,) for the surface, in standard deviations; inf leaves a field out. N and M cells give (N, M) float64.
     """
-    north = EARTH_RADIUS / latitude_scale * (first.latitude[:, None] - second.latitude)
-    cosine1 = np.maximum(np.cos(first.latitude), _LEAST_COSINE)[:, None]
-    cosine2 = np.maximum(np.cos(second.latitude), _LEAST_COSINE)
-    factor = 2 * cosine1 * cosine2 / (cosine1**2 + cosine2**2)
-    chord = 2 * EARTH_RADIUS / longitude_scale * np.sin((first.longitude[:, None] - second.longitude) / 2)
-    squared = north**2 + factor * cosine1 * cosine2 * chord**2
-    for field1, field2, scale in zip(first.surface, second.surface, surface_scale, strict=True):
-        squared += ((field1[:, None] - field2) / scale) ** 2
+    cosine1, cosine2 = (np.maximum(np.cos(cells.latitude), _LEAST_COSINE) for cells in (first, second))
+    product = cosine1[:, None] * cosine2
+    factor = 2 * product / (cosine1[:, None] ** 2 + cosine2**2)
+    # sin(a - b) from those of a and b: a sine of all pairs would take most of the time.
+    (sine1, co1), (sine2, co2) = ((np.sin(c.longitude / 2), np.cos(c.longitude / 2)) for c in (first, second))
+    chord = 2 * EARTH_RADIUS / longitude_scale
+    squared = (chord * sine1)[:, None] * co2
+    squared -= (chord * co1)[:, None] * sine2
+    squared *= squared
+    squared *= factor
+    squared *= product
+    north = EARTH_RADIUS / latitude_scale
+    axes = [(north * first.latitude, north * second.latitude)]
+    axes += zip(first.surface / surface_scale[:, None], second.surface / surface_scale[:, None], strict=True)
+    for axis1, axis2 in axes:
+        difference = axis1[:, None] - axis2
+        difference *= difference
+        squared += difference
     if exponent != 2:
         squared **= exponent / 2
-    return factor * np.exp(-squared)
+    np.exp(np.negative(squared, out=squared), out=squared)
+    squared *= factor
+    return squared

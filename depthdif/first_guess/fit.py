@@ -95,12 +95,16 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     """
     _check(cfg)
     stages = STAGES[get_class(cfg.model.first_guess._target_)]
-    data: OceanDataModule = instantiate(cfg.data)
+    options = dict(OmegaConf.to_container(cfg.model.first_guess, resolve=True))  # type: ignore[arg-type]
+    starts = {
+        name: item.start for settings, _ in stages for name, item in settings.items() if name not in cfg.fixed
+    }
+    # The data measure what the first guess needs of them.
+    data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=instantiate(options | starts))
     data.setup()
     samples = data.train_dataloader().dataset
     patches = [PatchData.from_sample(samples[draw]) for draw in range(cfg.patches)]
     std = data.standardization.std
-    options = dict(OmegaConf.to_container(cfg.model.first_guess, resolve=True))  # type: ignore[arg-type]
     for settings, score in stages:
 
         def score_settings(values: Mapping[str, Any], score: Score = score) -> float:
@@ -118,6 +122,10 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
         f"# RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
     ]
     comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
+    comments["background"] = "  # mean_profile, or climatology with data/climatology=seasonal"
+    comments["regressions"] = (
+        "  # on the surface and between levels, over the training region: prior slopes, gaps of profiles"
+    )
     for name, value in options.items():
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")

@@ -7,31 +7,32 @@ import dataclasses
 import numpy as np
 
 from depthdif import EARTH_RADIUS, UserError
-from depthdif.first_guess.protocol import FirstGuessResult, PatchData, Profiles
+from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData, Profiles
 
 
 @dataclasses.dataclass(frozen=True)
-class InverseDistance:
+class InverseDistance(Interpolation):
     """Inverse distance weighting (Shepard 1968, doi 10.1145/800186.810616) on great-circle distances.
 
     The method has no error theory: the error variance of a level is its mean squared leave-one-out error, 0 at
     the observed cells, and 1 at a level with a single observation, which has no other to be compared with. Weights
-    are distance^-power; a power that is not above 0 and at most 20 is a UserError.
+    are distance^-power; a power that is not above 0 and at most 20 is a UserError. For `background` see `Interpolation`.
     """
 
     power: float = 2.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.power <= 20:
             raise UserError(
                 f"model.first_guess.power={self.power}; expected a number above 0 and at most 20, e.g. "
                 "model.first_guess.power=2"
             )
 
-    def __call__(self, patch: PatchData) -> FirstGuessResult:
-        """See `FirstGuess`; the surface is not used."""
+    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+        """See `Interpolation`; the surface is not used."""
         profiles = patch.profiles()
-        _, values, observed = profiles
+        _, values, observed, _ = profiles
         counts = observed.sum(axis=1)
         weights = self._weights(profiles.columns, np.arange(patch.ocean_mask[0].size), patch)
         estimate = (values @ weights) / np.where(counts[:, None] > 0, observed @ weights, 1.0)
@@ -44,8 +45,8 @@ class InverseDistance:
             *leave_one_out,
         )
 
-    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
-        """See `FirstGuess`."""
+    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """See `Interpolation`."""
         _, misfit, misfit_variance = self._leave_one_out(patch.profiles(), patch)
         return misfit, misfit_variance
 
@@ -53,7 +54,7 @@ class InverseDistance:
         self, profiles: Profiles, patch: PatchData
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Error variance of each level (D,), misfit and its variance (D, H, W)."""
-        columns, values, observed = profiles
+        columns, values, observed, _ = profiles
         weights = self._weights(columns, columns, patch)
         np.fill_diagonal(weights, 0.0)
         total = observed @ weights

@@ -10,6 +10,8 @@ import numpy as np
 
 from depthdif import UserError
 
+BACKGROUNDS = ("mean_profile", "climatology")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchData:
@@ -23,9 +25,13 @@ class PatchData:
         surface_mask: (S, H, W) bool.
         latitude: (H,) degrees north.
         longitude: (W,) degrees east.
+        background: (D, H, W) float, the climatology of the field on that day, 0 where undefined; None where none was measured.
+        surface_background: (S, H, W) float, that of the surface; None likewise.
+        surface_slopes, level_covariance: (D, S) and (D, D) of `Regressions`; None where a first guess does not use them.
 
     Raises:
-        UserError: NaN or infinity in the observations or in a defined surface cell, or an observation outside the ocean.
+        UserError: NaN or infinity in the observations, in a background or in a defined surface cell, or an observation outside
+            the ocean.
     """
 
     observations: np.ndarray
@@ -35,6 +41,10 @@ class PatchData:
     surface_mask: np.ndarray
     latitude: np.ndarray
     longitude: np.ndarray
+    background: np.ndarray | None = None
+    surface_background: np.ndarray | None = None
+    surface_slopes: np.ndarray | None = None
+    level_covariance: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # Each would become a silent NaN or a value on land.
@@ -51,6 +61,14 @@ class PatchData:
                 self.surface_mask & ~np.isfinite(self.surface),
                 "surface values are NaN or infinite where surface_mask is true; expected missing cells to be masked",
             ),
+            *(
+                (
+                    ~np.isfinite(part),
+                    "background values are NaN or infinite; expected 0 where it is undefined",
+                )
+                for part in (self.background, self.surface_background)
+                if part is not None
+            ),
         ):
             if cells.any():
                 raise UserError(f"{np.count_nonzero(cells)} {problem}")
@@ -58,7 +76,24 @@ class PatchData:
     @classmethod
     def from_sample(cls, sample: Mapping[str, Any]) -> PatchData:
         """The part of a sample of the data contract that a first guess may use."""
-        return cls(**{field.name: sample[field.name] for field in dataclasses.fields(cls)})
+        required = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+        optional = [field.name for field in dataclasses.fields(cls) if field.name in sample]
+        return cls(**{name: sample[name] for name in required + optional})
+
+    def anomalies(self) -> PatchData:
+        """Observations and surface fields minus their backgrounds; a UserError where there are none."""
+        if self.background is None or self.surface_background is None:
+            raise UserError(
+                "model.first_guess.background=climatology, but no climatology was measured; set data/climatology=seasonal, or "
+                "model.first_guess.background=mean_profile"
+            )
+        return dataclasses.replace(
+            self,
+            observations=np.where(self.observed_mask, self.observations - self.background, 0.0),
+            surface=np.where(self.surface_mask, self.surface - self.surface_background, 0.0),
+            background=None,
+            surface_background=None,
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,7 +106,7 @@ class PatchData:
         columns = np.flatnonzero(flat.any(axis=0))
         observed = flat[:, columns]
         values = self.observations.reshape(flat.shape)[:, columns].astype(np.float64)
-        return Profiles(columns, np.where(observed, values, 0.0), observed)
+        return Profiles(columns, np.where(observed, values, 0.0), observed, np.zeros(values.shape))
 
     def on_grid(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Values (D, N) of flat columns on the grid (D, H, W) float64, 0 elsewhere."""
@@ -87,19 +122,21 @@ class Profiles(NamedTuple):
         columns: (N,) flat indices.
         values: (D, N) float64, 0 where not observed.
         observed: (D, N) bool.
+        noise: (D, N) float64 variance that an observation has beyond that of all others, relative to the field.
     """
 
     columns: np.ndarray
     values: np.ndarray
     observed: np.ndarray
+    noise: np.ndarray
 
 
 class FirstGuessResult(NamedTuple):
     """Fields of shape (D, H, W), standardised.
 
     Attributes:
-        estimate: float32, 0 outside the ocean; the training mean (0) at a level without any observation.
-        error_variance: of the estimate, float32, 0 outside the ocean; 1 at a level without any observation.
+        estimate: float32, 0 outside the ocean; the background at a level without any observation.
+        error_variance: of the estimate, float32, 0 outside the ocean; 1 where only the mean profile is known of a level.
         misfit: observation minus the estimate from all other profiles of its level, float64, 0 where not observed.
         misfit_variance: the variance expected of the misfit, float64, 0 where not observed.
     """
@@ -108,6 +145,52 @@ class FirstGuessResult(NamedTuple):
     error_variance: np.ndarray
     misfit: np.ndarray
     misfit_variance: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """A first guess that interpolates the anomalies of the observations from a background.
+
+    Args:
+        background: "mean_profile", the training mean of each level, or "climatology", the `background` of a patch; the surface
+            fields are then anomalies as well.
+
+    Raises:
+        UserError: another background, or (when called) a patch without climatology.
+    """
+
+    background: str = "mean_profile"
+
+    def __post_init__(self) -> None:
+        if self.background not in BACKGROUNDS:
+            raise UserError(
+                f"model.first_guess.background={self.background}; expected {' or '.join(BACKGROUNDS)}, e.g. "
+                "model.first_guess.background=mean_profile"
+            )
+
+    def __call__(self, patch: PatchData) -> FirstGuessResult:
+        """See `FirstGuess`."""
+        result = self.interpolate(self._about_background(patch))
+        if self.background == "mean_profile" or patch.background is None:
+            return result
+        return result._replace(
+            estimate=result.estimate + np.where(patch.ocean_mask, patch.background, np.float32(0))
+        )
+
+    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """See `FirstGuess`."""
+        return self.cross_validate(self._about_background(patch))
+
+    def _about_background(self, patch: PatchData) -> PatchData:
+        return patch if self.background == "mean_profile" else patch.anomalies()
+
+    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+        """The result for a field with background 0."""
+        raise NotImplementedError
+
+    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+        """Misfit and its variance for a field with background 0."""
+        raise NotImplementedError
 
 
 class FirstGuess(Protocol):

@@ -23,7 +23,9 @@ DATA: dict[str, Any] = {
     "surface_units": ["degree_Celsius", "m"],
     "first_guess": describe_first_guess(OI),
 }
-TRAINED = DATA | dict.fromkeys(("standardization", "surface_standardization", "residual", "domain"))
+TRAINED = DATA | dict.fromkeys(
+    ("standardization", "surface_standardization", "climatology", "regressions", "residual", "domain")
+)
 
 
 def message(**changes: Any) -> str:

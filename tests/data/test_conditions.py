@@ -7,6 +7,7 @@ import pytest
 
 from depthdif.data.dataset import Conditioner
 from depthdif.data.normalization import Standardization
+from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.inverse_distance import InverseDistance
 
 
@@ -61,3 +62,26 @@ def test_the_first_guess_and_the_root_of_its_variance_come_along(patch: dict[str
     assert np.allclose(known["first_guess"], np.array([1, 0.5])[:, None, None])
     assert known["first_guess_error"][:, 1, 2].tolist() == [0, 0]
     assert known["first_guess_error"][:, 0, 0].tolist() == [1, 1]
+
+
+def test_the_climatology_of_the_day_comes_along_standardised_and_zero_where_undefined_or_on_land(
+    patch: dict[str, np.ndarray],
+) -> None:
+    # Mean and cosine of the year at two depths and of a surface variable.
+    coefficients = np.zeros((3, 3, 3, 4), np.float32)
+    coefficients[0] = np.array([20, 7, 26])[:, None, None]
+    coefficients[1] = np.array([2, 1, 1])[:, None, None]
+    coefficients[:, 0, 2, 0] = coefficients[:, 2, 0, 0] = np.nan
+    climatology = Climatology(coefficients, patch["latitude"], patch["longitude"], 360.0, 366.0)
+    patch["ocean_mask"][:, 0, 3] = False
+    known = Conditioner(
+        CONDITIONER.standardization, CONDITIONER.surface_standardization, climatology=climatology
+    )(**patch, day_of_year=366)
+    expected = np.full((2, 3, 4), np.array([2.0, 0.5])[:, None, None])
+    expected[0, 2, 0] = expected[0, 0, 3] = expected[1, 0, 3] = 0
+    np.testing.assert_allclose(known["background"], expected, atol=1e-6)
+    surface = np.full((1, 3, 4), 4.0)
+    surface[0, 0, 0] = 0
+    np.testing.assert_allclose(known["surface_background"], surface, atol=1e-6)
+    assert known["background"].dtype == known["surface_background"].dtype == np.float32
+    assert not {"background", "surface_background"} & CONDITIONER(**patch, day_of_year=366).keys()

@@ -22,6 +22,7 @@ from depthdif.data.normalization import measure
 from depthdif.data.patches import Box, TimeRange
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.synthetic import synthetic_field
+from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
 # Lightning's advice on a resumed run whose ModelCheckpoint was left out, which is what these tests want.
@@ -404,3 +405,68 @@ def test_validation_time_without_data_is_refused_before_training() -> None:
 def test_epoch_smaller_than_a_batch_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.patches_per_epoch=3 is less than one batch of 4"):
         ready(batch_size=4, patches_per_epoch=3).train_dataloader()
+
+
+BY_TIME: dict[str, Any] = {
+    "validation": TimeRange("2000-03", "2000-03"),
+    "climatology": ClimatologyFit(harmonics=0, smoothing=0),
+}
+ABOUT_CLIMATOLOGY = OptimalInterpolation(900.0, 2000.0, 2.0, 0.1, background="climatology", regressions=True)
+
+
+def test_the_climatology_is_the_mean_of_the_training_times_and_is_in_every_sample() -> None:
+    data = ready(**BY_TIME, first_guess=ABOUT_CLIMATOLOGY)
+    for sample in (data.validation_samples()[0], data.train_dataloader().dataset[0]):
+        patch = FIELD.target.isel(time=slice(2)).sel(
+            latitude=sample["latitude"], longitude=(sample["longitude"] + 180) % 360 - 180, method="nearest"
+        )
+        assert np.isfinite(patch).any()
+        background = data.standardization.restore(sample["background"])
+        np.testing.assert_allclose(
+            background[sample["ocean_mask"]], patch.mean("time").values[sample["ocean_mask"]], atol=1e-3
+        )
+        assert sample["surface_background"].shape == sample["surface"].shape
+    assert "background" not in ready(validation=BY_TIME["validation"]).validation_samples()[0]
+
+
+def test_loaded_climatology_and_regressions_are_used_without_measuring_again() -> None:
+    data = ready(**BY_TIME, first_guess=ABOUT_CLIMATOLOGY)
+    file = io.BytesIO()
+    torch.save(data.state_dict(), file)
+    file.seek(0)
+    warmer = module(
+        field=OceanField(FIELD.target + 1, FIELD.surface), **BY_TIME, first_guess=ABOUT_CLIMATOLOGY
+    )
+    warmer.load_state_dict(torch.load(file, weights_only=True))
+    warmer.setup()
+    ours, theirs = (each.validation_samples()[0] for each in (warmer, data))
+    for name in ("background", "surface_background", "surface_slopes", "level_covariance"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    # That of the checkpoint counts, none here.
+    none = ready(validation=BY_TIME["validation"])
+    other = module(**BY_TIME)
+    other.load_state_dict(none.state_dict())
+    other.setup()
+    assert other.climatology is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"validation": VALIDATION},
+            r"\d+ ocean cells of the validation region have no training data: set data/clim",
+        ),
+        (
+            {"climatology": None, "first_guess": ABOUT_CLIMATOLOGY},
+            r"no climatology was measured; set data/climatology=sea",
+        ),
+        ({"climatology": ClimatologyFit()}, r"2 training times that cover \d+ days; expected a year"),
+    ],
+)
+def test_a_climatology_that_the_training_data_do_not_give_is_one_error_before_training(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        ready(**BY_TIME | options)
+    assert "\n" not in str(error.value)

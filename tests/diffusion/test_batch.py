@@ -114,3 +114,14 @@ def test_a_first_guess_too_few_or_too_many_is_refused(make_batch: MakeBatch) -> 
     assert "holds no first_guess, but the model was trained with one" in refusal(make_batch())
     text = refusal(guessed(make_batch()), first_guess=False)
     assert "holds a first_guess, but the model was trained without" in text
+
+
+def test_a_background_is_checked_where_the_batch_has_one(make_batch: MakeBatch) -> None:
+    batch = make_batch()
+    batch["background"] = torch.ones_like(batch["observations"])
+    check_batch(batch, nn.Identity(), first_guess=False)
+    batch["background"][0, 0, 0, 0] = torch.nan
+    assert "values of background are NaN or infinite" in refusal(batch, first_guess=False)
+    assert "background is (2, 1, 8, 8)" in refusal(
+        batch | {"background": batch["surface"]}, first_guess=False
+    )

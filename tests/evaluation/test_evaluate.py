@@ -20,7 +20,7 @@ from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.diffusion.precision import autocast
 from depthdif.evaluation.evaluate import evaluate
 from depthdif.evaluation.plan import EvaluationPlan
-from depthdif.evaluation.result import IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
+from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.table import score_table
 from depthdif.first_guess.protocol import PatchData
 from depthdif.training import train
@@ -264,6 +264,27 @@ def test_the_density_curve_meets_the_table_where_they_share_the_observations(
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time."""
     monkeypatch.setattr("depthdif.evaluation.evaluate.draw_figures", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_climatology_of_a_run_is_a_row_and_the_background_of_its_oi(tmp_path: Path) -> None:
+    path = checkpoint_of(
+        tmp_path / "run", "model/first_guess=oi", "model.first_guess.background=climatology", "data/climatology=seasonal",
+        "data.climatology.harmonics=0", "data/validation=time_range", "data.validation.start=2000-04",
+        "data.validation.stop=2000-04",
+    )  # fmt: skip
+    options = ("ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[standard]")
+    result, run = evaluated(path, tmp_path / "out", *options)
+    assert list(result.overall)[:4] == [TRAINING_MEAN, CLIMATOLOGY, IDW, OI]
+    samples = list(run.data.validation_samples())
+    expected = {
+        CLIMATOLOGY: rmse_of([sample["background"] for sample in samples], run),
+        OI: rmse_of([sample["first_guess"] for sample in samples], run),
+    }
+    for method, rmse in expected.items():
+        assert result.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
+    assert "spread_skill" not in result.overall[CLIMATOLOGY]
+    assert expected[CLIMATOLOGY] < result.overall[TRAINING_MEAN]["rmse"].value
 
 
 @pytest.mark.usefixtures("no_figures")

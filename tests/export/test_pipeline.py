@@ -72,6 +72,16 @@ def changed(pipeline: OceanPipeline, folder: Path, part: str, content: dict[str,
 
 
 OI = ("model/first_guess=oi", "model.sampler.ensemble_size=4", "model.sampler.antithetic=true")
+ABOUT_CLIMATOLOGY = (
+    "model/first_guess=oi",
+    "model.first_guess.background=climatology",
+    "model.first_guess.regressions=true",
+    "data/climatology=seasonal",
+    "data.climatology.harmonics=0",
+    "data/validation=time_range",
+    "data.validation.start=2000-04",
+    "data.validation.stop=2000-04",
+)
 
 
 def physical(data: OceanDataModule, number: int) -> dict[str, Any]:
@@ -91,8 +101,13 @@ def physical(data: OceanDataModule, number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "overrides",
-    [OI, (), ("model/sampler=ddpm", "model.sampler.steps=3", "model.sampler.clamp_observations=true")],
-    ids=["residual_of_oi", "field_itself", "stochastic_and_clamped"],
+    [
+        OI,
+        ABOUT_CLIMATOLOGY,
+        (),
+        ("model/sampler=ddpm", "model.sampler.steps=3", "model.sampler.clamp_observations=true"),
+    ],
+    ids=["residual_of_oi", "about_the_climatology", "field_itself", "stochastic_and_clamped"],
 )
 def test_a_loaded_pipeline_reconstructs_the_numbers_of_the_module_bit_for_bit(
     built: Callable[..., Built], overrides: tuple[str, ...]
@@ -107,10 +122,11 @@ def test_a_loaded_pipeline_reconstructs_the_numbers_of_the_module_bit_for_bit(
 
 
 @pytest.mark.parametrize("noise", ["null", "20"])
+@pytest.mark.parametrize("overrides", [OI, ABOUT_CLIMATOLOGY], ids=["oi", "about_the_climatology"])
 def test_a_patch_in_physical_units_gives_what_its_batch_gives(
-    built: Callable[..., Built], noise: str
+    built: Callable[..., Built], overrides: tuple[str, ...], noise: str
 ) -> None:
-    module, data, pipeline = built(*OI, f"model.sampler.time_correlated_noise={noise}")
+    module, data, pipeline = built(*overrides, *OI[1:], f"model.sampler.time_correlated_noise={noise}")
     batch = next(iter(data.val_dataloader()))
     expected = data.standardization.restore(module.reconstruct(batch))[2].numpy()
     patch = physical(data, 2)

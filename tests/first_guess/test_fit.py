@@ -47,6 +47,21 @@ def test_the_fit_beats_its_start_and_writes_an_option_that_builds(tmp_path: Path
     assert score < rmse(unfitted, patches, data.standardization.std)
 
 
+def test_climatology_and_regressions_are_measured_for_the_fit_and_kept(tmp_path: Path) -> None:
+    overrides = ["data=synthetic", "data.patch_size=16", "data.validation_patches=2", "data/validation=time_range",
+                 "data.validation.start=2000-04", "data.validation.stop=2000-04", "data/climatology=seasonal",
+                 "data.climatology.harmonics=0", "model.first_guess.background=climatology", "patches=4",
+                 "model.first_guess.regressions=true", "model.first_guess.surface_scale=[1,2,3]",
+                 f"fixed=[{','.join(name for name in OI_ESTIMATE if name not in ('nugget', 'surface_scale'))}]",
+                 f"output={tmp_path / 'fitted.yaml'}"]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fit_first_guess(compose("fit_first_guess", overrides), overrides)
+    fitted = instantiate(OmegaConf.load(tmp_path / "fitted.yaml"))
+    assert fitted.background == "climatology"
+    assert fitted.regressions is True
+    assert not isinstance(fitted.surface_scale, list)
+
+
 def test_the_search_finds_the_bottom_of_a_bowl_and_respects_its_limits() -> None:
     settings = {
         "latitude_scale": Setting(100, 1, 1e5, ""),

@@ -9,7 +9,7 @@ import pytest
 
 from depthdif import EARTH_RADIUS, UserError
 from depthdif.first_guess.covariance import fill_surface
-from depthdif.first_guess.optimal_interpolation import OptimalInterpolation, nested_levels
+from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 Patch = dict[str, np.ndarray]
@@ -165,12 +165,6 @@ def test_large_patches_are_solved_in_blocks_with_the_same_result(
     np.testing.assert_allclose(first_guess(PatchData(**patch)), whole, atol=1e-6)
 
 
-def test_nested_levels_share_a_chain_and_others_get_their_own() -> None:
-    observed = np.array([[1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], bool)
-    chains = nested_levels(observed)
-    assert [chain.tolist() for chain in chains] == [[0, 1, 3], [4]]
-
-
 def test_missing_surface_cells_are_never_read(
     full: dict[str, Any], make_patch: MakePatch, assert_same: AssertSame
 ) -> None:
@@ -189,7 +183,7 @@ def test_a_surface_that_is_never_defined_has_no_effect(full: dict[str, Any], mak
     np.testing.assert_allclose(first_guess(PatchData(**patch)), first_guess(PatchData(**none)), atol=1e-6)
 
 
-def test_optimal_interpolation_factorises_once_for_estimate_error_and_misfit(
+def test_optimal_interpolation_factorises_once_for_all_levels_for_estimate_error_and_misfit(
     monkeypatch: pytest.MonkeyPatch, full: dict[str, Any], make_patch: MakePatch
 ) -> None:
     factorised: list[int] = []

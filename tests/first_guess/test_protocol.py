@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 import subprocess
@@ -156,3 +157,73 @@ def test_first_guesses_import_neither_torch_nor_lightning() -> None:
         "assert not {'torch', 'pytorch_lightning'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def about_a_background(patch: Patch) -> Patch:
+    """The same anomalies, about a background that is not 0."""
+    generator = np.random.default_rng(9)
+    ocean, surface = patch["ocean_mask"], patch["surface_mask"]
+    background = np.where(ocean, generator.normal(size=ocean.shape), 0).astype(np.float32)
+    below = generator.normal(size=surface.shape).astype(np.float32)
+    return patch | {
+        "observations": np.where(patch["observed_mask"], patch["observations"] + background, 0),
+        "surface": np.where(surface, patch["surface"] + below, 0),
+        "background": background,
+        "surface_background": below,
+    }
+
+
+def test_about_a_climatology_the_anomalies_are_interpolated_and_the_background_is_added(
+    first_guess: FirstGuess, make_patch: MakePatch
+) -> None:
+    patch = make_patch()
+    patch["observed_mask"][3] = False
+    patch["observations"][3] = 0
+    expected = first_guess(PatchData(**patch))
+    about = PatchData(**about_a_background(patch))
+    changed = dataclasses.replace(first_guess, background="climatology")  # type: ignore[type-var]
+    result = changed(about)
+    assert about.background is not None
+    np.testing.assert_allclose(result.estimate, expected.estimate + about.background, atol=1e-5)
+    np.testing.assert_allclose(result.misfit, expected.misfit, atol=1e-5)
+    np.testing.assert_allclose(result.misfit_variance, expected.misfit_variance, atol=1e-5)
+    np.testing.assert_allclose(changed.leave_one_out(about)[0], result.misfit, atol=1e-9)
+    assert not result.estimate[~patch["ocean_mask"]].any()
+    assert result.estimate.dtype == np.float32
+
+
+def test_about_the_mean_profile_a_climatology_has_no_effect(
+    first_guess: FirstGuess, make_patch: MakePatch, assert_same: AssertSame
+) -> None:
+    patch = about_a_background(make_patch())
+    without = {name: value for name, value in patch.items() if "background" not in name}
+    assert_same(first_guess(PatchData(**patch)), first_guess(PatchData(**without)))
+
+
+@pytest.mark.parametrize("kind", [OptimalInterpolation, InverseDistance])
+def test_an_unknown_background_or_a_missing_climatology_is_one_error(
+    kind: type, full: dict[str, Any], make_patch: MakePatch
+) -> None:
+    options = full if kind is OptimalInterpolation else {}
+    with pytest.raises(
+        UserError, match=r"background=mean; expected mean_profile or climatology, e\.g\. model"
+    ):
+        kind(**options, background="mean")
+    with pytest.raises(
+        UserError, match=r"no climatology was measured; set data/climatology=seasonal, or model"
+    ):
+        kind(**options, background="climatology")(PatchData(**make_patch()))
+
+
+def test_the_background_of_a_sample_is_that_of_its_patch(make_patch: MakePatch) -> None:
+    patch = about_a_background(make_patch())
+    sample = patch | {"target": patch["observations"]}
+    found = {name for name, value in vars(PatchData.from_sample(sample)).items() if value is not None}
+    assert found == patch.keys()
+    for name in ("background", "surface_background"):
+        missing = patch[name].copy()
+        missing[0, 0, 0] = np.nan
+        with pytest.raises(UserError, match="1 background values are NaN or infinite; expected 0 where it"):
+            PatchData(**patch | {name: missing})
+        del sample[name]
+    assert PatchData.from_sample(sample).background is None
