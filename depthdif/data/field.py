@@ -85,32 +85,32 @@ class OceanField:
 
     def surface_at(self, time: int, rows: slice, columns: slice) -> np.ndarray:
         """(S, h, w) float32 surface channels of the target's snapshot number `time`, units of the file, NaN where missing."""
-        shape = len(self.target["latitude"][rows]), len(self.target["longitude"][columns])
-        layers = [
-            array.variable[time + offset, rows, columns].values
-            if 0 <= time + offset < len(self.times)
-            else np.full(shape, np.nan, np.float32)
-            for offset in self.surface_offsets
-            for array in self.surface
-        ]
-        return np.stack(layers) if layers else np.empty((0, *shape), np.float32)
+        shape = len(self.latitude[rows]), len(self.longitude[columns])
+        layers = np.full((len(self.surface_names), *shape), np.nan, np.float32)
+        channel = 0
+        for offset in self.surface_offsets:
+            for array in self.surface:
+                if 0 <= time + offset < len(self.times):
+                    layers[channel] = array.variable[time + offset, rows, columns].values
+                channel += 1
+        return layers
 
-    @property
+    @functools.cached_property
     def depths(self) -> np.ndarray:
         """(D,) float64, metres below the surface, ascending."""
         return self.target["depth"].values.astype(np.float64)
 
-    @property
+    @functools.cached_property
     def latitude(self) -> np.ndarray:
         """(H,) float64, degrees north, ascending."""
         return self.target["latitude"].values.astype(np.float64)
 
-    @property
+    @functools.cached_property
     def longitude(self) -> np.ndarray:
         """(W,) float64, degrees east, ascending."""
         return self.target["longitude"].values.astype(np.float64)
 
-    @property
+    @functools.cached_property
     def times(self) -> np.ndarray:
         """(T,) datetime64, or cftime dates where the calendar is not the standard one."""
         return self.target["time"].values

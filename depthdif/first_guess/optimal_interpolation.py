@@ -86,6 +86,9 @@ class OptimalInterpolation(Interpolation):
                     f"model.first_guess.{name}={value}; expected a number {expected}, e.g. "
                     f"model.first_guess.{name}={positive.get(name, 0.1)}"
                 )
+            if isinstance(value, Sequence):
+                # Read for every patch, and slow as the list of a config.
+                object.__setattr__(self, name, tuple(_numbers(value)))
 
     def interpolate(self, patch: PatchData) -> FirstGuessResult:
         """See `Interpolation`."""
