@@ -130,27 +130,42 @@ def _values_by_channel(
 
 @dataclasses.dataclass(frozen=True)
 class ResidualStatistics:
-    """The residual of a first guess, and the regression of the surface fields on it, over training samples.
+    """The residual of a first guess, the regression of the surface fields on it, and anomalies, over training samples.
 
     Attributes:
         std: (D,) root mean square of target minus first guess over the ocean, standardised units; 1 at a depth never seen.
         surface_slope, surface_intercept: (S,) linear regression of each surface field on the first guess at the shallowest depth.
         surface_std: (S,) deviation from that regression; 1 for a field that is never defined where the first guess is.
+        anomaly_std: (D,) root mean square of first guess minus background over the ocean.
+        surface_anomaly_std: (S,) root mean square of surface field minus background.
     """
 
     std: list[float]
     surface_slope: list[float]
     surface_intercept: list[float]
     surface_std: list[float]
+    anomaly_std: list[float]
+    surface_anomaly_std: list[float]
 
 
 def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> ResidualStatistics:
     """Statistics of some samples of the data contract, in float64."""
-    squares, count, products = np.zeros(1), np.zeros(1), np.zeros(1)
+    squares, count, products, anomalies, surface_squares = (np.zeros(1) for _ in range(5))
     for sample in samples:
         residual = np.where(sample["ocean_mask"], sample["target"] - sample["first_guess"], 0.0)
         squares = squares + np.square(residual, dtype=np.float64).sum(axis=(1, 2))
         count = count + sample["ocean_mask"].sum(axis=(1, 2))
+        anomaly = np.where(sample["ocean_mask"], sample["first_guess"] - sample.get("background", 0.0), 0.0)
+        anomalies = anomalies + np.square(anomaly, dtype=np.float64).sum(axis=(1, 2))
+        departure = sample["surface"] - sample.get("surface_background", 0.0)
+        surface_squares = surface_squares + np.stack(
+            [
+                np.square(np.where(sample["surface_mask"], departure, 0.0), dtype=np.float64).sum(
+                    axis=(1, 2)
+                ),
+                sample["surface_mask"].sum(axis=(1, 2)),
+            ]
+        )
         both = sample["surface_mask"] & sample["ocean_mask"][0]
         guess = np.broadcast_to(sample["first_guess"][0], both.shape)
         terms = np.stack([np.ones_like(guess), guess, sample["surface"]]).astype(np.float64)
@@ -162,9 +177,17 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
         products[:, i, j] / number - a * b for i, j, a, b in ((1, 1, x, x), (1, 2, x, y), (2, 2, y, y))
     )
     slope = np.where(xx > 0, xy / np.where(xx > 0, xx, 1.0), 0.0)
-    deviations = np.sqrt(squares / np.maximum(count, 1)), np.sqrt(np.maximum(yy - slope * xy, 0.0))
-    std, surface_std = (np.where(deviation > 0, deviation, 1.0).tolist() for deviation in deviations)
-    return ResidualStatistics(std, slope.tolist(), (y - slope * x).tolist(), surface_std)
+    std, surface_std, anomaly_std, surface_anomaly_std = (
+        np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), 1.0).tolist()
+        for variance in (
+            squares / np.maximum(count, 1),
+            yy - slope * xy,
+            anomalies / np.maximum(count, 1),
+            surface_squares[0] / np.maximum(surface_squares[1], 1),
+        )
+    )
+    intercept = (y - slope * x).tolist()
+    return ResidualStatistics(std, slope.tolist(), intercept, surface_std, anomaly_std, surface_anomaly_std)
 
 
 def _like(channels: np.ndarray, values: Array) -> Array:

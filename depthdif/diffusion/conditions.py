@@ -40,8 +40,8 @@ class Conditions:
     whatever the options say.
 
     Args:
-        absolute_values: also observations, first guess, surface fields and, where the data hold it, the climatology. With them a
-            network learns the region of its training: better there at other times, and worse than the first guess elsewhere.
+        absolute_values: also the anomalies of observations, first guess and surface fields from climatology or mean profile. With
+            them a network learns the region of its training: better there at other times, worse than the first guess elsewhere.
         position_and_season: also position of the cell and day of the year.
     """
 
@@ -54,11 +54,12 @@ class Conditions:
         if first_guess:
             depths += ["first_guess_error", "first_guess_misfit"]
             surface += ["surface_innovation"]
-        if self.absolute_values or not first_guess:
+            if self.absolute_values:
+                depths += ["first_guess_anomaly", "observation_anomaly"]
+                surface += ["surface_anomaly"]
+        else:
             depths += ["observations"]
             surface += ["surface"]
-        if self.absolute_values and first_guess:
-            depths += ["first_guess"]
         return depths, surface
 
     def advice(self, new_region: bool) -> str:

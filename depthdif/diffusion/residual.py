@@ -26,6 +26,7 @@ class Residual(nn.Module):
             there is no first guess, and the residual is the field.
         surface_slope, surface_intercept, surface_std: (S,) of the regression of each surface field on the shallowest depth
             of the first guess (`ResidualStatistics`).
+        anomaly_std, surface_anomaly_std: (D,) and (S,) of anomalies from the background (`ResidualStatistics`).
 
     Raises:
         ValueError: for a standard deviation that is not positive.
@@ -37,6 +38,8 @@ class Residual(nn.Module):
         surface_slope: Sequence[float] = (),
         surface_intercept: Sequence[float] = (),
         surface_std: Sequence[float] = (),
+        anomaly_std: Sequence[float] = (),
+        surface_anomaly_std: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if not all(value > 0 for value in (*(std or ()), *surface_std)):
@@ -48,11 +51,15 @@ class Residual(nn.Module):
         self.surface_slope: Tensor
         self.surface_intercept: Tensor
         self.surface_std: Tensor
+        self.anomaly_std: Tensor
+        self.surface_anomaly_std: Tensor
         statistics = {
             "std": std,
             "surface_slope": surface_slope,
             "surface_intercept": surface_intercept,
             "surface_std": surface_std,
+            "anomaly_std": anomaly_std,
+            "surface_anomaly_std": surface_anomaly_std,
         }
         for name, values in statistics.items():
             buffer = (
@@ -66,6 +73,8 @@ class Residual(nn.Module):
         `first_guess_error` and `first_guess_misfit` (B, D, H, W), the error of the first guess and its leave-one-out misfit at
         each observation, are scaled to units of the residual's standard deviation. `surface_innovation` (B, S, H, W), each
         surface field minus its regression on the first guess, is in standard deviations, 0 where one of the two is missing.
+        `first_guess_anomaly`, `observation_anomaly` and `surface_anomaly` are departures from the background (the climatology,
+        else the mean profile), in standard deviations.
         """
         if self.std is None:
             return dict(batch)
@@ -75,6 +84,14 @@ class Residual(nn.Module):
             batch["surface"] - self.surface_intercept - self.surface_slope * batch["first_guess"][:, :1]
         )
         scaled["surface_innovation"] = torch.where(both, innovation / self.surface_std, 0)
+        background, surface_background = (batch.get(name) for name in ("background", "surface_background"))
+        for name, part, mask, mean, std in (
+            ("first_guess_anomaly", "first_guess", "ocean_mask", background, self.anomaly_std),
+            ("observation_anomaly", "observations", "observed_mask", background, self.anomaly_std),
+            ("surface_anomaly", "surface", "surface_mask", surface_background, self.surface_anomaly_std),
+        ):
+            anomaly = batch[part] if mean is None else batch[part] - mean
+            scaled[name] = torch.where(batch[mask], anomaly / std, 0)
         return {**batch, **scaled}
 
     def scale(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -19,7 +19,10 @@ def with_first_guess(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     batch["first_guess"] = torch.randn_like(batch["target"])
     batch["first_guess_error"] = torch.rand_like(batch["target"])
     batch["first_guess_misfit"] = torch.rand_like(batch["target"])
-    batch["surface_innovation"] = torch.randn_like(batch["surface"])
+    for name in ("first_guess_anomaly", "observation_anomaly"):
+        batch[name] = torch.randn_like(batch["target"])
+    for name in ("surface_innovation", "surface_anomaly"):
+        batch[name] = torch.randn_like(batch["surface"])
     return batch
 
 
@@ -46,7 +49,10 @@ def test_in_a_known_region_absolute_values_position_and_season_are_conditions_to
 ) -> None:
     batch = with_first_guess(make_batch())
     added = changed_by(KNOWN_REGION, batch) - changed_by(TRANSFERABLE, batch)
-    assert added == {"observations", "first_guess", "surface", "latitude", "longitude", "day_of_year"}
+    assert added == {
+        *("observation_anomaly", "first_guess_anomaly", "surface_anomaly"),
+        *("latitude", "longitude", "day_of_year"),
+    }
 
 
 @pytest.mark.parametrize("conditions", [KNOWN_REGION, TRANSFERABLE])

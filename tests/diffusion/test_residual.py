@@ -56,7 +56,7 @@ def test_error_and_misfit_of_the_first_guess_are_conditions_in_units_of_the_resi
     make_batch: MakeBatch,
 ) -> None:
     batch = with_first_guess(make_batch(), error=1.0)
-    conditions = Residual([0.5, 1.0, 2.0], [1.0], [0.0], [1.0]).conditions(batch)
+    conditions = Residual([0.5, 1.0, 2.0], [1.0], [0.0], [1.0], [1.0] * 3, [1.0]).conditions(batch)
     error = conditions["first_guess_error"]
     torch.testing.assert_close(conditions["first_guess_misfit"][:, 0], 2 * batch["first_guess_misfit"][:, 0])
     assert error[0, :, 0, 0].tolist() == [2.0, 1.0, 0.5]
@@ -68,9 +68,33 @@ def test_the_surface_innovation_is_what_the_first_guess_does_not_say_of_the_surf
 ) -> None:
     batch = with_first_guess(make_batch())
     batch["surface"] = 3 * batch["first_guess"][:, :1] + 2 + 0.5
-    innovation = Residual([1.0] * 3, [3.0], [2.0], [0.25]).conditions(batch)["surface_innovation"]
+    innovation = Residual([1.0] * 3, [3.0], [2.0], [0.25], [1.0] * 3, [1.0]).conditions(batch)[
+        "surface_innovation"
+    ]
     both = batch["surface_mask"] & batch["ocean_mask"][:, :1]
     torch.testing.assert_close(innovation, torch.where(both, 2.0, 0.0))
+
+
+def test_anomalies_are_departures_from_the_climatology_or_else_from_the_mean_profile(
+    make_batch: MakeBatch,
+) -> None:
+    batch = with_first_guess(make_batch())
+    residual = Residual(
+        [1.0] * 3, [1.0], [0.0], [1.0], anomaly_std=[0.5, 1.0, 2.0], surface_anomaly_std=[0.25]
+    )
+    climatology = {
+        "background": torch.full_like(batch["target"], 3.0),
+        "surface_background": torch.full_like(batch["surface"], 3.0),
+    }
+    for background, known in ((3.0, climatology), (0.0, {})):
+        conditions = residual.conditions({**batch, **known})
+        for name, part, mask, std in (
+            ("first_guess_anomaly", "first_guess", "ocean_mask", torch.tensor([0.5, 1.0, 2.0])),
+            ("observation_anomaly", "observations", "observed_mask", torch.tensor([0.5, 1.0, 2.0])),
+            ("surface_anomaly", "surface", "surface_mask", torch.tensor([0.25])),
+        ):
+            expected = torch.where(batch[mask], (batch[part] - background) / std[:, None, None], 0)
+            torch.testing.assert_close(conditions[name], expected)
 
 
 @pytest.mark.parametrize("std", [[0.0, 1.0], [-1.0], [float("nan")]])
