@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+# Before NumPy is imported: the systems of a first guess are small, and further threads of BLAS only wait beside those of torch.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
@@ -40,6 +42,9 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     """
     silence_libraries()
     seed_everything(cfg.seed, workers=True, verbose=False)
+    # Each worker gets a core of its own: threads that share one with a worker wait for each other at every operation.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - cfg.data.num_workers)))
     cfg = settled(cfg)
     if cfg.resume is not None and checkpoint is None:
         checkpoint = read_run_checkpoint("resume", cfg.resume)

@@ -54,7 +54,7 @@ def test_help_shows_groups_and_common_overrides_without_heavy_imports(tmp_path: 
     finished = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "heavy: []" in finished.stdout
     for words in (
-        "model/denoiser: unet_base, unet_small, unet_tiny",
+        "model/denoiser: unet_2x2, unet_base, unet_small, unet_tiny",
         "model.ema.enabled=true",
         "resume=",
         "-m model/ema=suited model.ema.decay=0.9",
