@@ -82,7 +82,11 @@ def test_every_data_config_builds_a_data_module(compose_train: Compose, ocean_fi
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [("box", []), ("time_range", ["data.validation.start=2000-11", "data.validation.stop=2000-12"])],
+    [
+        ("box", ["data=woa"]),
+        ("time_range", ["data.validation.start=2005-11", "data.validation.stop=2005-12"]),
+        ("eddies_2006", []),
+    ],
 )
 def test_every_way_to_hold_out_a_region_builds(
     compose_train: Compose, name: str, overrides: list[str]

@@ -95,7 +95,8 @@ def test_another_setting_of_the_first_guess_is_refused_with_the_value_to_set() -
 
 def test_a_first_guess_is_described_by_its_kind_and_its_settings() -> None:
     listed = dataclasses.replace(OI, surface_scale=[1.0, 2.0], covariance="gaussian", prior_profiles=8.33)
-    expected = {"kind": "OptimalInterpolation", "settings": dataclasses.asdict(listed)}
+    settings = dataclasses.asdict(listed) | {"surface_scale": [1.0, 2.0]}
+    expected = {"kind": "OptimalInterpolation", "settings": settings}
     assert describe_first_guess(listed) == expected
     assert describe_first_guess(None) == {"kind": "none", "settings": {}}
 

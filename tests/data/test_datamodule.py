@@ -100,7 +100,7 @@ def fit(
 
 
 def test_shipped_sample_gives_batches(compose_train: Callable[..., DictConfig]) -> None:
-    data = instantiate(compose_train().data, _convert_="all")
+    data = instantiate(compose_train("data=woa").data, _convert_="all")
     data.setup()
     batch = next(iter(data.train_dataloader()))
     assert batch["target"].shape == (16, 19, 32, 32)

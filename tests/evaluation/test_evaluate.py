@@ -34,6 +34,7 @@ TINY = (
     "data.validation_patches=5",
     "model/denoiser=unet_tiny",
     "model.sampler.steps=2",
+    "model.sampler.inflation=1.3",
     "trainer.max_steps=2",
     "trainer.accelerator=cpu",
     "logger=csv",
