@@ -20,7 +20,12 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def test_shipped_first_guesses_build_and_none_is_none() -> None:
-    kinds = {"none": type(None), "idw": InverseDistance, "oi": OptimalInterpolation, "oi_eddies": OptimalInterpolation}
+    kinds = {
+        "none": type(None),
+        "idw": InverseDistance,
+        "oi": OptimalInterpolation,
+        "oi_eddies": OptimalInterpolation,
+    }
     assert {path.stem for path in (CONF / "model/first_guess").glob("*.yaml")} == set(kinds)
     for name, kind in kinds.items():
         with initialize_config_dir(str(CONF), version_base="1.3"):
