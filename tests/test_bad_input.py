@@ -65,9 +65,9 @@ def patch_with(
     """The first validation patch, as prediction would condition it, observed where `observe` of its ocean mask says."""
     sample = data.val_dataloader().dataset[0]
     ocean_mask = sample["ocean_mask"]
-    surface = data.surface_standardization.restore(sample["surface"])
+    surface = data.statistics.surface_standardization.restore(sample["surface"])
     conditions = Conditioner(
-        data.standardization, data.surface_standardization, instantiate(cfg.model.first_guess)
+        data.standardization, data.statistics.surface_standardization, instantiate(cfg.model.first_guess)
     )(
         np.where(observe(ocean_mask), data.standardization.restore(sample["target"]), np.nan),
         np.where(sample["surface_mask"], surface, np.nan),

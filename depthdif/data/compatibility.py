@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from depthdif import UserError
+from depthdif.data.statistics import TrainingStatistics
 from depthdif.first_guess.protocol import FirstGuess
 
 # The option of model/first_guess that builds each kind of first guess.
@@ -33,14 +34,7 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
 
     Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
-    statistics = {
-        "standardization",
-        "surface_standardization",
-        "climatology",
-        "regressions",
-        "residual",
-        "domain",
-    }
+    statistics = {field.name for field in dataclasses.fields(TrainingStatistics)}
     if missing := sorted((data.keys() | statistics) - trained.keys()):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "

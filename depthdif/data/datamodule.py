@@ -28,17 +28,15 @@ from depthdif.data.dataset import (
     collate,
 )
 from depthdif.data.field import OceanField, open_field
-from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
+from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
-from depthdif.first_guess.climatology import Climatology
+from depthdif.data.statistics import TrainingStatistics, measure_statistics
 from depthdif.first_guess.climatology_fit import ClimatologyFit
-from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess
-from depthdif.first_guess.regressions import Regressions, measure_regressions
 
-# Training draws that the statistics of the residual are measured on.
-RESIDUAL_DRAWS = 128
+# Training draws that the statistics of a first guess are measured on.
+MEASURED_DRAWS = 128
 
 
 class OceanDataModule(LightningDataModule):
@@ -122,12 +120,7 @@ class OceanDataModule(LightningDataModule):
         layout = np.random.default_rng([seed, VALIDATION_LAYOUT])
         self._validation_patches = possible.spread(validation_patches, layout)
         self._validation_times = validated.times
-        self._standardization: Standardization | None = None
-        self._surface_standardization: Standardization | None = None
-        self.residual_statistics: ResidualStatistics | None = None
-        self._domain = field.domain()
-        self.climatology: Climatology | None = None
-        self.regressions: Regressions | None = None
+        self._statistics: TrainingStatistics | None = None
 
     @classmethod
     def from_files(
@@ -162,18 +155,16 @@ class OceanDataModule(LightningDataModule):
         return len(self.field.surface_names)
 
     @property
-    def standardization(self) -> Standardization:
-        """Of the target, one channel for each depth; available after `setup` or `load_state_dict`."""
-        if self._standardization is None:
+    def statistics(self) -> TrainingStatistics:
+        """Of the training region; available after `setup` or `load_state_dict`."""
+        if self._statistics is None:
             raise RuntimeError("the statistics are not known yet; call setup() first")
-        return self._standardization
+        return self._statistics
 
     @property
-    def surface_standardization(self) -> Standardization:
-        """Of the surface variables, one channel each; available after `setup` or `load_state_dict`."""
-        if self._surface_standardization is None:
-            raise RuntimeError("the statistics are not known yet; call setup() first")
-        return self._surface_standardization
+    def standardization(self) -> Standardization:
+        """Of the target, one channel for each depth; available like `statistics`."""
+        return self.statistics.standardization
 
     def setup(self, stage: str | None = None) -> None:
         """Measure statistics and climatology of the training region, unless they were loaded from a checkpoint.
@@ -183,20 +174,23 @@ class OceanDataModule(LightningDataModule):
                 fill value, a climatology that the training region does not determine, or a validation patch that is
                 missing at its time.
         """
-        if self._standardization is None:
-            self._standardization = measure(self.field.target, self._region, self._statistics_times)
-            surface = [measure(array, self._region, self._statistics_times) for array in self.field.surface]
-            self._surface_standardization = Standardization.join(surface * len(self.field.surface_offsets))
-            if self._climatology_fit is not None:
-                self.climatology = self._measure_climatology(self._climatology_fit)
-            if isinstance(self._first_guess, OptimalInterpolation) and self._first_guess.regressions:
-                plain = self._training_samples(RESIDUAL_DRAWS, with_first_guess=False)
-                self.regressions = measure_regressions(
-                    lambda: (plain[n] for n in range(RESIDUAL_DRAWS)), self._first_guess.background
+        if self._statistics is None:
+            if self._climatology_fit is not None and self._untrained_cells:
+                raise UserError(
+                    f"data.climatology is set, but {self._untrained_cells} ocean cells of the validation region have no "
+                    "training data: set data/climatology=none model.first_guess.background=mean_profile, or "
+                    "data/validation=time_range"
                 )
-        if self._first_guess is not None and self.residual_statistics is None:
-            samples = self._training_samples(length=RESIDUAL_DRAWS)
-            self.residual_statistics = residual_statistics(samples[n] for n in range(RESIDUAL_DRAWS))
+            self._statistics = measure_statistics(
+                self.field,
+                self._region,
+                self._statistics_times,
+                self._climatology_fit,
+                self._first_guess,
+                lambda conditioner: map(
+                    self._training_samples(conditioner).__getitem__, range(MEASURED_DRAWS)
+                ),
+            )
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
             if not np.isfinite(target).any():
@@ -205,16 +199,6 @@ class OceanDataModule(LightningDataModule):
                     f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
                     "data.validation or data.seed"
                 )
-
-    def _measure_climatology(self, fit: ClimatologyFit) -> Climatology:
-        """The channels of the target, then those of the surface."""
-        if self._untrained_cells:
-            raise UserError(
-                f"data.climatology is set, but {self._untrained_cells} ocean cells of the validation region have no training "
-                "data: set data/climatology=none model.first_guess.background=mean_profile, or data/validation=time_range"
-            )
-        surface = self.field.surface * len(self.field.surface_offsets)
-        return fit((self.field.target, *surface), self._region, self.field.wraps)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Training batches, starting after those that the trainer has processed."""
@@ -227,7 +211,8 @@ class OceanDataModule(LightningDataModule):
                 f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
                 f"{self.batch_size} on each of {ranks} devices; set data.patches_per_epoch={whole} or more"
             )
-        dataset = self._training_samples(length)
+        conditioner = self.statistics.conditioner(self._first_guess)
+        dataset = self._training_samples(conditioner, length)
         sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
         return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loader_options())
 
@@ -239,7 +224,8 @@ class OceanDataModule(LightningDataModule):
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
-        return FixedPatches(self._validation_patches, profiles, self._cutter(), self._seed)
+        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner(self._first_guess))
+        return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
         """Validation patch `number` at `count` neighbouring times of the validation region, each with profiles of its own.
@@ -263,26 +249,13 @@ class OceanDataModule(LightningDataModule):
         return {
             **self._description(),
             "patch_size": list(self.patch_size),
-            "standardization": self.standardization.state_dict(),
-            "surface_standardization": self.surface_standardization.state_dict(),
-            "climatology": _as_tensors(self.climatology),
-            "regressions": _as_tensors(self.regressions),
-            "residual": self.residual_statistics and dataclasses.asdict(self.residual_statistics),
-            "domain": self._domain,
+            **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the statistics of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
         check_trained_on(state_dict, self._description())
-        self._standardization = Standardization.from_state_dict(state_dict["standardization"])
-        self._surface_standardization = Standardization.from_state_dict(state_dict["surface_standardization"])
-        self._domain = state_dict["domain"]
-        climatology, regressions, residual = (
-            state_dict[name] for name in ("climatology", "regressions", "residual")
-        )
-        self.climatology = climatology and Climatology.from_state(climatology)
-        self.regressions = regressions and Regressions.from_state(regressions)
-        self.residual_statistics = residual and ResidualStatistics(**residual)
+        self._statistics = TrainingStatistics.from_state_dict(state_dict)
 
     def _description(self) -> dict[str, Any]:
         """The properties that a checkpoint and the data must have in common."""
@@ -296,18 +269,8 @@ class OceanDataModule(LightningDataModule):
             "first_guess": describe_first_guess(self._first_guess),
         }
 
-    def _cutter(self, with_first_guess: bool = True) -> PatchCutter:
-        conditioner = Conditioner(
-            self.standardization,
-            self.surface_standardization,
-            self._first_guess if with_first_guess else None,
-            self.climatology,
-            self.regressions,
-        )
-        return PatchCutter(self.field, self.patch_size, conditioner)
-
-    def _training_samples(self, length: int, with_first_guess: bool = True) -> TrainingPatches:
-        cutter = self._cutter(with_first_guess)
+    def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
+        cutter = PatchCutter(self.field, self.patch_size, conditioner)
         return TrainingPatches(
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
@@ -336,15 +299,3 @@ class OceanDataModule(LightningDataModule):
             "generator": torch.Generator().manual_seed(self._seed),
             **workers,
         }
-
-
-def _as_tensors(statistics: Climatology | Regressions | None) -> dict[str, Any] | None:
-    """Attributes by name, arrays as tensors, which torch.load(weights_only=True) reads."""
-    return (
-        None
-        if statistics is None
-        else {
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-            for name, value in vars(statistics).items()
-        }
-    )

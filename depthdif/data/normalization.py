@@ -50,8 +50,8 @@ class Standardization:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Standardization:
-        """The inverse of state_dict."""
-        return cls(**{name: state[name].cpu().numpy().astype(np.float64) for name in state})
+        """The inverse of state_dict, from tensors or lists."""
+        return cls(**{name: np.asarray(values, np.float64) for name, values in state.items()})
 
     @classmethod
     def join(cls, parts: Sequence[Standardization]) -> Standardization:

@@ -127,7 +127,7 @@ class Evaluator:
         # The PIT of a Gaussian is shown in as many bins as the ranks of the ensemble.
         rank_bins = self.plan.ensemble_size + 1
         tallies = {TRAINING_MEAN: Tally(self.grid)}
-        if self.run.data.climatology is not None:
+        if self.run.data.statistics.climatology is not None:
             tallies[CLIMATOLOGY] = Tally(self.grid)
         tallies |= {method: Tally(self.grid, rank_bins) for method in self.first_guesses}
         truth_tally = Tally(self.grid)

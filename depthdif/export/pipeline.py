@@ -25,12 +25,10 @@ from depthdif.build import build_module, resolved
 from depthdif.checkpoints.resume import check_architecture
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.dataset import Conditioner, collate
-from depthdif.data.normalization import Standardization
+from depthdif.data.statistics import TrainingStatistics
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.first_guess.climatology import Climatology
-from depthdif.first_guess.regressions import Regressions
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
@@ -76,14 +74,8 @@ class TrainedModel:
 
     def conditioner(self) -> Conditioner:
         """The function from physical units to the conditions of a patch."""
-        target, surface = (
-            Standardization(**{key: np.array(row, np.float64) for key, row in self.data[name].items()})
-            for name in ("standardization", "surface_standardization")
-        )
-        climatology = self.data["climatology"] and Climatology.from_state(self.data["climatology"])
-        regressions = self.data["regressions"] and Regressions.from_state(self.data["regressions"])
         first_guess = instantiate(self.config["model"]["first_guess"])
-        return Conditioner(target, surface, first_guess, climatology, regressions)
+        return TrainingStatistics.from_state_dict(self.data).conditioner(first_guess)
 
     @classmethod
     def read(cls, folder: str | Path) -> "TrainedModel":

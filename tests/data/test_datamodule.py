@@ -236,7 +236,7 @@ def test_statistics_come_from_the_training_region_alone() -> None:
     assert data.standardization.maximum.max() < 100
     np.testing.assert_array_equal(data.standardization.mean, ready().standardization.mean)
     expected = measure(sst, VALIDATION.select(FIELD).complement(), 99)
-    np.testing.assert_array_equal(data.surface_standardization.mean, expected.mean)
+    np.testing.assert_array_equal(data.statistics.surface_standardization.mean, expected.mean)
 
 
 def test_training_region_of_the_config_is_used() -> None:
@@ -306,7 +306,9 @@ def test_checkpoint_holds_what_prediction_needs(tmp_path: Path, weights_only: bo
     other = module()
     other.load_state_dict(state)
     np.testing.assert_array_equal(other.standardization.mean, data.standardization.mean)
-    np.testing.assert_array_equal(other.surface_standardization.std, data.surface_standardization.std)
+    np.testing.assert_array_equal(
+        other.statistics.surface_standardization.std, data.statistics.surface_standardization.std
+    )
 
 
 def test_resumed_training_keeps_the_statistics_of_the_checkpoint(tmp_path: Path) -> None:
@@ -447,7 +449,7 @@ def test_loaded_climatology_and_regressions_are_used_without_measuring_again() -
     other = module(**BY_TIME)
     other.load_state_dict(none.state_dict())
     other.setup()
-    assert other.climatology is None
+    assert other.statistics.climatology is None
 
 
 @pytest.mark.parametrize(

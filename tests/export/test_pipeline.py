@@ -88,7 +88,7 @@ def physical(data: OceanDataModule, number: int) -> dict[str, Any]:
     """A validation patch as a user has it: arrays in units of the field, NaN where nothing is known."""
     sample = data.val_dataloader().dataset[number]
     field = np.where(sample["ocean_mask"], data.standardization.restore(sample["target"]), np.nan)
-    surface = data.surface_standardization.restore(sample["surface"])
+    surface = data.statistics.surface_standardization.restore(sample["surface"])
     return {
         "observations": np.where(sample["observed_mask"], field, np.nan),
         "surface": np.where(sample["surface_mask"], surface, np.nan),
