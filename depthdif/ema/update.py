@@ -18,9 +18,6 @@ DECIDING_DEVICES = ("cuda",)
 # Several averages are updated block by block, so that the weights are read from memory once: 4 MB of float32.
 BLOCK = 1_048_576
 
-# Smaller tensors are read together: one call each would cost more than the reading.
-SMALL = 16_384
-
 
 def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor | None = None) -> None:
     """Move tensors by `weight` of their way to the current values, in place: `torch.lerp` up to rounding.
@@ -45,29 +42,14 @@ def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Ten
 def not_finite(tensors: list[Tensor]) -> Tensor:
     """Flag of shape (1,), float32 on the device of the tensors, which have one dtype: 1 where any is NaN or infinite, else 0.
 
-    Reads the tensors once and does not wait for the device. The CPU reads by dot products, which run at
-    memory speed; a finite value above 1e19 overflows its square, so that a positive answer is checked again.
+    Reads the tensors once and does not wait for a device. On the CPU only the Euclidean norm has a fast kernel. A
+    finite value above 1e19 overflows its square, so that a positive answer is checked again there.
     """
-    if tensors[0].device.type != "cpu":
-        sums = torch.stack(torch._foreach_norm(tensors, 1))
-        return (~torch.isfinite(sums).all()).to(torch.float32).reshape(1)
-    large = [flat(tensor) for tensor in tensors if tensor.numel() > SMALL]
-    small = [tensor.reshape(-1) for tensor in tensors if 0 < tensor.numel() <= SMALL]
-    squares = [torch.dot(flat, flat) for flat in large]
-    if small:
-        together = torch.cat(small)
-        squares.append(torch.dot(together, together))
-    suspect = bool(squares) and not bool(torch.isfinite(torch.stack(squares)).all())
-    is_bad = suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-    return torch.tensor([float(is_bad)])
-
-
-def flat(tensor: Tensor) -> Tensor:
-    """All elements in one dimension: in memory order and without a copy where memory is dense."""
-    if not tensor.is_contiguous():
-        strides = tensor.stride()
-        tensor = tensor.permute(sorted(range(tensor.dim()), key=lambda dim: -strides[dim]))
-    return tensor.reshape(-1)
+    on_cpu = tensors[0].device.type == "cpu"
+    is_bad = ~torch.isfinite(torch.stack(torch._foreach_norm(tensors, 2 if on_cpu else 1))).all()
+    if on_cpu and bool(is_bad):
+        is_bad = ~torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
+    return is_bad.to(torch.float32).reshape(1)
 
 
 def in_blocks(group: list[int], tensors: Sequence[Tensor], elements: int) -> list[list[int]]:
