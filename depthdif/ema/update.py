@@ -1,8 +1,11 @@
 """The update of many tensors at the speed of memory.
 
-An update is one `lerp` pass, after one read that guards against NaN and Inf. On the CPU the guard is a Python decision. On
-CUDA it stays on the device: the fused SGD kernel of PyTorch with weight decay 1 and `maximize` is exactly
-`shadow + (1 - decay) * (current - shadow)`, and does nothing where `found_inf` is set, so that no step waits for the device.
+An update is one `lerp` pass, after one read that guards against NaN and Inf: all weights are checked before the first average
+moves, because a `lerp` in place cannot be undone exactly.
+
+On the CPU the guard is a Python decision. On CUDA it stays on the device: the fused SGD kernel of PyTorch with weight decay 1 and
+`maximize` is exactly `shadow + (1 - decay) * (current - shadow)`, and does nothing where `found_inf` is set, so that no step
+waits for the device.
 """
 
 from __future__ import annotations
