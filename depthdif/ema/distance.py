@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from depthdif.ema.update import flat
+
 # Elements of a row, which is summed in the precision of the averages; float64 sums the rows. Rows are so short that
 # float32 sums of terms of one sign are accurate to 1e-6, whatever the width of the vectors of the CPU.
 ROW = 256
@@ -77,19 +79,11 @@ def _over_blocks(blocks: list[tuple[Tensor, ...]]) -> Tensor:
     return torch.stack([abs_sums.double().sum(), *squares, largest.double().amax()]).cpu()
 
 
-def _blocks(flat: Tensor) -> Iterator[Tensor]:
+def _blocks(elements: Tensor) -> Iterator[Tensor]:
     """A flat tensor as blocks of whole rows; what is left is a row by itself."""
-    whole = flat.numel() // ROW * ROW
+    whole = elements.numel() // ROW * ROW
     if whole:
-        size = BLOCK_CPU if flat.device.type == "cpu" else BLOCK_DEVICE
-        yield from flat[:whole].view(-1, ROW).split(size // ROW)
-    if whole < flat.numel():
-        yield flat[whole:].view(1, -1)
-
-
-def flat(tensor: Tensor) -> Tensor:
-    """All elements in one dimension: in memory order and without a copy where memory is dense."""
-    if not tensor.is_contiguous():
-        strides = tensor.stride()
-        tensor = tensor.permute(sorted(range(tensor.dim()), key=lambda dim: -strides[dim]))
-    return tensor.reshape(-1)
+        size = BLOCK_CPU if elements.device.type == "cpu" else BLOCK_DEVICE
+        yield from elements[:whole].view(-1, ROW).split(size // ROW)
+    if whole < elements.numel():
+        yield elements[whole:].view(1, -1)

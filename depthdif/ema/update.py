@@ -45,14 +45,24 @@ def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Ten
 def not_finite(tensors: list[Tensor]) -> Tensor:
     """Flag of shape (1,), float32 on the device of the tensors, which have one dtype: 1 where any is NaN or infinite, else 0.
 
-    Reads the tensors once and does not wait for a device. On the CPU only the Euclidean norm has a fast kernel. A
-    finite value above 1e19 overflows its square, so that a positive answer is checked again there.
+    Reads the tensors once and does not wait for a device. On the CPU dot products read them at the speed of memory, on
+    all threads. A finite value above 1e19 overflows its square, so that a positive answer is checked again there.
     """
-    on_cpu = tensors[0].device.type == "cpu"
-    is_bad = ~torch.isfinite(torch.stack(torch._foreach_norm(tensors, 2 if on_cpu else 1))).all()
-    if on_cpu and bool(is_bad):
-        is_bad = ~torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()
-    return is_bad.to(torch.float32).reshape(1)
+    if tensors[0].device.type != "cpu":
+        sums = torch.stack(torch._foreach_norm(tensors, 1))
+        return (~torch.isfinite(sums).all()).to(torch.float32).reshape(1)
+    squares = torch.stack([torch.dot(elements, elements) for elements in map(flat, tensors)])
+    is_suspect = not bool(torch.isfinite(squares).all())
+    is_bad = is_suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    return torch.tensor([float(is_bad)])
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """All elements in one dimension: in memory order and without a copy where memory is dense."""
+    if not tensor.is_contiguous():
+        strides = tensor.stride()
+        tensor = tensor.permute(sorted(range(tensor.dim()), key=lambda dim: -strides[dim]))
+    return tensor.reshape(-1)
 
 
 def in_blocks(group: list[int], tensors: Sequence[Tensor], elements: int) -> list[list[int]]:
