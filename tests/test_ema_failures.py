@@ -401,7 +401,7 @@ def test_a_checkpoint_written_while_averages_are_swapped_in_keeps_the_roles(
     assert equal(average, net.seen[-1])
 
 
-@pytest.mark.parametrize("moment", range(4, 283, 8))
+@pytest.mark.parametrize("moment", range(4, 292, 8))
 def test_a_signal_in_the_middle_of_an_exchange_saves_the_right_roles(tmp_path: Path, moment: int) -> None:
     class Writing(Net):
         def __init__(self) -> None:
