@@ -18,7 +18,7 @@ WRAPPERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """Place of one tensor in a module, looked up at each use, since a module may replace the tensor."""
 
