@@ -210,9 +210,8 @@ class OceanDataModule(LightningDataModule):
             )
         if self._resumed.batch_size not in (None, whole):
             rank_zero_info(
-                f"a batch has {whole} patches now ({self.batch_size} on each of {ranks} devices) and had "
-                f"{self._resumed.batch_size} before; draws go on after {self._resumed.draws}, optimizer steps and learning "
-                "rate as they were"
+                f"a batch has {whole} patches ({self.batch_size} on each of {ranks} devices), in the resumed run it had "
+                f"{self._resumed.batch_size}; draws go on after {self._resumed.draws}, the learning rate stays"
             )
         conditioner = self.statistics.conditioner(self._first_guess)
         dataset = self._training_samples(conditioner, length)

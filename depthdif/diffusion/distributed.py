@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ def shard(denoiser: nn.Module, mesh: DeviceMesh) -> None:
 
     if isinstance(denoiser, FSDPModule):
         return
+    # Nothing writes into the prediction.
+    warnings.filterwarnings("ignore", message=".*returned a view tensor")
     for block in blocks(denoiser):
         fully_shard(block, mesh=mesh)
     fully_shard(denoiser, mesh=mesh)
