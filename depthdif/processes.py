@@ -79,7 +79,7 @@ def arguments_of_this_job() -> Iterator[None]:
         yield
         return
     job, arguments = HydraConfig.get(), sys.argv
-    with read_write(job):
+    with read_write(job):  # type: ignore[arg-type]
         job.run.dir = job.runtime.output_dir
     sys.argv = [arguments[0], *job.overrides.task]
     try:

@@ -68,8 +68,8 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
 def reshard(module: nn.Module) -> None:
     """Cut the parameters of FSDP2 modules into shards again: a forward pass leaves those of the root as whole tensors."""
     for submodule in module.modules():
-        if hasattr(submodule, "reshard"):
-            submodule.reshard()
+        if callable(cut := getattr(submodule, "reshard", None)):
+            cut()
 
 
 def is_sharded(tensor: Tensor) -> bool:
