@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, distributed, nn
@@ -68,6 +69,4 @@ def gathered(part: Tensor, device: torch.device) -> Tensor:
 
 def first_of_each(index: Tensor) -> Tensor:
     """Where each of the values in `index` (N,) comes first, ordered by value: leaves out repeated samples."""
-    values, group = torch.unique(index, return_inverse=True)
-    place = torch.arange(len(index), device=index.device)
-    return torch.full_like(values, len(index)).long().scatter_reduce(0, group, place, "amin")
+    return torch.from_numpy(np.unique(index.cpu().numpy(), return_index=True)[1])

@@ -133,7 +133,8 @@ class DiffusionModule(LightningModule):
         """Log `val/loss`, the mean over the cells of the validation set, whatever the batch size and number of processes."""
         samples = gathered(torch.cat(self.validated), self.device).cpu().double()
         _, error, weight = samples[first_of_each(samples[:, 0])].sum(dim=0)
-        self.log("val/loss", (error / weight).float(), prog_bar=True, sync_dist=self.trainer.world_size > 1)
+        loss = (error / weight).to(self.device, torch.float32)
+        self.log("val/loss", loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Ensemble:
         """Reconstruct one batch: an ensemble in units of the field, on the CPU.
