@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, distributed, nn
 
+from depthdif import UserError
+
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
@@ -39,16 +41,25 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
 
 def shard(denoiser: nn.Module, mesh: DeviceMesh) -> None:
-    """Shard the blocks of the denoiser, which are gathered one at a time, and what remains; once only."""
+    """Shard the blocks of the denoiser, which are gathered one at a time, and what remains; once only.
+
+    Raises:
+        UserError: the mesh has tensor parallelism.
+    """
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     if isinstance(denoiser, FSDPModule):
         return
     # Nothing writes into the prediction.
     warnings.filterwarnings("ignore", message=".*returned a view tensor")
+    if (parts := mesh["tensor_parallel"].size()) > 1:
+        raise UserError(
+            f"trainer.strategy computes each layer on {parts} devices (tensor parallelism), expected shards alone: "
+            "set trainer=fsdp2"
+        )
     for block in blocks(denoiser):
-        fully_shard(block, mesh=mesh)
-    fully_shard(denoiser, mesh=mesh)
+        fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(denoiser, mesh=mesh["data_parallel"])
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
-from depthdif.diffusion.distributed import FullyShardedStrategy, first_of_each, gathered, shard
+from depthdif.diffusion.distributed import first_of_each, gathered, shard
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective, forward_draws
 from depthdif.diffusion.precision import autocast
@@ -99,8 +100,8 @@ class DiffusionModule(LightningModule):
 
     def configure_model(self) -> None:
         """Cut the denoiser into shards where the strategy of the trainer asks for it."""
-        if isinstance(self.trainer.strategy, FullyShardedStrategy):
-            shard(self.denoiser, self.trainer.strategy.device_mesh["data_parallel"])
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            shard(self.denoiser, self.trainer.strategy.device_mesh)
 
     def setup(self, stage: str) -> None:
         """Raise UserError for a precision that the reverse chain cannot run in."""

@@ -44,8 +44,10 @@ def forward_draws(
     """
     generators = [generator_of(identity, device) for identity in identities]
     timesteps = [torch.randint(steps, (1,), generator=each, device=device) for each in generators]
-    noise = [torch.randn(shape, generator=each, device=device) for each in generators]
-    return torch.cat(timesteps), torch.stack(noise)
+    noise = torch.empty((len(generators), *shape), device=device)
+    for sample, each in zip(noise, generators, strict=True):
+        sample.normal_(generator=each)
+    return torch.cat(timesteps), noise
 
 
 class MaskedDiffusionObjective:
