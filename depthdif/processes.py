@@ -37,10 +37,11 @@ class Processes(Callback):
     @contextmanager
     def started(self, trainer: Trainer) -> Iterator[None]:
         """Around a fit, which starts the other processes; afterwards a further job can start its own."""
-        before = set(os.environ)
-        if trainer.num_devices > 1:
+        before, threads = set(os.environ), torch.get_num_threads()
+        if trainer.num_devices > 1 and "OMP_NUM_THREADS" not in before:
             # Lightning would give all cores to the processes, and none to the workers of the loaders.
-            os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(trainer)))
+            torch.set_num_threads(threads_of_each(trainer))
+            os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         try:
             with arguments_of_this_job():
                 yield
@@ -57,6 +58,7 @@ class Processes(Callback):
                 # Lightning watches this list, and ends this process too when one in it was killed.
                 processes.clear()
                 torch.distributed.destroy_process_group()
+                torch.set_num_threads(threads)
                 for name in os.environ.keys() - before:
                     del os.environ[name]
 
@@ -68,8 +70,10 @@ def others(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
 
 
 def threads_of_each(trainer: Trainer) -> int:
-    """Threads of PyTorch for each process on this machine."""
-    return max(1, torch.get_num_threads() // trainer.num_devices)
+    """Threads of PyTorch for each process on this machine; SLURM gives each process cores of its own."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    has_own_cores = environment is not None and environment.creates_processes_externally
+    return max(1, torch.get_num_threads() // (1 if has_own_cores else trainer.num_devices))
 
 
 @contextmanager

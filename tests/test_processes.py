@@ -48,9 +48,17 @@ def test_the_others_get_the_arguments_and_the_folder_of_the_job(
     assert sys.argv == ["train.py", "-m", "seed=0,1", "trainer=ddp"]
 
 
-def test_processes_share_the_threads() -> None:
+@pytest.mark.parametrize(
+    ("environment", "share"), [({}, 2), ({"LOCAL_RANK": "0"}, 4)], ids=["started", "slurm"]
+)
+def test_processes_that_lightning_starts_share_the_threads(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], share: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
-    assert threads_of_each(trainer) == max(1, torch.get_num_threads() // 2)
+    assert threads_of_each(trainer) == share
 
 
 def test_a_single_process_leaves_its_environment_alone() -> None:

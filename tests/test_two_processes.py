@@ -99,9 +99,7 @@ def assert_close(first: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert first.keys() == other.keys()
     for name, tensor in first.items():
         # Float32 sums in another order, over six steps.
-        torch.testing.assert_close(
-            tensor, other[name], rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        assert torch.allclose(tensor, other[name], rtol=1e-4, atol=1e-6), name
 
 
 def weights(folder: Path, which: str | float = "standard") -> dict[str, Tensor]:
