@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +19,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 # How long the first process has to report an error that all of them have, and to end the others, before they report it too.
 SECONDS_TO_REPORT = 10
+# How long the others have to end after the first process, which left the last batch at the same time as they.
+SECONDS_TO_END = 60
 
 
 class Processes(Callback):
@@ -54,7 +56,9 @@ class Processes(Callback):
         finally:
             if processes := others(trainer):
                 for process in processes:
-                    process.wait()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(SECONDS_TO_END)
+                    process.kill()
                 # Lightning watches this list, and ends this process too when one in it was killed.
                 processes.clear()
                 torch.distributed.destroy_process_group()
