@@ -155,4 +155,4 @@ def test_an_error_of_the_first_process_alone_ends_both_with_one_line(tmp_path: P
     assert done.stderr.count("error: broken in the first process") == 1
     assert "Traceback" not in done.stderr
     (run,) = (tmp_path / "runs").iterdir()
-    assert (run / "train.log").is_file()
+    assert [path.name for path in run.glob("*.log")] == ["train.log"]
