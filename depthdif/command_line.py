@@ -30,6 +30,8 @@ from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+# Set where HYDRA_FULL_ERROR is set by the program: processes that it starts inherit both.
+SHORT_ERROR = "DEPTHDIF_SHORT_ERROR"
 
 # An argument about the data or the model of a run: data.path=..., model/sampler=ddim, +model.x=1, ~data.training.
 RUN_ARGUMENT = re.compile(r"[+~]*(data|model)([./][^=@]*)?(=|$)")
@@ -67,9 +69,11 @@ def readable_errors(config_name: str) -> Iterator[None]:
 
     All other errors are bugs and keep their traceback. A mistyped key is compared with the keys of the root config.
     """
-    in_full = os.environ.get(FULL_ERROR, "0") != "0"
+    in_full = os.environ.get(FULL_ERROR, "0") != "0" and SHORT_ERROR not in os.environ
     # Without it Hydra prints a message of its own and exits before the error gets here.
     os.environ[FULL_ERROR] = "1"
+    if not in_full:
+        os.environ[SHORT_ERROR] = "1"
     try:
         yield
     except Exception as error:
@@ -80,7 +84,7 @@ def readable_errors(config_name: str) -> Iterator[None]:
         sys.exit(1)
     finally:
         if not in_full:
-            del os.environ[FULL_ERROR]
+            del os.environ[FULL_ERROR], os.environ[SHORT_ERROR]
 
 
 def with_run_overrides(arguments: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from depthdif.checkpoints.resume import ReadCheckpoint, check_resumed, read_run_
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.files import atomic_path
+from depthdif.processes import Processes
 from depthdif.terminal import silence_libraries
 
 
@@ -59,12 +60,14 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
         rank_zero_warn(advice)
     write_config(cfg)
     rank_zero_info(summary(cfg, data, module))
+    processes = Processes()
     with finished([instantiate(logger) for logger in cfg.logger.values() if logger is not None]) as loggers:
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers)
+        trainer: Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, processes], logger=loggers)
         # A checkpoint plugin of the user has its own file format.
         if checkpoint is not None and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = ReadCheckpoint(checkpoint)
-        trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
+        with processes.started(trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
         return float(trainer.callback_metrics.get("val/recon_mse_full_recon", math.nan))
 
 
