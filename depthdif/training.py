@@ -41,7 +41,8 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
         UserError, OSError, InstantiationException: bad input, before any training starts.
     """
     silence_libraries()
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    # Samples take their seed from their number: with workers=True every worker would import Lightning, which takes seconds.
+    seed_everything(cfg.seed, workers=False, verbose=False)
     # Each worker gets a core of its own: threads that share one with a worker wait for each other at every operation.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - cfg.data.num_workers)))

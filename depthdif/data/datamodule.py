@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.statistics import TrainingStatistics, measure_statistics
+from depthdif.data.worker_server import worker_context
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -285,11 +285,7 @@ class OceanDataModule(LightningDataModule):
     def _loader_options(self) -> dict[str, Any]:
         workers: dict[str, Any] = {}
         if self._num_workers:
-            # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server
-            # imports what samples need once: a worker then starts in milliseconds instead of seconds.
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([PatchCutter.__module__])
-            workers = {"multiprocessing_context": context, "persistent_workers": True}
+            workers = {"multiprocessing_context": worker_context(), "persistent_workers": True}
         return {
             "batch_size": self.batch_size,
             "num_workers": self._num_workers,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 
 from depthdif import UserError
 from depthdif.data.augmentation import Mirrors
@@ -19,6 +19,7 @@ from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.data.timed_loader import TimedLoader
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.first_guess.regressions import Regressions
@@ -231,7 +232,7 @@ class DrawSampler(DistributedSampler):
         return iter(range(start + self.rank, start + self.total_size, self.num_replicas))
 
 
-class ResumableLoader(DataLoader):
+class ResumableLoader(TimedLoader):
     """A DataLoader with the two methods by which Lightning recognises one that can resume.
 
     It has no state, because DrawSampler starts at Lightning's own count of batches.

@@ -131,5 +131,8 @@ class DiffusionModule(LightningModule):
                 "the number of training steps is not bounded: set trainer.max_steps=2000 or trainer.max_epochs=10"
             )
         optimizer = self.optimizer(self.parameters())
+        # A fused optimizer unscales float16 gradients itself, within its step: too late for their norm and clipping. (With this
+        # attribute PyTorch and Lightning unscale them first.)
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         lr_scheduler = self.lr_scheduler(optimizer=optimizer, num_training_steps=int(planned))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
