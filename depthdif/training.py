@@ -20,6 +20,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
+from depthdif.callbacks.monitors import check_monitors
 from depthdif.checkpoints.resume import ReadCheckpoint, check_resumed, read_run_checkpoint
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
@@ -54,6 +55,7 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     data = build_data(cfg, statistics if isinstance(statistics, dict) else None)
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
+    check_monitors(cfg.callbacks, callbacks, module)
     if checkpoint is not None:
         check_resumed(cfg.resume, checkpoint, module.state_dict())
     if advice := instantiate(cfg.model.conditions).advice(data.validates_new_region):

@@ -113,7 +113,8 @@ class Throughput(Callback):
         self._step = trainer.global_step
         self.run.steps += 1
         self.recent.steps += 1
-        if trainer.log_every_n_steps and self._step % trainer.log_every_n_steps == 0:
+        interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and self._step % interval == 0:
             pl_module.log_dict(self._values(), batch_size=samples)
             self.recent, self._clipped = Stretch(), None
 
@@ -133,7 +134,8 @@ class Throughput(Callback):
         steps = trainer.estimated_stepping_batches - trainer.global_step
         batches = steps * trainer.accumulate_grad_batches
         pace = self.run.seconds / max(1, self.run.steps)
-        validations = math.ceil(batches / trainer.val_check_batch) if math.isfinite(batches) else 0
+        interval = trainer.val_check_batch or math.inf
+        validations = math.ceil(batches / interval) if math.isfinite(batches) else 0
         return steps * pace + validations * self.validation_seconds / max(1, self.validations)
 
     def _values(self) -> dict[str, float | Tensor]:

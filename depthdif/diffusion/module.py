@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
+from depthdif.diffusion.compilation import check_compile, compile_network
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
 from depthdif.diffusion.precision import autocast
@@ -29,6 +30,7 @@ class DiffusionModule(LightningModule):
         optimizer: function from the parameters to the optimiser.
         lr_scheduler: function from the optimiser and `num_training_steps` to the learning-rate schedule.
         seed: of every draw in training and of the draws of `val/loss`.
+        compile: whether training compiles the denoiser, or the mode of `torch.compile`.
 
     Raises:
         ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction, or that the scheduler of the sampler
@@ -45,8 +47,10 @@ class DiffusionModule(LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         seed: int,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
+        check_compile(compile)
         prediction_type = noise_schedule.config.prediction_type
         if prediction_type not in PREDICTION_TYPES:
             raise ValueError(
@@ -63,6 +67,7 @@ class DiffusionModule(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        self.compile_mode = compile
 
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean.
@@ -84,8 +89,10 @@ class DiffusionModule(LightningModule):
         return self.objective(self.denoiser, self.noise_schedule, clean, conditions, generator)
 
     def setup(self, stage: str) -> None:
-        """Raise UserError for a precision that the reverse chain cannot run in."""
+        """Raise UserError for a precision that the reverse chain cannot run in, and compile the denoiser before a fit."""
         autocast(str(self.trainer.precision), self.device)
+        if stage == "fit":
+            compile_network(self.denoiser, self.compile_mode, self.trainer.strategy.root_device)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Time steps, noise and dropout of a batch depend on its number in the run alone, so that a resumed run draws the same
