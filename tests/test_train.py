@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -273,6 +273,20 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(
     monkeypatch.setattr(Trainer, "save_checkpoint", no_space)
     with pytest.raises(OSError, match="No space left"):
         train(small_run("trainer.max_steps=4", "trainer.val_check_interval=2", "logger=csv"))
+
+
+class WorkerStart(Callback):
+    """What each worker of the training loader calls when it starts."""
+
+    called: ClassVar[list[Any]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.called.append(trainer.train_dataloader.worker_init_fn)  # type: ignore[union-attr]
+
+
+def test_workers_do_not_import_lightning_for_a_seed_that_no_sample_uses(small_run: SmallRun) -> None:
+    train(small_run("trainer.max_steps=1", "logger=csv", f"+callbacks.start._target_={__name__}.WorkerStart"))
+    assert WorkerStart.called == [None]
 
 
 def ema_state(saved: dict[str, Any]) -> dict[str, Any]:

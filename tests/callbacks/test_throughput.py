@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import Callback
 from torch import nn
 
 from depthdif.callbacks.progress import clock
@@ -83,36 +82,49 @@ def test_the_end_has_a_date_where_it_is_not_today() -> None:
     assert len(clock(time.time() + 2 * 86400)) == len("2026-11-27 14:32")
 
 
-class SlowValidation(Callback):
-    """A validation that takes a second, and a batch that takes a tenth."""
+def test_validations_and_what_follows_them_are_not_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, loader = [0.0], SimpleNamespace(seconds_waited=0.0)
+    clock: Any = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr("depthdif.callbacks.throughput.time", clock)
+    throughput, module = Throughput(), Gradients()
+    trainer: Any = SimpleNamespace(train_dataloader=loader, world_size=2, global_step=0, log_every_n_steps=0,
+                                   sanity_checking=False)  # fmt: skip
 
-    def on_validation_epoch_end(self, *_: Any) -> None:
-        time.sleep(1)
+    def batch(wait: float) -> None:
+        now[0] += wait
+        loader.seconds_waited += wait
+        throughput.on_train_batch_start(trainer, module, None, 0)  # type: ignore[arg-type]
+        now[0] += 1
+        throughput.on_train_batch_end(trainer, module, None, {"target": torch.zeros(3)}, 0)  # type: ignore[arg-type]
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        time.sleep(0.1)
+    batch(wait=100)  # The first batch has to wait for the workers to start.
+    batch(wait=3)
+    throughput.on_validation_start(trainer, module)  # type: ignore[arg-type]
+    now[0] += 50
+    throughput.on_validation_end(trainer, module)  # type: ignore[arg-type]
+    now[0] += 20  # A checkpoint.
+    batch(wait=0)
+    assert throughput.run == Stretch(samples=3 * 3 * 2, seconds=1 + 4 + 1, waited=3)
+    assert (throughput.validations, throughput.validation_seconds) == (1, 50)
 
 
-def test_a_run_logs_its_speed_without_the_validations(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_run_logs_its_speed_and_the_closing_table_has_it(small_run: SmallRun, tmp_path: Path) -> None:
     train(
         small_run("trainer.max_steps=6", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2",
-                  "logger=csv", f"+callbacks.slow._target_={__name__}.SlowValidation")
+                  "logger=csv")
     )  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "run" / "metrics" / "metrics.csv").open()))
     of_training = [row for row in rows if row["train/samples_per_second"]]
     assert [int(row["step"]) for row in of_training] == [1, 3, 5]
-    # Two batches of four take 0.2 s at least, and a validation in between would make them 1.2 s.
-    assert all(float(row["train/samples_per_second"]) <= 40 for row in of_training)
-    assert max(float(row["train/samples_per_second"]) for row in of_training) > 8 / 1.2
     for row in of_training:
+        assert float(row["train/samples_per_second"]) > 0
         assert float(row["train/gradient_norm"]) > 0
         assert 0 <= float(row["train/clipped_share"]) <= 1
-        assert 0 <= float(row["train/data_wait_share"]) <= 1
+        assert 0 < float(row["train/data_wait_share"]) < 1
         assert float(row["train/memory_gb"]) > 0.01
     table = (tmp_path / "run" / "closing_table.txt").read_text()
-    assert "6 optimizer steps" in table
-    assert "samples/s" in table
-    assert "data wait" in table
+    for words in ("6 optimizer steps", "samples/s", "data wait", "peak memory of the process"):
+        assert words in table
 
 
 def test_with_accumulated_gradients_an_optimizer_step_is_counted_once(
