@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from depthdif import UserError
 from depthdif.config_folder import CONF
 from depthdif.data.worker_server import worker_context
+from depthdif.garbage import collection_paused
 from depthdif.sweep.job import earlier_score, own_checkpoint
 from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
@@ -64,18 +65,6 @@ def program(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
             main()
 
     return start
-
-
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Import without garbage collection, which finds nothing among new modules and takes a quarter of the time."""
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -161,7 +150,7 @@ def train(cfg: DictConfig) -> float:
         return score
     if cfg.data.num_workers:
         worker_context()
-    with quick_imports():
+    with collection_paused():
         from depthdif.checkpoints.resume import with_overrides_of_resumed_run
         from depthdif.training import train
 
@@ -174,7 +163,7 @@ def train(cfg: DictConfig) -> float:
 @program
 def evaluate(cfg: DictConfig) -> Any:
     """`depthdif-evaluate`: score a trained model beside its baselines."""
-    with quick_imports():
+    with collection_paused():
         from depthdif.build import resolved
         from depthdif.checkpoints.trained_run import device_of, open_trained
         from depthdif.evaluation.evaluate import evaluate
@@ -188,7 +177,7 @@ def evaluate(cfg: DictConfig) -> Any:
 @program
 def export(cfg: DictConfig) -> None:
     """`depthdif-export`: write a checkpoint as a folder that diffusers loads."""
-    with quick_imports():
+    with collection_paused():
         from depthdif.export.export import export
 
     export(cfg)
@@ -197,7 +186,7 @@ def export(cfg: DictConfig) -> None:
 @program
 def posthoc_ema(cfg: DictConfig) -> float:
     """`depthdif-posthoc-ema`: rebuild and score weight averages of a finished run."""
-    with quick_imports():
+    with collection_paused():
         from depthdif.posthoc_ema.posthoc import posthoc
 
     return posthoc(cfg)
@@ -214,7 +203,7 @@ def compare(cfg: DictConfig) -> None:
 @program
 def fit_first_guess(cfg: DictConfig) -> float:
     """`depthdif-fit-first-guess`: fit the settings of a first guess to the training region, by cross-validation."""
-    with quick_imports():
+    with collection_paused():
         from depthdif.first_guess.fit import fit_first_guess
 
     return fit_first_guess(cfg, list(HydraConfig.get().overrides.task))

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from depthdif.files import near
+from depthdif.garbage import collection_paused
 from depthdif.scores.score_names import SCORES, parse_log_key
 from depthdif.terminal import in_one_line
 from depthdif.weights_and_biases import STEP
@@ -118,6 +119,7 @@ def wandb_logger(
     return logger
 
 
+@collection_paused()
 def open_run(save_dir: Path, project: str, name: str | None, group: str | None) -> Run:
     """A W&B run, without its own banner; offline when the machine is not logged in or the server does not answer."""
     import wandb
