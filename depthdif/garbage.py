@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Context or decorator without the search for reference cycles, which takes a quarter of the time of an import and finds none.
+    """Context or decorator without the search for reference cycles, a quarter of the time of an import, which finds none.
 
     Imports make a million objects and discard few.
     """
