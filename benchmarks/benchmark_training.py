@@ -10,6 +10,7 @@ average, no log and no hook: it is the limit. The start of a run, validations an
 
 from __future__ import annotations
 
+import logging
 import statistics
 import sys
 import tempfile
@@ -35,8 +36,8 @@ STEPS = 25
 WARM_UP = 5  # steps at the start of each turn that are not counted
 
 DEFAULTS = (
-    "model/ema=suited", "logger=csv", f"trainer.max_steps={STEPS + WARM_UP}", "+trainer.limit_val_batches=0",
-    "callbacks.progress=null", "callbacks.closing_table=null",
+    "model/ema=suited", "logger=csv", "+trainer.limit_val_batches=0", "callbacks.progress=null",
+    "callbacks.closing_table=null",
 )  # fmt: skip
 
 
@@ -115,14 +116,16 @@ CANDIDATES: dict[str, Callable[[DictConfig, OceanDataModule, DiffusionModule], f
 def main(overrides: Sequence[str]) -> None:
     """Print the table."""
     silence_libraries()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    rounds: list[dict[str, float]] = [{} for _ in range(ROUNDS)]
     with tempfile.TemporaryDirectory() as folder:
-        cfg = settled(composed("train", [*DEFAULTS, *overrides, f"output_dir={folder}"]))
+        length = f"trainer.max_steps={STEPS + WARM_UP}"
+        cfg = settled(composed("train", [*DEFAULTS, length, *overrides, f"output_dir={folder}"]))
         data = build_data(cfg)
-        rounds = []
-        for _ in range(ROUNDS):
-            rounds.append(
-                {name: train(cfg, data, build_module(cfg, data)) for name, train in CANDIDATES.items()}
-            )
+        for number, speeds in enumerate(rounds):
+            cfg.output_dir = f"{folder}/{number}"
+            for name, train in CANDIDATES.items():
+                speeds[name] = train(cfg, data, build_module(cfg, data))
     parameters = sum(parameter.numel() for parameter in build_module(cfg, data).parameters()) / 1e6
     print(f"\n{parameters:.2f} M parameters, batch {cfg.data.batch_size}, {cfg.trainer.precision}, "
           f"{torch.get_num_threads()} threads, {cfg.data.num_workers} workers, PyTorch {torch.__version__}\n")  # fmt: skip
