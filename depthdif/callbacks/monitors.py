@@ -48,10 +48,15 @@ def check_monitors(configs: DictConfig, callbacks: Sequence[Callback], module: D
 
 
 def score_keys(rows: Sequence[str], has_crps: bool) -> list[str]:
-    """The log keys of the scores of a validation: of the weights that it is set to use, and of each of `rows`."""
-    scores = dict.fromkeys((name for name in SCORES if has_crps or name != "crps"), 0.0)
-    prefixes = ["val", *(f"val_{row}" for row in rows)]
-    return ["val/loss", *(key for prefix in prefixes for key in log_keys(prefix, scores))]
+    """The log keys of the scores of a validation: of the weights that it is set to use, and of each of `rows`.
+
+    The CRPS of the first guess, a normal distribution, needs no ensemble.
+    """
+    keys = ["val/loss"]
+    for row in ("", *rows):
+        names = [name for name in SCORES if has_crps or name != "crps" or row == FIRST_GUESS]
+        keys += log_keys(f"val_{row}" if row else "val", dict.fromkeys(names, 0.0))
+    return keys
 
 
 def logs_more(callbacks: Sequence[Callback]) -> bool:

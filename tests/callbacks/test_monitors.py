@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from depthdif import UserError
+from depthdif.callbacks.monitors import score_keys
 from depthdif.training import train
 
 SmallRun = Callable[..., DictConfig]
@@ -38,6 +39,15 @@ def test_a_score_that_a_run_does_not_log_is_one_error_before_it_starts(
         train(small_run(*overrides))
     assert expected in str(raised.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_keys_are_those_that_a_run_logs(small_run: SmallRun, tmp_path: Path) -> None:
+    rows = ("standard", "ema", "first_guess")
+    for members, name in ((1, "one"), (2, "two")):
+        train(small_run("trainer.max_steps=1", "logger=csv", "model/first_guess=idw", *EMA,
+                        f"model.sampler.ensemble_size={members}", name=name))  # fmt: skip
+        header = (tmp_path / name / "metrics" / "metrics.csv").read_text().splitlines()[0].split(",")
+        assert {key for key in header if key.startswith("val")} == set(score_keys(rows, members == 2))
 
 
 class LogsMore(Callback):
