@@ -130,14 +130,19 @@ class DiffusionModule(LightningModule):
         """Optimiser, and its learning-rate schedule over the steps of the training.
 
         Raises:
-            UserError: when the number of planned steps is not known.
+            UserError: when the number of planned steps is not known, or the optimizer does not take a value of the config.
         """
         planned = self.trainer.estimated_stepping_batches
         if planned == float("inf"):
             raise UserError(
                 "the number of training steps is not bounded: set trainer.max_steps=2000 or trainer.max_epochs=10"
             )
-        optimizer = self.optimizer(self.parameters())
+        try:
+            optimizer = self.optimizer(self.parameters())
+        except TypeError as error:
+            raise UserError(
+                f"model.optimizer: {error}; remove what this optimizer does not take, such as ~model.optimizer.fused"
+            ) from error
         # A fused optimizer unscales float16 gradients itself, within its step: too late for their norm and clipping. (With this
         # attribute PyTorch and Lightning unscale them first.)
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
