@@ -20,6 +20,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zer
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
+from depthdif.callbacks.monitors import check_monitors
 from depthdif.checkpoints.resume import ReadCheckpoint, check_resumed, read_run_checkpoint
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
@@ -42,7 +43,8 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
         UserError, OSError, InstantiationException: bad input, before any training starts.
     """
     silence_libraries()
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    # Samples take their seed from their number: with workers=True every worker would import Lightning, which takes seconds.
+    seed_everything(cfg.seed, workers=False, verbose=False)
     # Each worker gets a core of its own: threads that share one with a worker wait for each other at every operation.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - cfg.data.num_workers)))
@@ -54,6 +56,7 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     data = build_data(cfg, statistics if isinstance(statistics, dict) else None)
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
+    check_monitors(cfg.callbacks, callbacks, module)
     if checkpoint is not None:
         check_resumed(cfg.resume, checkpoint, module.state_dict())
     if advice := instantiate(cfg.model.conditions).advice(data.validates_new_region):

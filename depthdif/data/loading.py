@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DistributedSampler
 
-from depthdif.data.dataset import PatchCutter, collate
+from depthdif.data.dataset import collate
+from depthdif.data.timed_loader import TimedLoader
+from depthdif.data.worker_server import worker_context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +81,8 @@ class SharedBatches(DistributedSampler):
         return -(-size // self.num_replicas)
 
 
-class ResumableLoader(DataLoader):
-    """A DataLoader with the two methods by which Lightning recognises one that can resume.
+class ResumableLoader(TimedLoader):
+    """A loader with the two methods by which Lightning recognises one that can resume.
 
     It has no state: the data module saves the position of the training draws.
     """
@@ -98,11 +99,7 @@ def loader_options(num_workers: int, seed: int) -> dict[str, Any]:
     """What all loaders of a run have in common."""
     workers: dict[str, Any] = {}
     if num_workers:
-        # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server
-        # imports what samples need once: a worker then starts in milliseconds instead of seconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([PatchCutter.__module__])
-        workers = {"multiprocessing_context": context, "persistent_workers": True}
+        workers = {"multiprocessing_context": worker_context(), "persistent_workers": True}
     return {
         "num_workers": num_workers,
         "collate_fn": collate,

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
+from depthdif.diffusion.compilation import check_compile, compile_network
 from depthdif.diffusion.distributed import first_of_each, gathered, shard
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective, forward_draws
@@ -34,6 +35,7 @@ class DiffusionModule(LightningModule):
         optimizer: function from the parameters to the optimiser.
         lr_scheduler: function from the optimiser and `num_training_steps` to the learning-rate schedule.
         seed: of every draw in training and of the draws of `val/loss`.
+        compile: whether training compiles the denoiser, or the mode of `torch.compile`.
 
     Raises:
         ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction, or that the scheduler of the sampler
@@ -50,8 +52,10 @@ class DiffusionModule(LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         seed: int,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
+        check_compile(compile)
         prediction_type = noise_schedule.config.prediction_type
         if prediction_type not in PREDICTION_TYPES:
             raise ValueError(
@@ -69,6 +73,7 @@ class DiffusionModule(LightningModule):
         self.lr_scheduler = lr_scheduler
         self.seed = seed
         self.validated: list[Tensor] = []
+        self.compile_mode = compile
 
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean.
@@ -104,8 +109,10 @@ class DiffusionModule(LightningModule):
             shard(self.denoiser, self.trainer.strategy.device_mesh)
 
     def setup(self, stage: str) -> None:
-        """Raise UserError for a precision that the reverse chain cannot run in."""
+        """Raise UserError for a precision that the reverse chain cannot run in, and compile the denoiser before a fit."""
         autocast(str(self.trainer.precision), self.device)
+        if stage == "fit":
+            compile_network(self.denoiser, self.compile_mode, self.trainer.strategy.root_device)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         # Dropout of a batch depends on its number in the run and the process alone, so that a resumed run draws the same as an
@@ -154,13 +161,21 @@ class DiffusionModule(LightningModule):
         """Optimiser, and its learning-rate schedule over the steps of the training.
 
         Raises:
-            UserError: when the number of planned steps is not known.
+            UserError: when the number of planned steps is not known, or the optimizer does not take a value of the config.
         """
         planned = self.trainer.estimated_stepping_batches
         if planned == float("inf"):
             raise UserError(
                 "the number of training steps is not bounded: set trainer.max_steps=2000 or trainer.max_epochs=10"
             )
-        optimizer = self.optimizer(self.parameters())
+        try:
+            optimizer = self.optimizer(self.parameters())
+        except TypeError as error:
+            raise UserError(
+                f"model.optimizer: {error}; remove what this optimizer does not take, such as ~model.optimizer.fused"
+            ) from error
+        # A fused optimizer unscales float16 gradients itself, within its step: too late for their norm and clipping. (With this
+        # attribute PyTorch and Lightning unscale them first.)
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         lr_scheduler = self.lr_scheduler(optimizer=optimizer, num_training_steps=int(planned))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from depthdif.files import near
+from depthdif.garbage import collection_paused
 from depthdif.scores.score_names import SCORES, parse_log_key
 from depthdif.terminal import in_one_line
 from depthdif.weights_and_biases import STEP
+from depthdif.weights_and_biases.checkpoints import CheckpointUpload
 from depthdif.weights_and_biases.job_name import job_label
 from depthdif.weights_and_biases.login import has_api_key
 
@@ -35,11 +38,24 @@ class BestValueLogger(WandbLogger):
 
     Each key is defined by its own name just before its first value, because the averages are not known when the run is
     opened, and because W&B 0.31 uses an arbitrary one of several globs that match a key, such as `val/*` and `*`.
+
+    `checkpoints` chooses what is uploaded when the run has ended; the other arguments are those of Lightning's logger.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, checkpoints: CheckpointUpload, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.checkpoints = checkpoints
         self.defined: set[str] = set()
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Remember what may be uploaded."""
+        self.checkpoints.saved(checkpoint_callback)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Upload checkpoints, unless the training failed."""
+        if status == "success":
+            self.checkpoints.upload(self.experiment)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -72,7 +88,11 @@ def job_identity() -> tuple[str | None, str | None]:
 
 
 def wandb_logger(
-    save_dir: str | Path, project: str, name: str | None = None, group: str | None = None
+    save_dir: str | Path,
+    project: str,
+    name: str | None = None,
+    group: str | None = None,
+    upload_checkpoints: str | bool = False,
 ) -> WandbLogger:
     """Lightning's logger, online or offline as this machine allows; `WANDB_MODE` decides when it is set.
 
@@ -83,11 +103,13 @@ def wandb_logger(
         project: W&B project.
         name: of the run; None takes it from the Hydra job.
         group: of the runs that belong together; None takes the sweep of the Hydra job.
+        upload_checkpoints: "best", "last", "all" or False: see `CheckpointUpload`.
     """
+    checkpoints = CheckpointUpload(upload_checkpoints)
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return WandbLogger()
     run = open_run(Path(save_dir), project, name, group)
-    logger = BestValueLogger(experiment=run, save_dir=str(save_dir), log_model=False)
+    logger = BestValueLogger(checkpoints, experiment=run, save_dir=str(save_dir), log_model=False)
     if run.settings.mode == "online":
         log.info("W&B: online, %s", run.url)
     elif run.settings.mode == "disabled":
@@ -97,6 +119,7 @@ def wandb_logger(
     return logger
 
 
+@collection_paused()
 def open_run(save_dir: Path, project: str, name: str | None, group: str | None) -> Run:
     """A W&B run, without its own banner; offline when the machine is not logged in or the server does not answer."""
     import wandb

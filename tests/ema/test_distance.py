@@ -35,7 +35,9 @@ def test_distances_agree_with_float64_to_one_in_a_million(scale: float) -> None:
     assert metrics == pytest.approx(oracle(raw, average), rel=1e-6)
 
 
-@given(delta=st.floats(2**-30, 2**30, width=32), elements=st.sampled_from([1, ROW - 1, ROW + 1, 100 * ROW + 7]))
+@given(
+    delta=st.floats(2**-30, 2**30, width=32), elements=st.sampled_from([1, ROW - 1, ROW + 1, 100 * ROW + 7])
+)
 @settings(max_examples=30, deadline=None)
 def test_equal_deltas_do_not_add_up_their_rounding(delta: float, elements: int) -> None:
     metrics = distance([torch.full((elements,), -delta)], [torch.zeros(elements)])
