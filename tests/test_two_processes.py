@@ -33,6 +33,7 @@ COMMON = (
     "model.ema.extra_decays=[0.5]",
     # Without the normalisation of Adam, for which a gradient of rounding errors is as good as any.
     "model.optimizer._target_=torch.optim.SGD",
+    "model.optimizer.fused=false",
     "+model.optimizer.momentum=0.9",
     "model.optimizer.lr=0.1",
     "model.lr_scheduler.num_warmup_steps=0",
@@ -44,6 +45,8 @@ COMMON = (
     "callbacks.reconstruction.panel_depths=[0]",
     "logger=csv",
 )
+# Values that depend on the machine and its load.
+MEASURED = ("train/samples_per_second", "train/data_wait_share", "train/memory_gb")
 ONE = (*COMMON, "data.batch_size=6")
 TWO = (
     *COMMON,
@@ -92,7 +95,12 @@ def logged(folder: Path, key: str) -> dict[int, dict[str, float]]:
     """What a run logged together with `key`, by its step."""
     with (folder / "metrics/metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row[key]]
-    return {int(row["step"]): {name: float(value) for name, value in row.items() if value} for row in rows}
+    return {
+        int(row["step"]): {
+            name: float(value) for name, value in row.items() if value and name not in MEASURED
+        }
+        for row in rows
+    }
 
 
 def assert_close(first: dict[str, Tensor], other: dict[str, Tensor]) -> None:
