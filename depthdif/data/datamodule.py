@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on, describe_first_guess
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
+    Batch,
     Conditioner,
     DrawSampler,
     FixedPatches,
@@ -26,6 +28,7 @@ from depthdif.data.dataset import (
     Sample,
     TrainingPatches,
     collate,
+    with_first_guess,
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import Standardization
@@ -33,7 +36,7 @@ from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_t
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.statistics import TrainingStatistics, measure_statistics
 from depthdif.first_guess.climatology_fit import ClimatologyFit
-from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 # Training draws that the statistics of a first guess are measured on.
 MEASURED_DRAWS = 128
@@ -46,13 +49,15 @@ class OceanDataModule(LightningDataModule):
         field: target and surface variables.
         validation: `Box` or `TimeRange`; no training patch overlaps it.
         training: region to train on; None is the complement of `validation`.
-        first_guess: estimate of the dense field, computed in the workers; None for none.
+        first_guess: estimate of the dense field; None for none. It is computed for a batch on the device that trains: on a CPU
+            where the batch is loaded, which are the workers, elsewhere once the batch has been transferred.
         profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
         climatology: how the climatology of the training times is measured; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Attributes:
+        collate: makes a batch of samples, with the first guess.
         validates_new_region: whether the validation region is a part of the field at all times, not all of it at some times.
 
     Raises:
@@ -99,6 +104,7 @@ class OceanDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._first_guess = first_guess
+        self.collate = functools.partial(collate, first_guess=first_guess)
         self._climatology_fit = climatology
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
@@ -187,9 +193,7 @@ class OceanDataModule(LightningDataModule):
                 self._statistics_times,
                 self._climatology_fit,
                 self._first_guess,
-                lambda conditioner: map(
-                    self._training_samples(conditioner).__getitem__, range(MEASURED_DRAWS)
-                ),
+                self._measured_batches,
             )
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
@@ -211,8 +215,7 @@ class OceanDataModule(LightningDataModule):
                 f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
                 f"{self.batch_size} on each of {ranks} devices; set data.patches_per_epoch={whole} or more"
             )
-        conditioner = self.statistics.conditioner(self._first_guess)
-        dataset = self._training_samples(conditioner, length)
+        dataset = self._training_samples(self.statistics.conditioner(), length)
         sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
         return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loader_options())
 
@@ -224,7 +227,7 @@ class OceanDataModule(LightningDataModule):
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
-        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner(self._first_guess))
+        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner())
         return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
@@ -239,6 +242,14 @@ class OceanDataModule(LightningDataModule):
         if not patches or not all(np.isfinite(field).any() for field in fields):
             return None
         return dataclasses.replace(self.validation_samples(), patches=patches)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch, and make its first guess there unless it has one; on a GPU nothing waits for the device."""
+        if self._first_guess is None or "first_guess" in batch:
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        patches = PatchData.from_batch(batch)
+        batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return with_first_guess(batch, patches.in_batch(batch), self._first_guess)
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The validation set, for `trainer.predict(module, datamodule=data)`."""
@@ -275,6 +286,11 @@ class OceanDataModule(LightningDataModule):
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
 
+    def _measured_batches(self, conditioner: Conditioner) -> Iterator[Batch]:
+        samples = self._training_samples(conditioner)
+        for start in range(0, MEASURED_DRAWS, self.batch_size):
+            yield collate([samples[n] for n in range(start, min(start + self.batch_size, MEASURED_DRAWS))])
+
     def _batches_done(self) -> int:
         # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between
         # batches, in a callback at the end of a batch, or after an exception within one.
@@ -283,6 +299,7 @@ class OceanDataModule(LightningDataModule):
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
 
     def _loader_options(self) -> dict[str, Any]:
+        on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         workers: dict[str, Any] = {}
         if self._num_workers:
             # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server
@@ -293,7 +310,7 @@ class OceanDataModule(LightningDataModule):
         return {
             "batch_size": self.batch_size,
             "num_workers": self._num_workers,
-            "collate_fn": collate,
+            "collate_fn": self.collate if on_cpu else collate,
             "pin_memory": torch.cuda.is_available(),
             # Its own: a loader draws a number at every start, which must not move the noise of the model.
             "generator": torch.Generator().manual_seed(self._seed),

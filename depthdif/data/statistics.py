@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from depthdif.data.dataset import Conditioner, Sample
+from depthdif.data.dataset import Batch, Conditioner, with_first_guess
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import Selection
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
-from depthdif.first_guess.protocol import FirstGuess
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.first_guess.regressions import Regressions, measure_regressions
 
 
@@ -39,14 +39,10 @@ class TrainingStatistics:
     regressions: Regressions | None = None
     residual: ResidualStatistics | None = None
 
-    def conditioner(self, first_guess: FirstGuess | None) -> Conditioner:
+    def conditioner(self) -> Conditioner:
         """The function from physical units to the conditions of a patch."""
         return Conditioner(
-            self.standardization,
-            self.surface_standardization,
-            first_guess,
-            self.climatology,
-            self.regressions,
+            self.standardization, self.surface_standardization, self.climatology, self.regressions
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,9 +78,9 @@ def measure_statistics(
     max_times: int,
     climatology_fit: ClimatologyFit | None,
     first_guess: FirstGuess | None,
-    samples: Callable[[Conditioner], Iterable[Sample]],
+    batches: Callable[[Conditioner], Iterable[Batch]],
 ) -> TrainingStatistics:
-    """Measure a training region; `samples` makes the same training samples with any conditioner.
+    """Measure a training region; `batches` makes the same training batches, without first guess, with any conditioner.
 
     Mean and standard deviation are of at most `max_times` times.
 
@@ -103,13 +99,16 @@ def measure_statistics(
         field.domain(),
         climatology,
     )
-    # Each step sees the samples with what the ones before it have measured.
+    # Each step sees the batches with what the ones before it have measured.
     if isinstance(first_guess, OptimalInterpolation) and first_guess.regressions:
-        plain = statistics.conditioner(None)
-        regressions = measure_regressions(lambda: samples(plain), first_guess.background)
+        plain = statistics.conditioner()
+        regressions = measure_regressions(lambda: batches(plain), first_guess.background)
         statistics = dataclasses.replace(statistics, regressions=regressions)
     if first_guess is not None:
-        residual = residual_statistics(samples(statistics.conditioner(first_guess)))
+        residual = residual_statistics(
+            with_first_guess(batch, PatchData.from_batch(batch), first_guess)
+            for batch in batches(statistics.conditioner())
+        )
         statistics = dataclasses.replace(statistics, residual=residual)
     return statistics
 
