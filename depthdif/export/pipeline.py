@@ -223,7 +223,7 @@ class OceanPipeline(DiffusionPipeline):
         date: str | Date | np.datetime64,
         ocean_mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """The standardised conditions of one patch by the keys of the data contract, without first guess; arguments as in a call."""
+        """The standardised conditions of one patch as in the data contract, but without first guess; arguments as in a call."""
         observations = np.asarray(observations, np.float32)
         depths, shape = len(self.trained.data["depths"]), observations.shape
         check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")

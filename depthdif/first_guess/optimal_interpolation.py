@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from depthdif import UserError
-from depthdif.first_guess.covariance import Cells, powered_exponential
 from depthdif.first_guess.columns import ObservedColumns, Profiles
+from depthdif.first_guess.covariance import Cells, powered_exponential
 from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData
 from depthdif.first_guess.regressions import completed
 
@@ -197,7 +197,7 @@ class OptimalInterpolation(Interpolation):
         return _Solution(root, first.double(), basis, coefficients, squares, scale)
 
     def _others(self, columns: ObservedColumns) -> tuple[int, int]:
-        """The most columns of a patch that are incomplete, and from the first that a level may observe after one that it lacks."""
+        """The most columns of a patch that are incomplete, and from the first that a level may observe after one it lacks."""
         incomplete = max(columns.incomplete)
         # An estimate in place of what a level lacks is an observation with noise.
         return incomplete, incomplete if self.regressions else max(columns.late)
@@ -221,11 +221,7 @@ class OptimalInterpolation(Interpolation):
         )
         trend = self._for_each_surface("trend_variance", first.surface)
         slopes, fields = first.surface.flatten(2) * trend[:, None], second.surface.flatten(2)
-        constant = torch.full_like(slopes[:, :1], self.mean_variance)
-        return correlation.baddbmm_(
-            torch.cat([slopes, constant], dim=1).mT,
-            torch.cat([fields, torch.ones_like(fields[:, :1])], dim=1),
-        )
+        return correlation.add_(self.mean_variance).baddbmm_(slopes.mT, fields)
 
     def _for_each_surface(self, name: str, surface: Tensor) -> Tensor:
         """(S,) of a setting that may be one number for all surface fields (B, S, ...); null is infinitely long."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -196,7 +196,10 @@ class Interpolation:
 
     def __call__(self, patches: PatchData) -> FirstGuessResult:
         """See `FirstGuess`."""
-        result = FirstGuessResult(*_in_parts(self.interpolate, self._about_background(patches)))
+        *_, height, width = patches.shape
+        result = FirstGuessResult(
+            *_in_parts(self.interpolate, self._about_background(patches), height * width)
+        )
         if self.background == "mean_profile" or patches.background is None:
             return result
         return result._replace(
@@ -205,7 +208,8 @@ class Interpolation:
 
     def leave_one_out(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """See `FirstGuess`."""
-        misfit, variance = _in_parts(self.cross_validate, self._about_background(patches))
+        profiles = max(patches.columns.count)
+        misfit, variance = _in_parts(self.cross_validate, self._about_background(patches), profiles)
         return misfit, variance
 
     def _about_background(self, patches: PatchData) -> PatchData:
@@ -220,19 +224,23 @@ class Interpolation:
         raise NotImplementedError
 
 
-def _in_parts(function: Callable[[PatchData], Sequence[Tensor]], patches: PatchData) -> list[Tensor]:
-    """`function` of patches with similar numbers of profiles together, so that little is padded; in the order of the patches."""
-    count, cells = patches.columns.count, patches.shape[2] * patches.shape[3]
-    order = sorted(range(len(count)), key=lambda patch: -count[patch])
-    parts = []
-    while order:
-        size = max(1, patches.pairs_at_once // max(1, count[order[0]] * cells))
-        parts.append(order[:size])
-        order = order[size:]
-    results = zip(*(function(patches.take(part)) for part in parts), strict=True)
-    place = {patch: number for number, patch in enumerate(sum(parts, []))}
-    index = patches.index([place[patch] for patch in range(len(count))])
-    return [torch.cat(fields)[index] for fields in results]
+def _in_parts(
+    function: Callable[[PatchData], Sequence[Tensor]], patches: PatchData, partners: int
+) -> list[Tensor]:
+    """`function` of patches with similar numbers of profiles together, so that little is padded; in the order of the patches.
+
+    `partners` is the number of cells that each profile is paired with.
+    """
+    count = patches.columns.count
+    order = sorted(range(len(count)), key=count.__getitem__, reverse=True)
+    results, start = [], 0
+    while start < len(order):
+        pairs = max(1, count[order[start]] * partners)
+        part = order[start : start + max(1, patches.pairs_at_once // pairs)]
+        results.append(function(patches.take(part)))
+        start += len(part)
+    place = patches.index(sorted(range(len(order)), key=order.__getitem__))
+    return [torch.cat(fields)[place] for fields in zip(*results, strict=True)]
 
 
 class FirstGuess(Protocol):
