@@ -12,6 +12,7 @@ from torch import Tensor
 
 from depthdif.first_guess.columns import Profiles
 from depthdif.first_guess.covariance import fill_surface
+from depthdif.first_guess.protocol import PatchData
 
 # A level of which the others explain a smaller share of variance is not estimated from them.
 _LEAST_SHARE = 0.1
@@ -63,10 +64,11 @@ def measure_regressions(batches: Callable[[], Iterable[Mapping[str, Any]]], back
 def _cells(batches: Iterable[Mapping[str, Any]], background: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
     """Anomalies (D, N), 0 outside the ocean, ocean (D, N) and surface (S, N) of the cells of each batch, float64."""
     for batch in batches:
-        anomaly, ocean, surface = batch["target"].double(), batch["ocean_mask"], batch["surface"]
+        patches, anomaly = PatchData.from_batch(batch), batch["target"].double()
         if background == "climatology":
-            anomaly, surface = anomaly - batch["background"], surface - batch["surface_background"]
-        parts = (torch.where(ocean, anomaly, 0), ocean.double(), fill_surface(surface, batch["surface_mask"]))
+            patches, anomaly = patches.anomalies(), anomaly - patches.background
+        ocean, surface = patches.ocean_mask, fill_surface(patches.surface, patches.surface_mask)
+        parts = (torch.where(ocean, anomaly, 0), ocean.double(), surface)
         anomaly, ocean, surface = (part.transpose(0, 1).flatten(1) for part in parts)
         yield anomaly, ocean, surface
 

@@ -57,8 +57,7 @@ def test_names_of_covariances_stand_for_their_exponents(
     patch = make_patch()
     for name, exponent in (("gaussian", 2.0), ("exponential", 1.0)):
         by_name, by_number = (
-            OptimalInterpolation(**full | {"covariance": value})(batched(patch))
-            for value in (name, exponent)
+            OptimalInterpolation(**full | {"covariance": value})(batched(patch)) for value in (name, exponent)
         )
         assert_same(by_name, by_number)
 

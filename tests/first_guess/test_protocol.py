@@ -134,8 +134,7 @@ def test_first_guesses_travel_to_data_workers(
 
 def test_first_guesses_do_not_import_lightning() -> None:
     code = (
-        "import sys, depthdif.first_guess.optimal_interpolation;"
-        "assert 'pytorch_lightning' not in sys.modules"
+        "import sys, depthdif.first_guess.optimal_interpolation;assert 'pytorch_lightning' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -198,7 +197,11 @@ def test_an_unknown_background_or_a_missing_climatology_is_one_error(
 
 def test_a_patch_takes_the_background_of_its_batch(make_patch: MakePatch, batched: Batched) -> None:
     patch = about_a_background(make_patch())
-    found = {name for name, value in vars(batched(patch | {"target": patch["observations"]})).items() if value is not None}
+    found = {
+        name
+        for name, value in vars(batched(patch | {"target": patch["observations"]})).items()
+        if value is not None
+    }
     assert found == patch.keys() | {"columns"}
     for name in ("background", "surface_background"):
         missing = patch[name].copy()
