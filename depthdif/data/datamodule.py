@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,9 @@ from depthdif.data.field import OceanField, open_field
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
-from depthdif.data.statistics import TrainingStatistics, measure_statistics
+from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure_statistics
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess, PatchData
-
-# Training draws that the statistics of a first guess are measured on.
-MEASURED_DRAWS = 128
 
 
 class OceanDataModule(LightningDataModule):
@@ -193,7 +190,7 @@ class OceanDataModule(LightningDataModule):
                 self._statistics_times,
                 self._climatology_fit,
                 self._first_guess,
-                self._measured_batches,
+                self._training_samples,
             )
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
@@ -285,11 +282,6 @@ class OceanDataModule(LightningDataModule):
         return TrainingPatches(
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
-
-    def _measured_batches(self, conditioner: Conditioner) -> Iterator[Batch]:
-        samples = self._training_samples(conditioner)
-        for start in range(0, MEASURED_DRAWS, self.batch_size):
-            yield collate([samples[n] for n in range(start, min(start + self.batch_size, MEASURED_DRAWS))])
 
     def _batches_done(self) -> int:
         # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between
