@@ -70,9 +70,9 @@ def fill_surface(surface: Tensor, surface_mask: Tensor) -> Tensor:
         torch.exp(-((index[:, None] - index).abs() / _FILL_LENGTH).clamp(max=_LARGEST_EXPONENT))
         for index in (torch.arange(n, dtype=known.dtype, device=known.device) for n in surface.shape[-2:])
     )
-    weight = down @ surface_mask.double() @ across
-    estimate = down @ known @ across / torch.where(weight > 0, weight, 1)
-    return torch.where(surface_mask, known, estimate)
+    # Products from the right alone, which need no copy of the weights for each field.
+    total, weight = ((torch.stack([known, surface_mask.double()]) @ across).mT @ down).mT
+    return torch.where(surface_mask, known, total / torch.where(weight > 0, weight, 1))
 
 
 def powered_exponential(

@@ -27,7 +27,10 @@ def test_a_first_guess_reads_nothing_back_from_its_device(
         first_guess = OptimalInterpolation(**full, regressions=kind != "oi")
     patches = [make_patch(profiles=count, seed=count, gaps=0.2) for count in (3, 25)]
     for patch in patches:
-        patch["surface_slopes"], patch["level_covariance"] = np.ones((4, 1), np.float32), np.eye(4, dtype=np.float32)
+        patch["surface_slopes"], patch["level_covariance"] = (
+            np.ones((4, 1), np.float32),
+            np.eye(4, dtype=np.float32),
+        )
     there = batched(*patches)
     # A meta tensor has no values: whatever depends on one raises.
     there = there.in_batch(
