@@ -174,7 +174,7 @@ class OptimalInterpolation(Interpolation):
         place = torch.arange(real.shape[1], device=real.device).expand_as(real)
         covariance = self._covariance(sources, sources, place) * (real[:, None] & real[..., None])
         # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
-        covariance.diagonal(dim1=1, dim2=2).add_(torch.where(real, self.nugget + 1e-9, 1.0))
+        covariance.diagonal(dim1=1, dim2=2).add_((~real).double() + self.nugget + 1e-9)
         factor = torch.linalg.cholesky_ex(covariance).L
         root = _inverse(factor)
         certain = observed & (noise == 0)
@@ -204,6 +204,7 @@ class OptimalInterpolation(Interpolation):
 
     def _scale(self, squares: Tensor, count: Tensor) -> Tensor:
         """sigma^2 from the sum of `count` squared whitened observations and the prior (inverse gamma)."""
+        count = count.double()
         trust = count / (count + self.prior_profiles) if self.prior_profiles else count.sign()
         return (1 - trust) * self.variance + trust * squares / count.clamp(min=1)
 

@@ -15,8 +15,8 @@ from depthdif.first_guess.columns import ObservedColumns, Profiles
 
 BACKGROUNDS = ("mean_profile", "climatology")
 
-# Pairs of a profile and a cell that are computed at a time: what the cache of a CPU holds, and 0.5 GiB elsewhere.
-_CPU_PAIRS, _DEVICE_PAIRS = 2**18, 2**26
+# Pairs of a profile and a cell that are computed at a time: what the cache of a CPU holds, and 128 MiB elsewhere.
+_CPU_PAIRS, _DEVICE_PAIRS = 2**18, 2**24
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
