@@ -111,10 +111,8 @@ def guess(first_guess: FirstGuess, batch: Batch, device: torch.device) -> Batch:
 
 def textbook(first_guess: OptimalInterpolation, sample: Sample) -> np.ndarray:
     """Estimate and error variance (2, D, H, W) of one patch of a surface without gaps, with a solve for each level."""
-    latitude, longitude = (
-        axis.ravel()
-        for axis in np.meshgrid(*np.radians([sample["latitude"], sample["longitude"]]), indexing="ij")
-    )
+    degrees = (sample[name].astype(np.float64) for name in ("latitude", "longitude"))
+    latitude, longitude = (np.radians(axis.ravel()) for axis in np.meshgrid(*degrees, indexing="ij"))
     fields = sample["surface"].reshape(len(sample["surface"]), latitude.size).astype(np.float64)
     scales, variances = (
         np.broadcast_to(np.array(setting, np.float64), len(fields))
