@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
-from depthdif.data.compatibility import check_trained_on, describe_first_guess
+from depthdif.data.compatibility import check_trained_on, describe_data
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
     Batch,
@@ -255,27 +255,15 @@ class OceanDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Statistics and description of the data, for prediction; safe for torch.load(weights_only=True)."""
         return {
-            **self._description(),
+            **describe_data(self.field, self._first_guess),
             "patch_size": list(self.patch_size),
             **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the statistics of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
-        check_trained_on(state_dict, self._description())
+        check_trained_on(state_dict, describe_data(self.field, self._first_guess))
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
-
-    def _description(self) -> dict[str, Any]:
-        """The properties that a checkpoint and the data must have in common."""
-        return {
-            "variable": self.field.variable,
-            "units": self.field.units,
-            "depths": self.depths.tolist(),
-            "surface": list(self.field.surface_names),
-            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface]
-            * len(self.field.surface_offsets),
-            "first_guess": describe_first_guess(self._first_guess),
-        }
 
     def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
         cutter = PatchCutter(self.field, self.patch_size, conditioner)
