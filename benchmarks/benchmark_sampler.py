@@ -31,7 +31,6 @@ from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, device_of, open_trained
 from depthdif.command_line import with_run_overrides
 from depthdif.config_folder import CONF
-from depthdif.data.dataset import collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.diffusion.sampler import ReverseSampler, is_stochastic
@@ -126,7 +125,7 @@ class SamplerBenchmark:
             )
         self.run, self.ensemble_size, self.seed = run, ensemble_size, seed
         samples = first_patches(run.data, patches)
-        loader = DataLoader(samples, batch_size=batch_size, collate_fn=collate)
+        loader = DataLoader(samples, batch_size=batch_size, collate_fn=run.data.collate)
         statistics = run.data.standardization
         self.batches = [(batch, Truth.from_batch(batch, statistics)) for batch in loader]
         # What is wrong with the model or its data is raised here, and a device warms up.

@@ -67,9 +67,7 @@ def patch_with(
     sample = data.val_dataloader().dataset[0]
     ocean_mask = sample["ocean_mask"]
     surface = data.statistics.surface_standardization.restore(sample["surface"])
-    conditions = Conditioner(
-        data.standardization, data.statistics.surface_standardization, instantiate(cfg.model.first_guess)
-    )(
+    conditions = Conditioner(data.standardization, data.statistics.surface_standardization)(
         np.where(observe(ocean_mask), data.standardization.restore(sample["target"]), np.nan),
         np.where(sample["surface_mask"], surface, np.nan),
         ocean_mask,
@@ -77,7 +75,8 @@ def patch_with(
         sample["longitude"],
         sample["day_of_year"],
     )
-    return collate([{**conditions, "target": sample["target"], "index": np.int64(0)}])
+    patch = {**conditions, "target": sample["target"], "index": np.int64(0)}
+    return collate([patch], instantiate(cfg.model.first_guess))
 
 
 def nothing(ocean_mask: np.ndarray) -> np.ndarray:

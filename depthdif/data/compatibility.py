@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from depthdif import UserError
+from depthdif.data.field import OceanField
 from depthdif.data.statistics import TrainingStatistics
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -68,6 +69,19 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
             f"the data have {len(theirs)} from {theirs[0]:g} to {theirs[-1]:g} m; {advice}"
         )
     _check_first_guess(trained["first_guess"], data["first_guess"])
+
+
+def describe_data(field: OceanField, first_guess: FirstGuess | None) -> dict[str, Any]:
+    """The properties that a checkpoint and the data must have in common."""
+    return {
+        "variable": field.variable,
+        "units": field.units,
+        "depths": field.depths.tolist(),
+        "surface": list(field.surface_names),
+        "surface_units": [str(array.attrs.get("units", "")) for array in field.surface]
+        * len(field.surface_offsets),
+        "first_guess": describe_first_guess(first_guess),
+    }
 
 
 def describe_first_guess(first_guess: FirstGuess | None) -> dict[str, Any]:

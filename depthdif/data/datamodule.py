@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from depthdif import UserError, check_integer
 from depthdif.data.augmentation import Mirrors
-from depthdif.data.compatibility import check_trained_on, describe_first_guess
+from depthdif.data.compatibility import check_trained_on, describe_data
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
+    Batch,
     Conditioner,
     FixedPatches,
     PatchCutter,
     Sample,
     TrainingPatches,
+    collate,
+    with_first_guess,
 )
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.loading import DrawSampler, Position, ResumableLoader, SharedBatches, loader_options
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
-from depthdif.data.statistics import TrainingStatistics, measure_statistics
+from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure_statistics
 from depthdif.first_guess.climatology_fit import ClimatologyFit
-from depthdif.first_guess.protocol import FirstGuess
-
-# Training draws that the statistics of a first guess are measured on.
-MEASURED_DRAWS = 128
+from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 
 class OceanDataModule(LightningDataModule):
@@ -43,13 +45,15 @@ class OceanDataModule(LightningDataModule):
         field: target and surface variables.
         validation: `Box` or `TimeRange`; no training patch overlaps it.
         training: region to train on; None is the complement of `validation`.
-        first_guess: estimate of the dense field, computed in the workers; None for none.
+        first_guess: estimate of the dense field; None for none. It is computed for a batch on the device that trains: on a CPU
+            where the batch is loaded, which are the workers, elsewhere once the batch has been transferred.
         profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
         climatology: how the climatology of the training times is measured; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Attributes:
+        collate: makes a batch of samples, with the first guess.
         validates_new_region: whether the validation region is a part of the field at all times, not all of it at some times.
 
     Raises:
@@ -96,6 +100,7 @@ class OceanDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._seed = seed
         self._first_guess = first_guess
+        self.collate = functools.partial(collate, first_guess=first_guess)
         self._climatology_fit = climatology
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
@@ -185,9 +190,7 @@ class OceanDataModule(LightningDataModule):
                 self._statistics_times,
                 self._climatology_fit,
                 self._first_guess,
-                lambda conditioner: map(
-                    self._training_samples(conditioner).__getitem__, range(MEASURED_DRAWS)
-                ),
+                self._training_samples,
             )
         for patch in self._validation_patches:
             target, _ = read_patch(self.field, patch, self.patch_size)
@@ -213,14 +216,13 @@ class OceanDataModule(LightningDataModule):
                 f"a batch has {whole} patches ({self.batch_size} on each of {ranks} devices), in the resumed run it had "
                 f"{self._resumed.batch_size}; draws go on after {self._resumed.draws}, the learning rate stays"
             )
-        conditioner = self.statistics.conditioner(self._first_guess)
-        dataset = self._training_samples(conditioner, length)
+        dataset = self._training_samples(self.statistics.conditioner(), length)
         sampler = DrawSampler(length, lambda: self._position().draws, rank, ranks)
         return ResumableLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            **loader_options(self._num_workers, self._seed),
+            **self._loader_options(),
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -231,19 +233,14 @@ class OceanDataModule(LightningDataModule):
             dataset,
             batch_size=sampler.part_size,
             sampler=sampler,
-            **loader_options(self._num_workers, self._seed),
+            **self._loader_options(),
         )
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """The batch on the device but for `index`, which seeds draws: reading it there would make the device wait."""
-        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return {**moved, "index": batch["index"]}
 
     def validation_samples(self, density: float | None = None) -> FixedPatches:
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
-        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner(self._first_guess))
+        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner())
         return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
@@ -259,12 +256,23 @@ class OceanDataModule(LightningDataModule):
             return None
         return dataclasses.replace(self.validation_samples(), patches=patches)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch and make its first guess there unless it has one; nothing waits for the device.
+
+        `index` stays where it is: it seeds draws, for which it is read.
+        """
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        moved = {**moved, "index": batch["index"]}
+        if self._first_guess is None or "first_guess" in batch:
+            return moved
+        return with_first_guess(moved, PatchData.from_batch(batch).in_batch(moved), self._first_guess)
+
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The validation set, for `trainer.predict(module, datamodule=data)`."""
         return DataLoader(
             self.validation_samples(),
             batch_size=self.batch_size,
-            **loader_options(self._num_workers, self._seed),
+            **self._loader_options(),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -273,7 +281,7 @@ class OceanDataModule(LightningDataModule):
         Safe for torch.load(weights_only=True).
         """
         return {
-            **self._description(),
+            **describe_data(self.field, self._first_guess),
             "patch_size": list(self.patch_size),
             "position": dataclasses.asdict(self._position()),
             **self.statistics.state_dict(),
@@ -281,21 +289,9 @@ class OceanDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
-        check_trained_on(state_dict, self._description())
+        check_trained_on(state_dict, describe_data(self.field, self._first_guess))
         self._resumed = Position(**state_dict.get("position", {}))
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
-
-    def _description(self) -> dict[str, Any]:
-        """The properties that a checkpoint and the data must have in common."""
-        return {
-            "variable": self.field.variable,
-            "units": self.field.units,
-            "depths": self.depths.tolist(),
-            "surface": list(self.field.surface_names),
-            "surface_units": [str(array.attrs.get("units", "")) for array in self.field.surface]
-            * len(self.field.surface_offsets),
-            "first_guess": describe_first_guess(self._first_guess),
-        }
 
     def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
         cutter = PatchCutter(self.field, self.patch_size, conditioner)
@@ -314,3 +310,7 @@ class OceanDataModule(LightningDataModule):
             return self._resumed
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         return self._resumed.after(batches, self.batch_size * self._place()[1])
+
+    def _loader_options(self) -> dict[str, Any]:
+        on_cpu = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+        return loader_options(self._num_workers, self._seed, self.collate if on_cpu else collate)

@@ -24,6 +24,7 @@ from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.first_guess.regressions import Regressions
 
 Sample = dict[str, Any]
+Batch = dict[str, torch.Tensor]
 
 # Keys that keep the random streams of one seed apart.
 TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
@@ -36,13 +37,13 @@ _MAX_REDRAWS = 100
 class Conditioner:
     """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
 
-    The standardisations have one channel for each depth and each surface variable, the climatology has those of both in this
-    order. First guess, climatology and the regressions of the first guess are optional.
+    All but the first guess, which is made for a batch (`with_first_guess`). The standardisations have one channel for each depth
+    and each surface variable, the climatology has those of both in this order. Climatology and the regressions of the first guess
+    are optional.
     """
 
     standardization: Standardization
     surface_standardization: Standardization
-    first_guess: FirstGuess | None = None
     climatology: Climatology | None = None
     regressions: Regressions | None = None
 
@@ -59,36 +60,21 @@ class Conditioner:
 
         Observations (D, H, W) and surface (S, H, W) are in the units of their fields, NaN where not observed or missing; the
         ocean mask (D, H, W) is bool; latitude (H,) and longitude (W,) are float32 degrees, ascending; days count from 1 to 366.
-
-        Raises:
-            UserError: an observation outside the ocean, or a first guess that was fitted to other surface fields.
         """
         observed_mask, surface_mask = np.isfinite(observations), np.isfinite(surface)
         observations = self.standardization.standardize(observations)
         surface = self.surface_standardization.standardize(surface)
-        patch = PatchData(
-            observations=np.where(observed_mask, observations, np.float32(0)),
-            observed_mask=observed_mask,
-            ocean_mask=ocean_mask,
-            surface=np.where(surface_mask, surface, np.float32(0)),
-            surface_mask=surface_mask,
-            latitude=latitude,
-            longitude=longitude,
-            **self._backgrounds(ocean_mask, latitude, longitude, float(day_of_year)),
-            **(vars(self.regressions) if self.regressions else {}),
-        )
-        guess = {}
-        if self.first_guess is not None:
-            result = self.first_guess(patch)
-            guess = {
-                "first_guess": result.estimate,
-                "first_guess_error": np.sqrt(result.error_variance),
-                "first_guess_misfit": result.misfit.astype(np.float32),
-            }
         centre = [(latitude[0] + latitude[-1]) / 2, ((longitude[0] + longitude[-1]) / 2 + 180) % 360 - 180]
         return {
-            **{name: value for name, value in vars(patch).items() if value is not None},
-            **guess,
+            "observations": np.where(observed_mask, observations, np.float32(0)),
+            "observed_mask": observed_mask,
+            "ocean_mask": ocean_mask,
+            "surface": np.where(surface_mask, surface, np.float32(0)),
+            "surface_mask": surface_mask,
+            "latitude": latitude,
+            "longitude": longitude,
+            **self._backgrounds(ocean_mask, latitude, longitude, float(day_of_year)),
+            **(vars(self.regressions) if self.regressions else {}),
             "coordinates": np.array(centre, np.float32),
             "day_of_year": np.float32(day_of_year),
         }
@@ -208,6 +194,18 @@ class FixedPatches(Dataset[Sample]):
         return self.cutter.sample(patch, self.cutter.read(patch), self.profiles, generator, index)
 
 
-def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Stack samples into the batch of the data contract."""
-    return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in samples[0]}
+def collate(samples: Sequence[Sample], first_guess: FirstGuess | None = None) -> Batch:
+    """Stack samples into the batch of the data contract, with the first guess if there is one."""
+    batch = {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in samples[0]}
+    return with_first_guess(batch, PatchData.from_batch(batch), first_guess) if first_guess else batch
+
+
+def with_first_guess(batch: Batch, patches: PatchData, first_guess: FirstGuess) -> Batch:
+    """A batch of the data contract with the first guess of its patches."""
+    result = first_guess(patches)
+    return {
+        **batch,
+        "first_guess": result.estimate,
+        "first_guess_error": result.error_variance.sqrt(),
+        "first_guess_misfit": result.misfit.float(),
+    }

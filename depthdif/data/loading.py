@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DistributedSampler
 
-from depthdif.data.dataset import collate
+from depthdif.data.dataset import Batch
 from depthdif.data.timed_loader import TimedLoader
 from depthdif.data.worker_server import worker_context
 
@@ -95,8 +95,8 @@ class ResumableLoader(TimedLoader):
         """Ignore the state, which is empty."""
 
 
-def loader_options(num_workers: int, seed: int) -> dict[str, Any]:
-    """What all loaders of a run have in common."""
+def loader_options(num_workers: int, seed: int, collate: Callable[..., Batch]) -> dict[str, Any]:
+    """What all loaders of a run have in common; `collate` makes a batch of samples."""
     workers: dict[str, Any] = {}
     if num_workers:
         workers = {"multiprocessing_context": worker_context(), "persistent_workers": True}

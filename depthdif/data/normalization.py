@@ -148,29 +148,28 @@ class ResidualStatistics:
     surface_anomaly_std: list[float]
 
 
-def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> ResidualStatistics:
-    """Statistics of some samples of the data contract, in float64."""
+def residual_statistics(batches: Iterable[Mapping[str, torch.Tensor]]) -> ResidualStatistics:
+    """Statistics of some batches of the data contract, in float64."""
     squares, count, products, anomalies, surface_squares = (np.zeros(1) for _ in range(5))
-    for sample in samples:
-        residual = np.where(sample["ocean_mask"], sample["target"] - sample["first_guess"], 0.0)
-        squares = squares + np.square(residual, dtype=np.float64).sum(axis=(1, 2))
-        count = count + sample["ocean_mask"].sum(axis=(1, 2))
-        anomaly = np.where(sample["ocean_mask"], sample["first_guess"] - sample.get("background", 0.0), 0.0)
-        anomalies = anomalies + np.square(anomaly, dtype=np.float64).sum(axis=(1, 2))
-        departure = sample["surface"] - sample.get("surface_background", 0.0)
+    for tensors in batches:
+        batch = {name: tensor.numpy() for name, tensor in tensors.items()}
+        ocean, guess, surface, defined = (
+            batch[name] for name in ("ocean_mask", "first_guess", "surface", "surface_mask")
+        )
+        squares = squares + _sum_of_squares(batch["target"] - guess, ocean)
+        count = count + ocean.sum(axis=(0, 2, 3))
+        anomalies = anomalies + _sum_of_squares(guess - batch.get("background", 0.0), ocean)
         surface_squares = surface_squares + np.stack(
             [
-                np.square(np.where(sample["surface_mask"], departure, 0.0), dtype=np.float64).sum(
-                    axis=(1, 2)
-                ),
-                sample["surface_mask"].sum(axis=(1, 2)),
+                _sum_of_squares(surface - batch.get("surface_background", 0.0), defined),
+                defined.sum(axis=(0, 2, 3)),
             ]
         )
-        both = sample["surface_mask"] & sample["ocean_mask"][0]
-        guess = np.broadcast_to(sample["first_guess"][0], both.shape)
-        terms = np.stack([np.ones_like(guess), guess, sample["surface"]]).astype(np.float64)
+        both = defined & ocean[:, :1]
+        shallowest = np.broadcast_to(guess[:, :1], both.shape)
+        terms = np.stack([np.ones_like(shallowest), shallowest, surface]).astype(np.float64)
         # Sums of products of (1, first guess, surface) for each surface field.
-        products = products + np.einsum("ashw,bshw,shw->sab", terms, terms, both)
+        products = products + np.einsum("anshw,bnshw,nshw->sab", terms, terms, both)
     number = np.maximum(products[:, 0, 0], 1)
     x, y = (products[:, 0, i] / number for i in (1, 2))
     xx, xy, yy = (
@@ -188,6 +187,11 @@ def residual_statistics(samples: Iterable[Mapping[str, np.ndarray]]) -> Residual
     )
     intercept = (y - slope * x).tolist()
     return ResidualStatistics(std, slope.tolist(), intercept, surface_std, anomaly_std, surface_anomaly_std)
+
+
+def _sum_of_squares(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(C,) float64 of values (B, C, H, W) where a mask holds."""
+    return np.square(np.where(mask, values, 0.0), dtype=np.float64).sum(axis=(0, 2, 3))
 
 
 def _like(channels: np.ndarray, values: Array) -> Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
-from depthdif.data.dataset import Conditioner, Sample
+from depthdif.data.dataset import Batch, Conditioner, Sample, collate
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import ResidualStatistics, Standardization, measure, residual_statistics
 from depthdif.data.patches import Selection
@@ -18,6 +19,9 @@ from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess
 from depthdif.first_guess.regressions import Regressions, measure_regressions
+
+# Training draws that the statistics of a first guess are measured on, and how many at a time, which bounds the memory.
+MEASURED_DRAWS, _MEASURED_TOGETHER = 128, 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,14 +43,10 @@ class TrainingStatistics:
     regressions: Regressions | None = None
     residual: ResidualStatistics | None = None
 
-    def conditioner(self, first_guess: FirstGuess | None) -> Conditioner:
+    def conditioner(self) -> Conditioner:
         """The function from physical units to the conditions of a patch."""
         return Conditioner(
-            self.standardization,
-            self.surface_standardization,
-            first_guess,
-            self.climatology,
-            self.regressions,
+            self.standardization, self.surface_standardization, self.climatology, self.regressions
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,11 +82,11 @@ def measure_statistics(
     max_times: int,
     climatology_fit: ClimatologyFit | None,
     first_guess: FirstGuess | None,
-    samples: Callable[[Conditioner], Iterable[Sample]],
+    samples: Callable[[Conditioner], Dataset[Sample]],
 ) -> TrainingStatistics:
     """Measure a training region; `samples` makes the same training samples with any conditioner.
 
-    Mean and standard deviation are of at most `max_times` times.
+    Mean and standard deviation are of at most `max_times` times, regressions and residual of the first `MEASURED_DRAWS` samples.
 
     Raises:
         UserError: a depth or surface variable never defined there, values that look like an undeclared fill value, or a
@@ -105,13 +105,18 @@ def measure_statistics(
     )
     # Each step sees the samples with what the ones before it have measured.
     if isinstance(first_guess, OptimalInterpolation) and first_guess.regressions:
-        plain = statistics.conditioner(None)
-        regressions = measure_regressions(lambda: samples(plain), first_guess.background)
+        plain = samples(statistics.conditioner())
+        regressions = measure_regressions(lambda: _batches(plain), first_guess.background)
         statistics = dataclasses.replace(statistics, regressions=regressions)
     if first_guess is not None:
-        residual = residual_statistics(samples(statistics.conditioner(first_guess)))
+        residual = residual_statistics(_batches(samples(statistics.conditioner()), first_guess))
         statistics = dataclasses.replace(statistics, residual=residual)
     return statistics
+
+
+def _batches(samples: Dataset[Sample], first_guess: FirstGuess | None = None) -> Iterator[Batch]:
+    for first in range(0, MEASURED_DRAWS, _MEASURED_TOGETHER):
+        yield collate([samples[first + n] for n in range(_MEASURED_TOGETHER)], first_guess)
 
 
 def _as_tensors(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -187,7 +187,7 @@ class Evaluator:
     def batches(self, samples: Dataset[Sample], what: str, cost: int) -> Iterator[tuple[Batch, Truth]]:
         """The samples in their order, with the truth in physical units; `cost` moves the bar for each patch."""
         self.progress.update(self.task, description=what)
-        for batch in DataLoader(samples, batch_size=self.plan.batch_size, collate_fn=collate):
+        for batch in DataLoader(samples, batch_size=self.plan.batch_size, collate_fn=self.run.data.collate):
             yield batch, Truth.from_batch(batch, self.run.data.standardization)
             self.progress.advance(self.task, cost * len(batch["target"]))
 
@@ -197,7 +197,7 @@ class Evaluator:
         if best is None:
             return {}
         self.load(variant)
-        batch = collate([self.samples[median_patch(tallies[best])]])
+        batch = self.run.data.collate([self.samples[median_patch(tallies[best])]])
         ensemble = self.reconstruct(batch, best.members)
         fields = {best.estimate: ensemble.mean, Method(MODEL).estimate: ensemble.members[:, 0]}
         return {name: self.cases(batch, field)[0] for name, field in fields.items()}
@@ -277,7 +277,7 @@ def make_baselines(
                 say(f"{method.label}: with the settings of the run, not those of baselines.{name}")
             continue
         try:
-            configured(PatchData.from_sample(sample))
+            configured(PatchData.from_batch(collate([sample])))
         except UserError as error:
             say(f"{method.label} is left out, it cannot be made for these data: {error}")
             continue

@@ -74,14 +74,11 @@ class GaussianForecast:
         cls, first_guess: FirstGuess, batch: Mapping[str, Tensor], standardization: Standardization
     ) -> GaussianForecast:
         """The first guess of each patch of a batch and its error."""
-        results = []
-        for patch in range(len(batch["target"])):
-            sample = {name: tensor[patch].numpy() for name, tensor in batch.items()}
-            results.append(first_guess(PatchData.from_sample(sample)))
-        guess = np.stack([result.estimate for result in results])
-        deviation = np.sqrt(np.stack([result.error_variance for result in results]))
+        result = first_guess(PatchData.from_batch(batch))
         std = standardization.std.astype(np.float32)[:, None, None]
-        return cls(standardization.restore(guess), deviation * std)
+        return cls(
+            standardization.restore(result.estimate.numpy()), result.error_variance.sqrt().numpy() * std
+        )
 
     @property
     def has_spread(self) -> bool:

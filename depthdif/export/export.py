@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.checkpoints.trusted_targets import foreign_targets
-from depthdif.data.dataset import collate
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
 from depthdif.export.model_card import evaluation_record, model_card
@@ -68,7 +67,7 @@ def export(cfg: DictConfig) -> Path:
 
 def check_same_numbers(run: TrainedRun, folder: Path) -> None:
     """Load the folder back and reconstruct the first validation patch with it; RuntimeError where one bit differs."""
-    batch = collate([run.data.val_dataloader().dataset[0]])
+    batch = run.data.collate([run.data.val_dataloader().dataset[0]])
     expected = reconstruct(run.module, batch, run.data.standardization, run.precision).members
     exported = OceanPipeline.from_pretrained(folder).reconstruct(batch).members
     if not np.array_equal(expected, exported, equal_nan=True):

@@ -29,6 +29,7 @@ from depthdif.data.statistics import TrainingStatistics
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.first_guess.protocol import FirstGuess
 from depthdif.terminal import command
 
 DESCRIPTION = "ocean.json"
@@ -74,8 +75,11 @@ class TrainedModel:
 
     def conditioner(self) -> Conditioner:
         """The function from physical units to the conditions of a patch."""
-        first_guess = instantiate(self.config["model"]["first_guess"])
-        return TrainingStatistics.from_state_dict(self.data).conditioner(first_guess)
+        return TrainingStatistics.from_state_dict(self.data).conditioner()
+
+    def first_guess(self) -> FirstGuess | None:
+        """The first guess that the model was trained with."""
+        return instantiate(self.config["model"]["first_guess"])
 
     @classmethod
     def read(cls, folder: str | Path) -> "TrainedModel":
@@ -121,7 +125,7 @@ class OceanPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, module=None, trained=None)
         self.module, self.trained = module, trained
-        self.conditioner = trained.conditioner()
+        self.conditioner, self.first_guess = trained.conditioner(), trained.first_guess()
 
     @classmethod
     def from_module(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
@@ -196,7 +200,7 @@ class OceanPipeline(DiffusionPipeline):
             ValueError: a date that NumPy cannot read.
         """
         patch = self.conditions(observations, surface, latitude, longitude, date, ocean_mask)
-        batch = collate([{**patch, "index": np.int64(index)}])
+        batch = collate([{**patch, "index": np.int64(index)}], self.first_guess)
         ensemble = self.reconstruct(batch, **sampling)
         std = None if ensemble.std is None else ensemble.std[0]
         return OceanReconstruction(mean=ensemble.mean[0], std=std, samples=ensemble.members[0])
@@ -222,7 +226,7 @@ class OceanPipeline(DiffusionPipeline):
         date: str | Date | np.datetime64,
         ocean_mask: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """The standardised conditions of one patch by the keys of the data contract; arguments and errors are those of a call."""
+        """The standardised conditions of one patch as in the data contract, but without first guess; arguments as in a call."""
         observations = np.asarray(observations, np.float32)
         depths, shape = len(self.trained.data["depths"]), observations.shape
         check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")

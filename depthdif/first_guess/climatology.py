@@ -39,20 +39,17 @@ class Climatology:
         """
         rows, row_weights = _neighbours(latitude, self.latitude, None)
         columns, column_weights = _neighbours(longitude, self.longitude, self.period)
-        # The season is evaluated once in each block that is needed.
-        used_rows, rows = _unique(rows)
-        used_columns, columns = _unique(columns)
         season = harmonics(np.array([day_of_year]), len(self.coefficients) // 2, self.year)[0]
-        blocks = np.tensordot(season, self.coefficients[:, :, used_rows[:, None], used_columns], axes=1)
-        defined = np.isfinite(blocks)
-        blocks = np.where(defined, blocks, 0.0)
-        total, weight = (np.zeros((len(blocks), len(latitude), len(longitude))) for _ in range(2))
+        shape = (self.coefficients.shape[1], len(latitude), len(longitude))
+        total, weight = np.zeros(shape), np.zeros(shape)
         for row, down in zip(rows, row_weights, strict=True):
             for column, across in zip(columns, column_weights, strict=True):
                 share = down[:, None] * across
                 if share.any():
-                    total += share * blocks[:, row[:, None], column]
-                    weight += share * defined[:, row[:, None], column]
+                    blocks = np.tensordot(season, self.coefficients[:, :, row[:, None], column], axes=1)
+                    defined = np.isfinite(blocks)
+                    total += share * np.where(defined, blocks, 0.0)
+                    weight += share * defined
         return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan).astype(np.float32)
 
     @classmethod
@@ -102,12 +99,6 @@ def _neighbours(
     after = np.minimum(before + 1, len(centres) - 1)
     inside = (points > centres[0] - step) & (points < centres[-1] + step)
     return np.stack([index[before], index[after]]), np.stack([1 - place + before, place - before]) * inside
-
-
-def _unique(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different indices, and the place of each index among them."""
-    different, place = np.unique(index, return_inverse=True)
-    return different, place.reshape(index.shape)
 
 
 def spacing(axis: np.ndarray) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from depthdif import EARTH_RADIUS
 from depthdif.first_guess.protocol import PatchData
@@ -20,55 +21,69 @@ _LEAST_COSINE = 1e-3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cells:
-    """N cells: latitude and longitude (N,) radians, surface (S, N) standardised and without gaps."""
+    """h x w cells of each of B patches, float64.
 
-    latitude: np.ndarray
-    longitude: np.ndarray
-    surface: np.ndarray
+    Attributes:
+        latitude, longitude: radians, of shapes that broadcast to (B, h, w).
+        surface: (B, S, h, w) standardised, without gaps.
+    """
+
+    latitude: Tensor
+    longitude: Tensor
+    surface: Tensor
 
     @classmethod
-    def from_patch(cls, patch: PatchData) -> Cells:
-        """All H * W cells of a patch, row by row."""
-        latitude, longitude = (
-            np.radians(degrees.astype(np.float64)) for degrees in (patch.latitude, patch.longitude)
+    def from_patches(cls, patches: PatchData) -> Cells:
+        """All H x W cells."""
+        return cls(
+            torch.deg2rad(patches.latitude.double())[:, :, None],
+            torch.deg2rad(patches.longitude.double())[:, None, :],
+            fill_surface(patches.surface, patches.surface_mask),
         )
-        rows, columns = np.meshgrid(latitude, longitude, indexing="ij")
-        filled = fill_surface(patch.surface, patch.surface_mask)
-        return cls(rows.ravel(), columns.ravel(), filled.reshape(len(filled), rows.size))
 
-    def take(self, index: np.ndarray) -> Cells:
-        """The cells of these indices."""
-        return Cells(self.latitude[index], self.longitude[index], self.surface[:, index])
+    def take(self, index: Tensor) -> Cells:
+        """N x 1 of these cells by their flat index (B, N); one beyond the last cell has the place of the last."""
+        *_, height, width = self.surface.shape
+        known = index.clamp(max=height * width - 1)
+        latitude = self.latitude.squeeze(2).gather(1, known // width)
+        longitude = self.longitude.squeeze(1).gather(1, known % width)
+        surface = self.surface.flatten(2).gather(2, known[:, None].expand(-1, self.surface.shape[1], -1))
+        return Cells(latitude[..., None], longitude[..., None], surface[..., None])
+
+    def rows(self, rows: slice) -> Cells:
+        """The cells of some rows."""
+        return Cells(self.latitude[:, rows], self.longitude, self.surface[:, :, rows])
 
 
-def fill_surface(surface: np.ndarray, surface_mask: np.ndarray) -> np.ndarray:
-    """Surface fields (S, H, W) with their missing cells interpolated from the defined cells of the patch, float64.
+def fill_surface(surface: Tensor, surface_mask: Tensor) -> Tensor:
+    """Surface fields (..., H, W) with their missing cells interpolated from the defined cells of the patch, float64.
 
     Weights decrease exponentially with the number of rows and columns between, so that a missing cell takes the
     values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere and
     has no effect, because no two cells differ in it. Cells outside `surface_mask` are not read.
     """
-    defined = surface_mask.astype(np.float64)
-    known = np.where(surface_mask, surface, 0.0).astype(np.float64)
-    if surface_mask.all():
+    known = torch.where(surface_mask, surface, 0).double()
+    # Another device would be waited for.
+    if known.device.type == "cpu" and surface_mask.all():
         return known
     down, across = (
-        np.exp(-np.minimum(np.abs(index[:, None] - index) / _FILL_LENGTH, _LARGEST_EXPONENT))
-        for index in map(np.arange, surface.shape[1:])
+        torch.exp(-((index[:, None] - index).abs() / _FILL_LENGTH).clamp(max=_LARGEST_EXPONENT))
+        for index in (torch.arange(n, dtype=known.dtype, device=known.device) for n in surface.shape[-2:])
     )
-    weight = down @ defined @ across
-    estimate = down @ known @ across / np.where(weight > 0, weight, 1.0)
-    return np.where(surface_mask, known, estimate)
+    # Products from the right alone, which need no copy of the weights for each field.
+    total, weight = ((torch.stack([known, surface_mask.double()]) @ across).mT @ down).mT
+    return torch.where(surface_mask, known, total / torch.where(weight > 0, weight, 1))
 
 
 def powered_exponential(
     first: Cells,
     second: Cells,
+    place: Tensor,
     exponent: float,
     latitude_scale: float,
     longitude_scale: float,
-    surface_scale: np.ndarray,
-) -> np.ndarray:
+    surface_scale: Tensor,
+) -> Tensor:
     """Correlation exp(-r^exponent) of cells a distance r apart, in units of the scales; 1 is exponential, 2 Gaussian.
 
     r^2 is the sum of squared distances north to south, along the parallel, and in each surface field. The
@@ -79,28 +94,30 @@ def powered_exponential(
     by the chord, so that a parallel is a circle.
 
     The exponent is above 0 and at most 2 (positive definite in any number of dimensions, Schoenberg 1938). The scales
-    are in km and, (S,) for the surface, in standard deviations; inf leaves a field out. N and M cells give (N, M) float64.
+    are in km and, (S,) for the surface, in standard deviations; inf leaves a field out. N x 1 and h x w cells give
+    (B, N, h w) float64. `place` (B, N) is the number of each first cell among the second ones, any other where it is none.
     """
-    cosine1, cosine2 = (np.maximum(np.cos(cells.latitude), _LEAST_COSINE) for cells in (first, second))
-    product = cosine1[:, None] * cosine2
-    factor = 2 * product / (cosine1[:, None] ** 2 + cosine2**2)
-    # sin(a - b) from those of a and b: a sine of all pairs would take most of the time.
-    (sine1, co1), (sine2, co2) = ((np.sin(c.longitude / 2), np.cos(c.longitude / 2)) for c in (first, second))
-    chord = 2 * EARTH_RADIUS / longitude_scale
-    squared = (chord * sine1)[:, None] * co2
-    squared -= (chord * co1)[:, None] * sine2
-    squared *= squared
-    squared *= factor
-    squared *= product
-    north = EARTH_RADIUS / latitude_scale
-    axes = [(north * first.latitude, north * second.latitude)]
-    axes += zip(first.surface / surface_scale[:, None], second.surface / surface_scale[:, None], strict=True)
-    for axis1, axis2 in axes:
-        difference = axis1[:, None] - axis2
-        difference *= difference
-        squared += difference
+    latitude1, longitude1 = first.latitude[..., None], first.longitude[..., None]
+    latitude2, longitude2 = second.latitude[:, None], second.longitude[:, None]
+    cosine1, cosine2 = (latitude.cos().clamp(min=_LEAST_COSINE) for latitude in (latitude1, latitude2))
+    product = cosine1 * cosine2
+    factor = 2 * product / (cosine1.square() + cosine2.square())
+    north = (EARTH_RADIUS / latitude_scale * (latitude1 - latitude2)).square()
+    east = (2 * EARTH_RADIUS / longitude_scale * torch.sin((longitude1 - longitude2) / 2)).square()
+    squared = torch.addcmul(north, factor * product, east)
+    grid = squared.shape
+    squared = squared.flatten(2)
+    # |a - b|^2 = |a|^2 + |b|^2 - 2 a b of the surface fields, as one matrix product.
+    one, other = (cells.surface.flatten(2) / surface_scale[:, None] for cells in (first, second))
+    length1, length2 = (fields.square().sum(dim=1, keepdim=True) for fields in (one, other))
+    squared.baddbmm_(
+        torch.cat([-2 * one, length1, torch.ones_like(length1)], dim=1).mT,
+        torch.cat([other, torch.ones_like(length2), length2], dim=1),
+    )
+    # By the product the distance of a cell from itself is not exactly 0, and a small power would make it large.
+    inside = place.clamp(0, squared.shape[2] - 1)[..., None]
+    squared.scatter_(2, inside, torch.where(place[..., None] == inside, 0, squared.gather(2, inside)))
+    squared.clamp_(min=0)
     if exponent != 2:
-        squared **= exponent / 2
-    np.exp(np.negative(squared, out=squared), out=squared)
-    squared *= factor
-    return squared
+        squared.log_().mul_(exponent / 2).exp_()
+    return squared.neg_().exp_().view(grid).mul_(factor).flatten(2)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from depthdif import UserError
 from depthdif.files import near, write_text
@@ -55,29 +57,26 @@ OI_ERROR = {
 }
 
 
-def rmse(first_guess: FirstGuess, patches: Sequence[PatchData], std: np.ndarray) -> float:
+def rmse(first_guess: FirstGuess, patches: PatchData, std: np.ndarray) -> float:
     """Root of the mean squared leave-one-out error over all observations, in units of the field.
 
     `std` (D,) is the standard deviation of each depth in these units.
     """
-    errors = (first_guess.leave_one_out(patch)[0] * std[:, None, None] for patch in patches)
-    squares = sum(float(np.square(error).sum()) for error in errors)
-    return math.sqrt(squares / sum(np.count_nonzero(patch.observed_mask) for patch in patches))
+    misfit, _ = first_guess.leave_one_out(patches)
+    squares = misfit.square().sum(dim=(0, 2, 3)) @ torch.from_numpy(std).square()
+    return math.sqrt(float(squares) / int(patches.observed_mask.sum()))
 
 
-def crps(first_guess: FirstGuess, patches: Sequence[PatchData], std: np.ndarray) -> float:
+def crps(first_guess: FirstGuess, patches: PatchData, std: np.ndarray) -> float:
     """Mean leave-one-out CRPS of the Gaussian forecasts over all observations, in units of the field."""
-    scores = []
-    for patch in patches:
-        misfit, variance = first_guess.leave_one_out(patch)
-        depths = np.nonzero(patch.observed_mask)[0]
-        errors, deviations = misfit[patch.observed_mask], np.sqrt(variance[patch.observed_mask])
-        scores.append(gaussian_crps(errors, deviations) * std[depths])
-    return float(np.concatenate(scores).mean())
+    misfit, variance = first_guess.leave_one_out(patches)
+    observed = patches.observed_mask.numpy()
+    scores = gaussian_crps(misfit.numpy()[observed], np.sqrt(variance.numpy()[observed]))
+    return float((scores * std[np.nonzero(observed)[1]]).mean())
 
 
 # The estimate is fitted by its RMSE, then the settings that scale the error variance alone by the CRPS.
-Score = Callable[[FirstGuess, Sequence[PatchData], np.ndarray], float]
+Score = Callable[[FirstGuess, PatchData, np.ndarray], float]
 STAGES: dict[type, list[tuple[dict[str, Setting], Score]]] = {
     InverseDistance: [(IDW, rmse)],
     OptimalInterpolation: [(OI_ESTIMATE, rmse), (OI_ERROR, crps)],
@@ -103,7 +102,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=instantiate(options | starts))
     data.setup()
     samples = data.train_dataloader().dataset
-    patches = [PatchData.from_sample(samples[draw]) for draw in range(cfg.patches)]
+    patches = PatchData.from_batch(data.collate([samples[draw] for draw in range(cfg.patches)]))
     std = data.standardization.std
     for settings, score in stages:
 
@@ -130,9 +129,8 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")
     # The report is on 64 training patches of which none is used for the fit.
-    later = [samples[draw] for draw in range(cfg.patches, cfg.patches + 64)]
-    validation = data.validation_samples()
-    report(fitted, {"training": later, "validation": [validation[i] for i in range(len(validation))]}, data)
+    later, validation = Subset(samples, range(cfg.patches, cfg.patches + 64)), data.validation_samples()
+    report(fitted, {"training": later, "validation": validation}, data)
     print_lines(Console(), f"written: {near(cfg.output)}")
     return error
 
@@ -190,7 +188,7 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"patches={cfg.patches}; expected at least 1, e.g. patches=384")
 
 
-def report(first_guess: FirstGuess, samples: Mapping[str, Sequence[Sample]], data: OceanDataModule) -> None:
+def report(first_guess: FirstGuess, samples: Mapping[str, Dataset[Sample]], data: OceanDataModule) -> None:
     """Print the RMSE over unobserved ocean cells, by depth and over all depths, beside that of the training mean."""
     std = data.standardization.std
     table = Table(title=f"RMSE over unobserved ocean cells, {data.field.units}")
@@ -198,12 +196,12 @@ def report(first_guess: FirstGuess, samples: Mapping[str, Sequence[Sample]], dat
     columns = []
     for name, part in samples.items():
         squares, count = np.zeros((2, len(std))), np.zeros(len(std))
-        for sample in part:
-            hidden = sample["ocean_mask"] & ~sample["observed_mask"]
-            count += hidden.sum(axis=(1, 2))
-            for i, estimate in enumerate((0.0, first_guess(PatchData.from_sample(sample)).estimate)):
-                error = np.where(hidden, estimate - sample["target"], 0.0)
-                squares[i] += np.square(error).sum(axis=(1, 2))
+        for batch in DataLoader(part, data.batch_size, collate_fn=data.collate):
+            hidden = batch["ocean_mask"] & ~batch["observed_mask"]
+            count += hidden.sum(dim=(0, 2, 3)).numpy()
+            for i, estimate in enumerate((0.0, first_guess(PatchData.from_batch(batch)).estimate)):
+                error = torch.where(hidden, estimate - batch["target"], 0).double()
+                squares[i] += error.square().sum(dim=(0, 2, 3)).numpy()
         for label, sums in zip(("mean", "first guess"), squares * std**2, strict=True):
             table.add_column(f"{name}, {label}", justify="right")
             columns.append([*np.sqrt(sums / np.maximum(count, 1)), math.sqrt(sums.sum() / count.sum())])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from depthdif import EARTH_RADIUS, UserError
-from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData, Profiles
+from depthdif.first_guess.columns import Profiles
+from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,57 +31,64 @@ class InverseDistance(Interpolation):
                 "model.first_guess.power=2"
             )
 
-    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+    def interpolate(self, patches: PatchData) -> FirstGuessResult:
         """See `Interpolation`; the surface is not used."""
-        profiles = patch.profiles()
-        _, values, observed, _ = profiles
-        counts = observed.sum(axis=1)
-        weights = self._weights(profiles.columns, np.arange(patch.ocean_mask[0].size), patch)
-        estimate = (values @ weights) / np.where(counts[:, None] > 0, observed @ weights, 1.0)
-        estimate = np.where(patch.observed_mask, patch.observations, estimate.reshape(patch.shape))
-        variance, *leave_one_out = self._leave_one_out(profiles, patch)
-        error_variance = np.where(patch.observed_mask, 0.0, variance[:, None, None])
+        profiles = patches.profiles()
+        observed, ocean, seen = profiles.observed.double(), patches.ocean_mask, patches.observed_mask
+        *_, height, width = patches.shape
+        # The weights of a block of cells are stored, which bounds the memory.
+        block = max(1, patches.pairs_at_once // max(1, len(seen) * observed.shape[2]))
+        estimates = []
+        for targets in torch.arange(height * width, device=seen.device).split(block):
+            weights = self._weights(targets.expand(len(seen), -1), patches)
+            total = observed @ weights
+            estimates.append(profiles.values @ weights / torch.where(total > 0, total, 1))
+        estimate = torch.where(seen, patches.observations, torch.cat(estimates, dim=2).view(patches.shape))
+        variance, *leave_one_out = self._leave_one_out(profiles, patches)
         return FirstGuessResult(
-            np.where(patch.ocean_mask, estimate, 0.0).astype(np.float32),
-            np.where(patch.ocean_mask, error_variance, 0.0).astype(np.float32),
+            torch.where(ocean, estimate, 0).float(),
+            torch.where(ocean & ~seen, variance[..., None, None], 0).float(),
             *leave_one_out,
         )
 
-    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """See `Interpolation`."""
-        _, misfit, misfit_variance = self._leave_one_out(patch.profiles(), patch)
+        _, misfit, misfit_variance = self._leave_one_out(patches.profiles(), patches)
         return misfit, misfit_variance
 
-    def _leave_one_out(
-        self, profiles: Profiles, patch: PatchData
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Error variance of each level (D,), misfit and its variance (D, H, W)."""
-        columns, values, observed, _ = profiles
-        weights = self._weights(columns, columns, patch)
-        np.fill_diagonal(weights, 0.0)
-        total = observed @ weights
+    def _leave_one_out(self, profiles: Profiles, patches: PatchData) -> tuple[Tensor, Tensor, Tensor]:
+        """Error variance of each level (B, D), misfit and its variance (B, D, H, W)."""
+        values, observed, _ = profiles
+        weights = self._weights(patches.columns.index, patches)
+        weights.diagonal(dim1=1, dim2=2).zero_()
+        total = observed.double() @ weights
         # A single observation has no others: the estimate is the mean, 0.
-        estimate = (values @ weights) / np.where(total > 0, total, 1.0)
-        misfit = np.where(observed, values - estimate, 0.0)
-        counts = observed.sum(axis=1)
-        variance = np.where(counts > 1, np.square(misfit).sum(axis=1) / np.maximum(counts, 1), 1.0)
-        return variance, patch.on_grid(misfit, columns), patch.on_grid(variance[:, None] * observed, columns)
+        estimate = values @ weights / torch.where(total > 0, total, 1)
+        misfit = torch.where(observed, values - estimate, 0)
+        counts = observed.sum(dim=2)
+        variance = torch.where(counts > 1, misfit.square().sum(dim=2) / counts.clamp(min=1), 1)
+        return variance, patches.on_grid(misfit), patches.on_grid(variance[..., None] * observed)
 
-    def _weights(self, columns: np.ndarray, targets: np.ndarray, patch: PatchData) -> np.ndarray:
-        """(N, M) distance^-power from observed to target columns (flat indices), distances in 1000 km."""
-        kilometres = great_circle(columns, targets, patch.latitude, patch.longitude)
+    def _weights(self, targets: Tensor, patches: PatchData) -> Tensor:
+        """(B, N, M) distance^-power from the observed columns to cells (B, M), flat, distances in 1000 km."""
+        kilometres = great_circle(patches.columns.index, targets, patches.latitude, patches.longitude)
         # Nearer than 1 m two cells are the same place.
-        return (np.maximum(kilometres, 1e-3) / 1000) ** -self.power
+        return (kilometres.clamp(min=1e-3) / 1000).pow_(-self.power)
 
 
-def great_circle(
-    first: np.ndarray, second: np.ndarray, latitude: np.ndarray, longitude: np.ndarray
-) -> np.ndarray:
-    """(N, M) great-circle distances in km between flat cells of a grid, by the haversine formula."""
-    width = len(longitude)
-    lat, lon = np.radians(latitude.astype(np.float64)), np.radians(longitude.astype(np.float64))
-    lat1, lon1 = lat[first // width][:, None], lon[first % width][:, None]
-    lat2, lon2 = lat[second // width], lon[second % width]
-    across = np.cos(lat1) * np.cos(lat2) * np.sin((lon1 - lon2) / 2) ** 2
-    haversine = np.sin((lat1 - lat2) / 2) ** 2 + across
-    return 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.minimum(haversine, 1.0)))
+def great_circle(first: Tensor, second: Tensor, latitude: Tensor, longitude: Tensor) -> Tensor:
+    """(B, N, M) great-circle distances in km between flat cells (B, N) and (B, M) of grids, by the haversine formula.
+
+    Latitude (B, H) and longitude (B, W) are degrees; a cell beyond the last has the place of the last.
+    """
+    height, width = latitude.shape[1], longitude.shape[1]
+    latitude, longitude = (torch.deg2rad(degrees.double()) for degrees in (latitude, longitude))
+    places = []
+    for cells in (first, second):
+        known = cells.clamp(max=height * width - 1)
+        places.append((latitude.gather(1, known // width), longitude.gather(1, known % width)))
+    (lat1, lon1), (lat2, lon2) = places
+    lat1, lon1, lat2, lon2 = lat1[..., None], lon1[..., None], lat2[:, None], lon2[:, None]
+    across = lat1.cos() * lat2.cos() * torch.sin((lon1 - lon2) / 2).square()
+    haversine = torch.sin((lat1 - lat2) / 2).square() + across
+    return 2 * EARTH_RADIUS * torch.asin(haversine.clamp(max=1).sqrt())

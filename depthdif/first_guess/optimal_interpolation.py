@@ -7,17 +7,16 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from depthdif import UserError
+from depthdif.first_guess.columns import ObservedColumns, Profiles
 from depthdif.first_guess.covariance import Cells, powered_exponential
-from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData, Profiles
+from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData
 from depthdif.first_guess.regressions import completed
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
-
-# Target cells solved at a time, which bounds the memory for large patches.
-_BLOCK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +33,8 @@ class OptimalInterpolation(Interpolation):
     variances are relative to that of c, sigma^2, which is estimated for each level of each patch from its
     observations and the prior `variance`; it scales the error variance, never the estimate.
 
-    The columns of all levels share one Cholesky factor; that a level does not observe some of them is noise of infinite variance
-    there, which costs a factor of so many columns.
+    The columns of all levels share one Cholesky factor. A level takes from it the columns that it observes before the first that
+    it lacks; those after it are conditioned on them with a factor of their own.
 
     Args:
         latitude_scale, longitude_scale: of the correlation of c, km.
@@ -76,12 +75,13 @@ class OptimalInterpolation(Interpolation):
         positive = {"latitude_scale": 1000, "longitude_scale": 3000, "surface_scale": 1, "variance": 1}
         limits = {"nugget": 1e4, "mean_variance": 1e4, "trend_variance": 1e4, "prior_profiles": math.inf}
         for name in positive | limits:
-            value, numbers = getattr(self, name), np.array(_numbers(getattr(self, name)))
+            value, numbers = getattr(self, name), _numbers(getattr(self, name))
             if name in positive:
-                valid, expected = (numbers > 0) & np.isfinite(numbers), "above 0"
+                valid, expected = all(0 < number < math.inf for number in numbers), "above 0"
             else:
-                valid, expected = (numbers >= 0) & (numbers <= limits[name]), f"from 0 to {limits[name]:g}"
-            if not valid.all():
+                valid = all(0 <= number <= limits[name] for number in numbers)
+                expected = f"from 0 to {limits[name]:g}"
+            if not valid:
                 raise UserError(
                     f"model.first_guess.{name}={value}; expected a number {expected}, e.g. "
                     f"model.first_guess.{name}={positive.get(name, 0.1)}"
@@ -90,169 +90,185 @@ class OptimalInterpolation(Interpolation):
                 # Read for every patch, and slow as the list of a config.
                 object.__setattr__(self, name, tuple(_numbers(value)))
 
-    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+    def interpolate(self, patches: PatchData) -> FirstGuessResult:
         """See `Interpolation`."""
-        cells = Cells.from_patch(patch)
-        drift, profiles = self._regressed(patch, cells)
-        solution = self._solve(cells, profiles)
-        estimate, variance = self._estimate(patch, cells, cells.take(profiles.columns), solution)
+        cells = Cells.from_patches(patches)
+        drift, profiles = self._regressed(patches, cells)
+        solution = self._solve(patches, cells, profiles)
+        estimate, variance = self._estimate(patches, cells, solution)
         estimate, variance = (
-            np.where(patch.ocean_mask, field.reshape(patch.shape), 0.0).astype(np.float32)
+            torch.where(patches.ocean_mask, field.view(patches.shape), 0).float()
             for field in (estimate + drift, variance)
         )
-        return FirstGuessResult(estimate, variance, *self._misfit(patch, profiles, solution))
+        return FirstGuessResult(estimate, variance, *self._misfit(patches, profiles, solution))
 
-    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """See `Interpolation`."""
-        cells = Cells.from_patch(patch)
-        _, profiles = self._regressed(patch, cells)
-        return self._misfit(patch, profiles, self._solve(cells, profiles))
+        cells = Cells.from_patches(patches)
+        _, profiles = self._regressed(patches, cells)
+        return self._misfit(patches, profiles, self._solve(patches, cells, profiles))
 
-    def _regressed(self, patch: PatchData, cells: Cells) -> tuple[np.ndarray, Profiles]:
-        """What the surface says of each level of each cell, (D, H W), and the profiles minus it, their gaps filled."""
-        profiles = patch.profiles()
+    def _regressed(self, patches: PatchData, cells: Cells) -> tuple[Tensor | float, Profiles]:
+        """What the surface says of each level of each cell, (B, D, H W), and the profiles minus it, their gaps filled."""
+        profiles = patches.profiles()
         if not self.regressions:
-            return np.zeros((1, len(cells.latitude))), _ordered(profiles)
-        if patch.surface_slopes is None or patch.level_covariance is None:
+            return 0.0, profiles
+        if patches.surface_slopes is None or patches.level_covariance is None:
             raise UserError(
                 "model.first_guess.regressions=true, but the samples hold no regressions; make them with this first guess, "
                 "or set model.first_guess.regressions=false"
             )
-        drift = patch.surface_slopes @ cells.surface
-        values = np.where(profiles.observed, profiles.values - drift[:, profiles.columns], 0.0)
-        ocean = patch.ocean_mask.reshape(len(values), -1)[:, profiles.columns]
-        anomalies = profiles._replace(values=values)
-        return drift, _ordered(completed(anomalies, ocean, patch.level_covariance, self.nugget))
+        drift = patches.surface_slopes.double() @ cells.surface.flatten(2)
+        values = profiles.values - patches.at_columns(drift.view(patches.shape))
+        anomalies = profiles._replace(values=torch.where(profiles.observed, values, 0))
+        ocean = patches.at_columns(patches.ocean_mask)
+        incomplete = max(patches.columns.incomplete)
+        return drift, completed(anomalies, ocean, patches.level_covariance, self.nugget, incomplete)
 
-    def _estimate(
-        self, patch: PatchData, cells: Cells, sources: Cells, solution: _Solution
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate and error variance of every ocean column, (D, H W); `sources` are the observed cells."""
-        ocean = patch.ocean_mask.reshape(len(patch.ocean_mask), -1)
-        estimate, variance = np.zeros(ocean.shape), np.zeros(ocean.shape)
-        trend = self._for_each_surface("trend_variance", len(cells.surface))
-        wet = np.flatnonzero(ocean.any(axis=0))
-        for targets in np.split(wet, range(_BLOCK, len(wet), _BLOCK)):
-            covariance = self._covariance(sources, cells.take(targets))
-            estimate[:, targets] = solution.weighted @ covariance
+    def _estimate(self, patches: PatchData, cells: Cells, solution: _Solution) -> tuple[Tensor, Tensor]:
+        """Estimate and error variance of every cell, (B, D, H W)."""
+        batch, depths, height, width = patches.shape
+        sources = cells.take(patches.columns.index)
+        trend = self._for_each_surface("trend_variance", cells.surface)
+        # The most that is stored of each cell are its whitened covariances, or those with the others of each level.
+        most = batch * width * max(1, solution.root.shape[1], depths * solution.basis.shape[2])
+        block = max(1, 4 * patches.pairs_at_once // most)
+        parts = []
+        for row in range(0, height, block):
+            targets = cells.rows(slice(row, row + block))
+            whitened = solution.root @ self._covariance(sources, targets, patches.columns.index - row * width)
             # Without any observation, in units of sigma^2.
-            prior = 1.0 + self.mean_variance + trend @ cells.surface[:, targets] ** 2
-            whitened = solution.root @ covariance
-            explained = np.einsum("nm,nm->m", whitened, whitened)
-            for levels, basis in solution.groups:
-                lost = basis @ whitened[len(whitened) - basis.shape[1] :]
-                # Round-off at observed cells can fall below zero.
-                remaining = np.maximum(prior - explained + np.einsum("nm,nm->m", lost, lost), 0.0)
-                variance[np.ix_(levels, targets)] = solution.scale[levels][:, None] * remaining
+            prior = 1 + self.mean_variance + trend @ targets.surface.flatten(2).square()
+            # Round-off at observed cells can fall below zero.
+            remaining = (prior[:, None] - solution.explained(whitened)).clamp_(min=0)
+            parts.append((solution.coefficients @ whitened, remaining))
+        estimate, remaining = (torch.cat(fields, dim=2) for fields in zip(*parts, strict=True))
+        variance = solution.scale[..., None] * remaining
         if not (self.regressions or self.background == "climatology"):
             # Without observation nothing but the mean profile is known.
-            variance[~patch.observed_mask.any(axis=(1, 2))] = 1.0
+            variance = torch.where(patches.observed_mask.flatten(2).any(dim=2, keepdim=True), variance, 1)
         return estimate, variance
 
-    def _misfit(
-        self, patch: PatchData, profiles: Profiles, solution: _Solution
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Leave-one-out misfit and its variance, (D, H, W) float64.
+    def _misfit(self, patches: PatchData, profiles: Profiles, solution: _Solution) -> tuple[Tensor, Tensor]:
+        """Leave-one-out misfit and its variance, (B, D, H, W) float64.
 
         In closed form (Dubrule 1983, doi 10.1007/BF01033232): no system is solved again.
         """
         observed = profiles.observed & (profiles.noise == 0)
-        precision = np.where(observed, solution.precision, 1.0)
-        error = np.where(observed, solution.weighted / precision, 0.0)
-        others = solution.squares[:, None] - error**2 * precision
-        scale = self._scale(np.maximum(others, 0.0), profiles.observed.sum(axis=1, keepdims=True) - 1)
-        variance = np.where(observed, scale / precision, 0.0)
-        return patch.on_grid(error, profiles.columns), patch.on_grid(variance, profiles.columns)
+        precision = torch.where(observed, solution.explained(solution.root), 1)
+        error = torch.where(observed, solution.coefficients @ solution.root / precision, 0)
+        others = (solution.squares[..., None] - error.square() * precision).clamp(min=0)
+        scale = self._scale(others, profiles.observed.sum(dim=2, keepdim=True) - 1)
+        variance = torch.where(observed, scale / precision, 0)
+        return patches.on_grid(error), patches.on_grid(variance)
 
-    def _solve(self, cells: Cells, profiles: Profiles) -> _Solution:
-        """Factorise the covariance of the columns once, C = L L^T, and what the noise of each level takes from it.
+    def _solve(self, patches: PatchData, cells: Cells, profiles: Profiles) -> _Solution:
+        """Factorise the covariance of all columns, C = L L^T, and for each level that of its others.
 
-        A level adds noise N to some columns E, infinite where it does not observe them. With Q R = (L^-1 E; N^-1/2) and B the
-        upper part of Q, (C + E N E^T)^-1 = L^-T (I - B B^T) L^-1 (Woodbury), however near to singular C is.
+        T, the rows of L of the others without their part in the first columns, gives their covariance conditional on the first,
+        T T^T, to which the level adds its noise. No difference of large numbers is taken, however near to singular C is.
         """
-        columns, values, observed, noise = profiles
-        sources = cells.take(columns)
-        covariance = self._covariance(sources, sources)
+        values, observed, noise = profiles
+        sources = cells.take(patches.columns.index)
+        real = observed.any(dim=1)
+        place = torch.arange(real.shape[1], device=real.device).expand_as(real)
+        covariance = self._covariance(sources, sources, place) * (real[:, None] & real[..., None])
         # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
-        covariance[np.diag_indices_from(covariance)] += self.nugget + 1e-9
-        root = np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
-        # Of the noise, its inverse root: 0 is not observed, infinity is no noise.
-        certainty = np.where(observed, np.sqrt(1 / np.where(noise > 0, noise, np.nan)), 0.0)
-        alike: dict[bytes, list[int]] = {}
-        for level, row in enumerate(certainty):
-            alike.setdefault(row.tobytes(), []).append(level)
-        whitened, precision = values @ root.T, np.zeros(values.shape) + np.square(root).sum(axis=0)
-        groups = []
-        for levels in map(np.array, alike.values()):
-            noisy = np.flatnonzero(~np.isnan(certainty[levels[0]]))
-            # The rows of L^-1 above are 0 in these columns.
-            first = noisy[0] if len(noisy) else len(columns)
-            stacked = np.concatenate([root[first:, noisy], np.diag(certainty[levels[0], noisy])])
-            basis = np.linalg.qr(stacked).Q[: len(columns) - first].T
-            whitened[levels, first:] -= whitened[levels, first:] @ basis.T @ basis
-            precision[levels] -= np.square(basis @ root[first:]).sum(axis=0)
-            groups.append((levels, basis))
-        weighted = np.where(observed, whitened @ root, 0.0)
-        squares = np.maximum((values * weighted).sum(axis=1), 0.0)
-        scale = self._scale(squares, observed.sum(axis=1))
-        return _Solution(root, groups, weighted, precision, squares, scale)
+        covariance.diagonal(dim1=1, dim2=2).add_((~real).double() + self.nugget + 1e-9)
+        factor = torch.linalg.cholesky_ex(covariance).L
+        root = _inverse(factor)
+        certain = observed & (noise == 0)
+        first = certain & ((~certain & real[:, None]).cumsum(dim=2) == 0)
+        whitened = torch.where(first, values @ root.mT, 0)
+        # From `start` on columns may be incomplete, from `late` on others than the first columns of a level may be observed.
+        start, late = (len(real[0]) - count for count in self._others(patches.columns))
+        other, behind = (observed & ~first)[..., late:], ~first[..., start:]
+        upper = factor[:, None, late:, start:] * (other[..., None] & behind[..., None, :])
+        conditional = upper @ upper.mT
+        conditional.diagonal(dim1=2, dim2=3).add_(torch.where(other, noise[..., late:], 1))
+        inverse = _inverse(torch.linalg.cholesky_ex(conditional).L)
+        basis = inverse @ upper
+        departure = torch.where(other, values[..., late:] - whitened @ factor[:, late:].mT, 0)
+        departure = (inverse @ departure[..., None])[..., 0]
+        squares = whitened.square().sum(dim=2) + departure.square().sum(dim=2)
+        coefficients = whitened
+        coefficients[..., start:] += (departure[..., None, :] @ basis)[..., 0, :]
+        scale = self._scale(squares, observed.sum(dim=2))
+        return _Solution(root, first.double(), basis, coefficients, squares, scale)
 
-    def _scale(self, squares: np.ndarray, count: np.ndarray) -> np.ndarray:
+    def _others(self, columns: ObservedColumns) -> tuple[int, int]:
+        """The most columns of a patch that are incomplete, and from the first that a level may observe after one it lacks."""
+        incomplete = max(columns.incomplete)
+        # An estimate in place of what a level lacks is an observation with noise.
+        return incomplete, incomplete if self.regressions else max(columns.late)
+
+    def _scale(self, squares: Tensor, count: Tensor) -> Tensor:
         """sigma^2 from the sum of `count` squared whitened observations and the prior (inverse gamma)."""
-        trust = count / (count + self.prior_profiles) if self.prior_profiles else np.sign(count)
-        return (1 - trust) * self.variance + trust * squares / np.maximum(count, 1)
+        count = count.double()
+        trust = count / (count + self.prior_profiles) if self.prior_profiles else count.sign()
+        return (1 - trust) * self.variance + trust * squares / count.clamp(min=1)
 
-    def _covariance(self, first: Cells, second: Cells) -> np.ndarray:
-        """(N, M) covariance of the field in units of sigma^2."""
+    def _covariance(self, first: Cells, second: Cells, place: Tensor) -> Tensor:
+        """(B, N, h w) covariance of the field in units of sigma^2; see `powered_exponential`."""
         exponent = _EXPONENTS.get(self.covariance, self.covariance)  # type: ignore[arg-type]
         correlation = powered_exponential(
             first,
             second,
+            place,
             float(exponent),
             self.latitude_scale,
             self.longitude_scale,
-            self._for_each_surface("surface_scale", len(first.surface)),
+            self._for_each_surface("surface_scale", first.surface),
         )
-        trend = self._for_each_surface("trend_variance", len(first.surface))
-        return correlation + self.mean_variance + (first.surface.T * trend) @ second.surface
+        trend = self._for_each_surface("trend_variance", first.surface)
+        slopes, fields = first.surface.flatten(2) * trend[:, None], second.surface.flatten(2)
+        return correlation.add_(self.mean_variance).baddbmm_(slopes.mT, fields)
 
-    def _for_each_surface(self, name: str, count: int) -> np.ndarray:
-        """(S,) of a setting that may be one number for all surface fields; null is infinitely long."""
-        setting = getattr(self, name)
+    def _for_each_surface(self, name: str, surface: Tensor) -> Tensor:
+        """(S,) of a setting that may be one number for all surface fields (B, S, ...); null is infinitely long."""
+        setting, count = getattr(self, name), surface.shape[1]
         numbers = _numbers(math.inf if setting is None else setting)
         if isinstance(setting, Sequence) and len(numbers) != count:
             raise UserError(
                 f"model.first_guess.{name}={list(setting)} for {count} surface fields; expected one number for "
                 f"each, or one for all, e.g. model.first_guess.{name}={numbers[0] if numbers else 1:g}"
             )
-        return np.broadcast_to(np.array(numbers, np.float64), (count,))
+        return torch.tensor(numbers, dtype=torch.float64).to(surface.device, non_blocking=True).expand(count)
 
 
 class _Solution(NamedTuple):
-    """Solution for N columns and D levels, in units of sigma^2.
+    """Solution for N columns and D levels of B patches, in units of sigma^2.
+
+    The inverse covariance of a level is R^T P R, with R the inverse Cholesky factor of the covariance of all columns and P the
+    projection of whitened columns on `first` and `basis`; it is 0 for columns that the level does not observe.
 
     Attributes:
-        root: (N, N) inverse of the Cholesky factor of the covariance without the noise of single levels.
-        groups: levels of the same noise, and what it takes: (J, n), an orthonormal basis of the last n whitened columns where
-            the noise is infinite.
-        weighted: (D, N) inverse covariance of a level times its observations.
-        precision: (D, N) diagonal of that inverse, for observed columns.
-        squares: (D,) product of observations and `weighted`.
-        scale: (D,) sigma^2.
+        root: (B, N, N), R.
+        first: (B, D, N) 1 for the columns of a level before the first that it does not observe, or with noise of its own; else 0.
+        basis: (B, D, m, n) what the others, among the last m, add; by the last n whitened columns.
+        coefficients: (B, D, N), P R times the observations.
+        squares: (B, D) product of the observations and the inverse covariance times them.
+        scale: (B, D) sigma^2.
     """
 
-    root: np.ndarray
-    groups: list[tuple[np.ndarray, np.ndarray]]
-    weighted: np.ndarray
-    precision: np.ndarray
-    squares: np.ndarray
-    scale: np.ndarray
+    root: Tensor
+    first: Tensor
+    basis: Tensor
+    coefficients: Tensor
+    squares: Tensor
+    scale: Tensor
+
+    def explained(self, whitened: Tensor) -> Tensor:
+        """(B, D, M) sum of squares of the projections of whitened covariances (B, N, M)."""
+        others = whitened[:, whitened.shape[1] - self.basis.shape[-1] :]
+        added = (self.basis.flatten(1, 2) @ others).unflatten(1, self.basis.shape[1:3]).square_().sum(dim=2)
+        return added.baddbmm_(self.first, whitened.square())
 
 
-def _ordered(profiles: Profiles) -> Profiles:
-    """The columns that most levels observe without noise first, so that what a level lacks lies at the end."""
-    order = np.argsort((~profiles.observed | (profiles.noise > 0)).sum(axis=0), kind="stable")
-    return Profiles(*(part[..., order] for part in profiles))
+def _inverse(factor: Tensor) -> Tensor:
+    """Inverse of lower triangular matrices (..., N, N)."""
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
 
 
 def _numbers(setting: float | Sequence[float] | None) -> list[float]:

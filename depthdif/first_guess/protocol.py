@@ -1,84 +1,88 @@
-"""The interface of a first guess: its input, a patch, and its result."""
+"""The interface of a first guess: its input, a batch of patches, and its result."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from depthdif import UserError
+from depthdif.first_guess.columns import ObservedColumns, Profiles
 
 BACKGROUNDS = ("mean_profile", "climatology")
+
+# Pairs of a profile and a cell that are computed at a time: what the cache of a CPU holds, and 128 MiB elsewhere.
+_CPU_PAIRS, _DEVICE_PAIRS = 2**18, 2**24
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PatchData:
-    """Observations and surface fields of one patch, standardised; checked on construction.
+    """Observations and surface fields of B patches, standardised, on one device.
 
     Attributes:
-        observations: (D, H, W) float, 0 where not observed.
-        observed_mask: (D, H, W) bool, a subset of `ocean_mask`.
-        ocean_mask: (D, H, W) bool.
-        surface: (S, H, W) float; S may be 0. Cells outside `surface_mask` are never read.
-        surface_mask: (S, H, W) bool.
-        latitude: (H,) degrees north.
-        longitude: (W,) degrees east.
-        background: (D, H, W) float, the climatology of the field on that day, 0 where undefined; None where none was measured.
-        surface_background: (S, H, W) float, that of the surface; None likewise.
-        surface_slopes, level_covariance: (D, S) and (D, D) of `Regressions`; None where a first guess does not use them.
-
-    Raises:
-        UserError: NaN or infinity in the observations, in a background or in a defined surface cell, or an observation outside
-            the ocean.
+        observations: (B, D, H, W) float, 0 where not observed.
+        observed_mask: (B, D, H, W) bool, a subset of `ocean_mask`.
+        ocean_mask: (B, D, H, W) bool.
+        surface: (B, S, H, W) float; S may be 0. Cells outside `surface_mask` are never read.
+        surface_mask: (B, S, H, W) bool.
+        latitude: (B, H) degrees north.
+        longitude: (B, W) degrees east.
+        columns: the observed columns.
+        background: (B, D, H, W) float, the climatology of the field on that day, 0 where undefined; None where none was measured.
+        surface_background: (B, S, H, W) float, that of the surface; None likewise.
+        surface_slopes, level_covariance: (B, D, S) and (B, D, D) of `Regressions`; None where a first guess does not use them.
     """
 
-    observations: np.ndarray
-    observed_mask: np.ndarray
-    ocean_mask: np.ndarray
-    surface: np.ndarray
-    surface_mask: np.ndarray
-    latitude: np.ndarray
-    longitude: np.ndarray
-    background: np.ndarray | None = None
-    surface_background: np.ndarray | None = None
-    surface_slopes: np.ndarray | None = None
-    level_covariance: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        # Each would become a silent NaN or a value on land.
-        for cells, problem in (
-            (
-                ~np.isfinite(self.observations),
-                "observations are NaN or infinite; expected finite values where observed_mask is true and 0 elsewhere",
-            ),
-            (
-                self.observed_mask & ~self.ocean_mask,
-                "observations lie outside the ocean mask; expected observed_mask to be a subset of ocean_mask",
-            ),
-            (
-                self.surface_mask & ~np.isfinite(self.surface),
-                "surface values are NaN or infinite where surface_mask is true; expected missing cells to be masked",
-            ),
-            *(
-                (
-                    ~np.isfinite(part),
-                    "background values are NaN or infinite; expected 0 where it is undefined",
-                )
-                for part in (self.background, self.surface_background)
-                if part is not None
-            ),
-        ):
-            if cells.any():
-                raise UserError(f"{np.count_nonzero(cells)} {problem}")
+    observations: Tensor
+    observed_mask: Tensor
+    ocean_mask: Tensor
+    surface: Tensor
+    surface_mask: Tensor
+    latitude: Tensor
+    longitude: Tensor
+    columns: ObservedColumns
+    background: Tensor | None = None
+    surface_background: Tensor | None = None
+    surface_slopes: Tensor | None = None
+    level_covariance: Tensor | None = None
 
     @classmethod
-    def from_sample(cls, sample: Mapping[str, Any]) -> PatchData:
-        """The part of a sample of the data contract that a first guess may use."""
-        required = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
-        optional = [field.name for field in dataclasses.fields(cls) if field.name in sample]
-        return cls(**{name: sample[name] for name in required + optional})
+    def from_batch(cls, batch: Mapping[str, Any]) -> PatchData:
+        """The part of a batch of the data contract that a first guess may use, checked; a batch on a GPU is waited for.
+
+        Raises:
+            UserError: NaN or infinity in the observations, in a background or in a defined surface cell, or an observation
+                outside the ocean.
+        """
+        _check(batch)
+        return cls(columns=ObservedColumns.from_mask(batch["observed_mask"]), **cls._tensors(batch))
+
+    def in_batch(self, batch: Mapping[str, Any]) -> PatchData:
+        """The same patches in a copy of their batch on another device, which is not waited for."""
+        return PatchData(columns=self.columns.to(batch["observed_mask"].device), **self._tensors(batch))
+
+    @classmethod
+    def _tensors(cls, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {field.name: batch[field.name] for field in dataclasses.fields(cls) if field.name in batch}
+
+    def take(self, patches: Sequence[int]) -> PatchData:
+        """Some of the patches by their numbers."""
+        index = self.index(patches)
+        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, columns=self.columns.take(patches, index), **tensors)
+
+    def index(self, numbers: Sequence[int]) -> Tensor:
+        """Numbers as a tensor on the device, which is not waited for."""
+        return torch.tensor(numbers, dtype=torch.int64).to(self.observations.device, non_blocking=True)
+
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs of a profile and a cell should be computed at a time, which bounds the memory."""
+        return _CPU_PAIRS if self.observations.device.type == "cpu" else _DEVICE_PAIRS
 
     def anomalies(self) -> PatchData:
         """Observations and surface fields minus their backgrounds; a UserError where there are none."""
@@ -89,50 +93,72 @@ class PatchData:
             )
         return dataclasses.replace(
             self,
-            observations=np.where(self.observed_mask, self.observations - self.background, 0.0),
-            surface=np.where(self.surface_mask, self.surface - self.surface_background, 0.0),
+            observations=torch.where(self.observed_mask, self.observations - self.background, 0),
+            surface=torch.where(self.surface_mask, self.surface - self.surface_background, 0),
             background=None,
             surface_background=None,
         )
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Depths, rows and columns."""
-        return self.ocean_mask.shape
+    def shape(self) -> tuple[int, int, int, int]:
+        """Patches, depths, rows and columns."""
+        batch, depths, height, width = self.ocean_mask.shape
+        return batch, depths, height, width
+
+    def at_columns(self, field: Tensor) -> Tensor:
+        """(B, C, N) of a field (B, C, H, W) at the observed columns; the last cell again for the padding."""
+        cells = field.flatten(2)
+        index = self.columns.index.clamp(max=cells.shape[2] - 1)[:, None]
+        return cells.gather(2, index.expand(-1, cells.shape[1], -1))
 
     def profiles(self) -> Profiles:
-        """The columns that are observed at any level."""
-        flat = self.observed_mask.reshape(len(self.observed_mask), -1)
-        columns = np.flatnonzero(flat.any(axis=0))
-        observed = flat[:, columns]
-        values = self.observations.reshape(flat.shape)[:, columns].astype(np.float64)
-        return Profiles(columns, np.where(observed, values, 0.0), observed, np.zeros(values.shape))
+        """What is observed at the observed columns."""
+        padding = (self.columns.index == self.shape[2] * self.shape[3])[:, None]
+        observed = self.at_columns(self.observed_mask) & ~padding
+        values = torch.where(observed, self.at_columns(self.observations), 0).double()
+        return Profiles(values, observed, torch.zeros_like(values))
 
-    def on_grid(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Values (D, N) of flat columns on the grid (D, H, W) float64, 0 elsewhere."""
-        grid = np.zeros((self.shape[0], self.shape[1] * self.shape[2]))
-        grid[:, columns] = values
-        return grid.reshape(self.shape)
+    def on_grid(self, values: Tensor) -> Tensor:
+        """Values (B, D, N) at the observed columns on the grid (B, D, H, W), 0 elsewhere."""
+        batch, depths, height, width = self.shape
+        # The padding goes to a cell after the last one.
+        grid = values.new_zeros(batch, depths, height * width + 1)
+        grid.scatter_(2, self.columns.index[:, None].expand(-1, depths, -1), values)
+        return grid[..., :-1].reshape(self.shape)
 
 
-class Profiles(NamedTuple):
-    """N observed columns.
-
-    Attributes:
-        columns: (N,) flat indices.
-        values: (D, N) float64, 0 where not observed.
-        observed: (D, N) bool.
-        noise: (D, N) float64 variance that an observation has beyond that of all others, relative to the field.
-    """
-
-    columns: np.ndarray
-    values: np.ndarray
-    observed: np.ndarray
-    noise: np.ndarray
+def _check(batch: Mapping[str, Any]) -> None:
+    """Raise UserError for what would become a silent NaN or a value on land."""
+    # NumPy, because torch counts the cells of a mask on a CPU slowly.
+    names = ("observations", "observed_mask", "ocean_mask", "surface", "surface_mask")
+    backgrounds = [
+        batch[name].numpy(force=True) for name in ("background", "surface_background") if name in batch
+    ]
+    observations, observed, ocean, surface, defined = (batch[name].numpy(force=True) for name in names)
+    for cells, problem in (
+        (
+            ~np.isfinite(observations),
+            "observations are NaN or infinite; expected finite values where observed_mask is true and 0 elsewhere",
+        ),
+        (
+            observed & ~ocean,
+            "observations lie outside the ocean mask; expected observed_mask to be a subset of ocean_mask",
+        ),
+        (
+            defined & ~np.isfinite(surface),
+            "surface values are NaN or infinite where surface_mask is true; expected missing cells to be masked",
+        ),
+        *(
+            (~np.isfinite(part), "background values are NaN or infinite; expected 0 where it is undefined")
+            for part in backgrounds
+        ),
+    ):
+        if cells.any():
+            raise UserError(f"{np.count_nonzero(cells)} {problem}")
 
 
 class FirstGuessResult(NamedTuple):
-    """Fields of shape (D, H, W), standardised.
+    """Fields of shape (B, D, H, W), standardised.
 
     Attributes:
         estimate: float32, 0 outside the ocean; the background at a level without any observation.
@@ -141,10 +167,10 @@ class FirstGuessResult(NamedTuple):
         misfit_variance: the variance expected of the misfit, float64, 0 where not observed.
     """
 
-    estimate: np.ndarray
-    error_variance: np.ndarray
-    misfit: np.ndarray
-    misfit_variance: np.ndarray
+    estimate: Tensor
+    error_variance: Tensor
+    misfit: Tensor
+    misfit_variance: Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +182,7 @@ class Interpolation:
             fields are then anomalies as well.
 
     Raises:
-        UserError: another background, or (when called) a patch without climatology.
+        UserError: another background, or (when called) patches without climatology.
     """
 
     background: str = "mean_profile"
@@ -168,36 +194,60 @@ class Interpolation:
                 "model.first_guess.background=mean_profile"
             )
 
-    def __call__(self, patch: PatchData) -> FirstGuessResult:
+    def __call__(self, patches: PatchData) -> FirstGuessResult:
         """See `FirstGuess`."""
-        result = self.interpolate(self._about_background(patch))
-        if self.background == "mean_profile" or patch.background is None:
+        *_, height, width = patches.shape
+        result = FirstGuessResult(
+            *_in_parts(self.interpolate, self._about_background(patches), height * width)
+        )
+        if self.background == "mean_profile" or patches.background is None:
             return result
         return result._replace(
-            estimate=result.estimate + np.where(patch.ocean_mask, patch.background, np.float32(0))
+            estimate=result.estimate + torch.where(patches.ocean_mask, patches.background, 0)
         )
 
-    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+    def leave_one_out(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """See `FirstGuess`."""
-        return self.cross_validate(self._about_background(patch))
+        profiles = max(patches.columns.count)
+        misfit, variance = _in_parts(self.cross_validate, self._about_background(patches), profiles)
+        return misfit, variance
 
-    def _about_background(self, patch: PatchData) -> PatchData:
-        return patch if self.background == "mean_profile" else patch.anomalies()
+    def _about_background(self, patches: PatchData) -> PatchData:
+        return patches if self.background == "mean_profile" else patches.anomalies()
 
-    def interpolate(self, patch: PatchData) -> FirstGuessResult:
+    def interpolate(self, patches: PatchData) -> FirstGuessResult:
         """The result for a field with background 0."""
         raise NotImplementedError
 
-    def cross_validate(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """Misfit and its variance for a field with background 0."""
         raise NotImplementedError
 
 
-class FirstGuess(Protocol):
-    """An estimate of a patch from its observations, with its error variance; see docs/first_guess.md."""
+def _in_parts(
+    function: Callable[[PatchData], Sequence[Tensor]], patches: PatchData, partners: int
+) -> list[Tensor]:
+    """`function` of patches with similar numbers of profiles together, so that little is padded; in the order of the patches.
 
-    def __call__(self, patch: PatchData) -> FirstGuessResult:
+    `partners` is the number of cells that each profile is paired with.
+    """
+    count = patches.columns.count
+    order = sorted(range(len(count)), key=count.__getitem__, reverse=True)
+    results, start = [], 0
+    while start < len(order):
+        pairs = max(1, count[order[start]] * partners)
+        part = order[start : start + max(1, patches.pairs_at_once // pairs)]
+        results.append(function(patches.take(part)))
+        start += len(part)
+    place = patches.index(sorted(range(len(order)), key=order.__getitem__))
+    return [torch.cat(fields)[place] for fields in zip(*results, strict=True)]
+
+
+class FirstGuess(Protocol):
+    """An estimate of patches from their observations, with its error variance; see docs/first_guess.md."""
+
+    def __call__(self, patches: PatchData) -> FirstGuessResult:
         """Estimate every ocean cell, and each observation from all other profiles (leave-one-out)."""
 
-    def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
+    def leave_one_out(self, patches: PatchData) -> tuple[Tensor, Tensor]:
         """Only `misfit` and `misfit_variance`, for cross-validation; cells without observation are not estimated."""

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from depthdif.first_guess.columns import Profiles
 from depthdif.first_guess.covariance import fill_surface
-from depthdif.first_guess.protocol import PatchData, Profiles
+from depthdif.first_guess.protocol import PatchData
 
 # A level of which the others explain a smaller share of variance is not estimated from them.
 _LEAST_SHARE = 0.1
@@ -33,45 +36,46 @@ class Regressions:
         return cls(**{name: np.asarray(state[name], np.float32) for name in state})
 
 
-def measure_regressions(samples: Callable[[], Iterable[Mapping[str, Any]]], background: str) -> Regressions:
-    """Regressions over all ocean cells of some samples of the data contract, which are passed through twice.
+def measure_regressions(batches: Callable[[], Iterable[Mapping[str, Any]]], background: str) -> Regressions:
+    """Regressions over all ocean cells of some batches of the data contract, which are passed through twice.
 
     `background` is that of the first guess. As in its use, missing surface cells are interpolated.
     """
-    products, moments = np.zeros(()), np.zeros(())
-    for anomaly, ocean, surface in _columns(samples(), background):
-        products = products + np.einsum("dn,sn,tn->dst", ocean, surface, surface)
-        moments = moments + anomaly @ surface.T
-    slopes = (np.linalg.pinv(products, hermitian=True) @ moments[..., None])[..., 0]
-    squares, count = np.zeros(()), np.zeros(())
-    for anomaly, ocean, surface in _columns(samples(), background):
-        remainder = np.where(ocean, anomaly - slopes @ surface, 0.0)
-        squares = squares + remainder @ remainder.T
-        count = count + ocean.astype(np.float64) @ ocean.T
+    products, moments = torch.zeros(()), torch.zeros(())
+    for anomaly, ocean, surface in _cells(batches(), background):
+        pairs = (surface[:, None] * surface).flatten(0, 1)
+        products = products + ocean @ pairs.mT
+        moments = moments + anomaly @ surface.mT
+    surfaces = moments.shape[1]
+    slopes = (
+        torch.linalg.pinv(products.unflatten(1, (surfaces, surfaces)), hermitian=True) @ moments[..., None]
+    )[..., 0]
+    squares, count = torch.zeros(()), torch.zeros(())
+    for anomaly, ocean, surface in _cells(batches(), background):
+        remainder = anomaly - ocean * (slopes @ surface)
+        squares = squares + remainder @ remainder.mT
+        count = count + ocean @ ocean.mT
     # Levels of different depths have different cells, so that the covariance may be slightly indefinite.
-    values, vectors = np.linalg.eigh(squares / np.maximum(count, 1))
-    covariance = (vectors * np.maximum(values, 0)) @ vectors.T
-    return Regressions(slopes.astype(np.float32), covariance.astype(np.float32))
+    values, vectors = torch.linalg.eigh(squares / count.clamp(min=1))
+    covariance = (vectors * values.clamp(min=0)) @ vectors.mT
+    return Regressions(slopes.float().numpy(), covariance.float().numpy())
 
 
-def _columns(
-    samples: Iterable[Mapping[str, Any]], background: str
-) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Anomalies (D, N), 0 outside the ocean, ocean (D, N) bool and surface (S, N) of the cells of each sample, float64."""
-    for sample in samples:
-        patch, anomaly = PatchData.from_sample(sample), sample["target"].astype(np.float64)
+def _cells(batches: Iterable[Mapping[str, Any]], background: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+    """Anomalies (D, N), 0 outside the ocean, ocean (D, N) and surface (S, N) of the cells of each batch, float64."""
+    for batch in batches:
+        patches, anomaly = PatchData.from_batch(batch), batch["target"].double()
         if background == "climatology":
-            patch, anomaly = patch.anomalies(), anomaly - patch.background
-        surface = fill_surface(patch.surface, patch.surface_mask)
-        depths, ocean = len(anomaly), patch.ocean_mask
-        yield (
-            np.where(ocean, anomaly, 0.0).reshape(depths, -1),
-            ocean.reshape(depths, -1),
-            surface.reshape(len(surface), ocean[0].size),
-        )
+            patches, anomaly = patches.anomalies(), anomaly - patches.background
+        ocean, surface = patches.ocean_mask, fill_surface(patches.surface, patches.surface_mask)
+        parts = (torch.where(ocean, anomaly, 0), ocean.double(), surface)
+        anomaly, ocean, surface = (part.transpose(0, 1).flatten(1) for part in parts)
+        yield anomaly, ocean, surface
 
 
-def completed(profiles: Profiles, ocean: np.ndarray, covariance: np.ndarray, nugget: float) -> Profiles:
+def completed(
+    profiles: Profiles, ocean: Tensor, covariance: Tensor, nugget: float, incomplete: int
+) -> Profiles:
     """Profiles with the ocean levels that they miss estimated from those that they have.
 
     With variance c of a level, of which the observed levels explain a share p, their regression x is the posterior mean of
@@ -80,25 +84,29 @@ def completed(profiles: Profiles, ocean: np.ndarray, covariance: np.ndarray, nug
 
     Args:
         profiles: anomalies from background and regression on the surface.
-        ocean: (D, N) bool, the levels above the sea floor.
-        covariance: (D, D) between levels.
+        ocean: (B, D, N) bool, the levels above the sea floor.
+        covariance: (B, D, D) between levels.
         nugget: noise of the observations, relative to the variance of their level.
+        incomplete: all columns but the last so many are observed at all levels.
     """
-    columns = np.flatnonzero((ocean & ~profiles.observed).any(axis=0))
-    covariance = covariance.astype(np.float64)
-    seen, variance = profiles.observed[:, columns].T, np.diag(covariance)
-    across = np.where(seen[:, :, None], covariance, 0.0)
+    start = ocean.shape[2] - incomplete
+    covariance = covariance.double()[:, None]
+    seen, variance = profiles.observed[..., start:].mT, covariance.diagonal(dim1=2, dim2=3)
+    across = covariance * seen[..., None]
     # Levels without observation have a row of the identity: one stack of systems solves all profiles.
-    matrix = np.where(seen[:, None, :], across, 0.0)
-    matrix += np.eye(len(variance)) * np.where(seen, (nugget + 1e-6) * variance + 1e-30, 1.0)[:, None, :]
-    weights = np.linalg.solve(matrix, across)
-    estimate = np.einsum("nkd,kn->dn", weights, profiles.values[:, columns])
-    explained = np.einsum("nkd,nkd->dn", weights, across)
-    share = np.minimum(explained / np.where(variance > 0, variance, 1.0)[:, None], 1.0)
-    added = ocean[:, columns] & ~seen.T & (share > _LEAST_SHARE)
-    values, observed, noise = (part.copy() for part in (profiles.values, profiles.observed, profiles.noise))
-    safe = np.where(added, share, 1.0)
-    values[:, columns] = np.where(added, estimate / safe, values[:, columns])
-    noise[:, columns] = np.where(added, 1 / safe - 1, noise[:, columns])
-    observed[:, columns] |= added
-    return Profiles(profiles.columns, values, observed, noise)
+    matrix = across * seen[..., None, :]
+    matrix.diagonal(dim1=2, dim2=3).add_(torch.where(seen, (nugget + 1e-6) * variance + 1e-30, 1))
+    whitened = torch.linalg.solve_triangular(
+        torch.linalg.cholesky_ex(matrix).L,
+        torch.cat([across, profiles.values[..., start:].mT[..., None]], dim=3),
+        upper=False,
+    )
+    across, values = whitened[..., :-1], whitened[..., -1:]
+    estimate, explained = (across.mT @ values)[..., 0], across.square().sum(dim=2)
+    share = (explained / torch.where(variance > 0, variance, 1)).clamp(max=1)
+    added = ocean[..., start:].mT & seen.any(dim=2, keepdim=True) & ~seen & (share > _LEAST_SHARE)
+    safe = torch.where(added, share, 1)
+    parts = [part.clone() for part in profiles]
+    for part, filled in zip(parts, (estimate / safe, torch.ones_like(added), 1 / safe - 1), strict=True):
+        part[..., start:] = torch.where(added, filled, part[..., start:].mT).mT
+    return Profiles(*parts)

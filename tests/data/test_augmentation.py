@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from depthdif.data.augmentation import Mirrors
-from depthdif.data.dataset import Sample
+from depthdif.data.dataset import Sample, collate
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
-from depthdif.first_guess.protocol import PatchData
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_the_first_guess_of_a_mirrored_patch_is_the_mirrored_first_guess(sample:
     interpolation = OptimalInterpolation(3000.0, 8000.0, 2.0, 1e-3, "exponential", 0.1, 1.0)
 
     def compute(one: Sample) -> np.ndarray:
-        return interpolation(PatchData.from_sample(one)).estimate
+        return collate([one], interpolation)["first_guess"][0].numpy()
 
     guess = compute(sample)
     mirrored = mirrored_both_ways(sample, Mirrors(True, True))

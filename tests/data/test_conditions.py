@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthdif.data.dataset import Conditioner
+from depthdif.data.dataset import Conditioner, collate
 from depthdif.data.normalization import Standardization
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.inverse_distance import InverseDistance
@@ -53,15 +53,13 @@ def test_the_centre_lies_on_this_side_of_the_date_line(patch: dict[str, np.ndarr
 
 
 def test_the_first_guess_and_the_root_of_its_variance_come_along(patch: dict[str, np.ndarray]) -> None:
-    assert "first_guess" not in CONDITIONER(**patch, day_of_year=46)
-    guessing = Conditioner(
-        CONDITIONER.standardization, CONDITIONER.surface_standardization, InverseDistance()
-    )
-    known = guessing(**patch, day_of_year=46)
+    samples = [CONDITIONER(**patch, day_of_year=46)] * 2
+    assert "first_guess" not in collate(samples)
+    known = collate(samples, InverseDistance())
     # One profile: its values everywhere, and nothing to compare it with.
     assert np.allclose(known["first_guess"], np.array([1, 0.5])[:, None, None])
-    assert known["first_guess_error"][:, 1, 2].tolist() == [0, 0]
-    assert known["first_guess_error"][:, 0, 0].tolist() == [1, 1]
+    assert known["first_guess_error"][:, :, 1, 2].tolist() == [[0, 0]] * 2
+    assert known["first_guess_error"][:, :, 0, 0].tolist() == [[1, 1]] * 2
 
 
 def test_the_climatology_of_the_day_comes_along_standardised_and_zero_where_undefined_or_on_land(

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,23 @@ def test_workers_change_nothing() -> None:
     alone, helped = ready(), ready(num_workers=2)
     assert same(list(alone.train_dataloader()), list(helped.train_dataloader()))
     assert same(list(alone.val_dataloader()), list(helped.val_dataloader()))
+
+
+def test_the_first_guess_is_made_where_a_batch_is_loaded_on_a_cpu_and_after_the_transfer_elsewhere() -> None:
+    first_guess = OptimalInterpolation(900.0, 2000.0, 2.0, 0.1)
+    data = ready(first_guess=first_guess)
+    (loaded, *_), device = data.val_dataloader(), torch.device("cpu")
+    assert data.transfer_batch_to_device(loaded, device, 0)["first_guess"] is loaded["first_guess"]
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    (batch, *_) = data.val_dataloader()
+    assert "first_guess" not in batch
+    assert same([data.transfer_batch_to_device(batch, device, 0)], [loaded])
+    # Without values, nothing can have been read back from the device.
+    there = data.transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert {name: (part.shape, part.dtype) for name, part in there.items()} == {
+        name: (part.shape, part.dtype) for name, part in loaded.items()
+    }
+    assert there["first_guess_error"].device.type == "meta"
 
 
 def test_loaders_leave_the_global_random_numbers_alone() -> None:

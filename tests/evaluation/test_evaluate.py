@@ -17,12 +17,12 @@ from hydra.utils import instantiate
 
 from depthdif.build import resolved
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
+from depthdif.data.dataset import collate
 from depthdif.diffusion.precision import autocast
 from depthdif.evaluation.evaluate import evaluate
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.table import score_table
-from depthdif.first_guess.protocol import PatchData
 from depthdif.training import train
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
@@ -108,7 +108,7 @@ def test_baselines_score_as_a_direct_computation(whole: tuple[Evaluation, Traine
     oi = instantiate(run.cfg.model.first_guess)
     expected = {
         TRAINING_MEAN: rmse_of([np.zeros_like(sample["target"]) for sample in samples], run),
-        OI: rmse_of([oi(PatchData.from_sample(sample)).estimate for sample in samples], run),
+        OI: rmse_of([guess.numpy() for guess in collate(samples, oi)["first_guess"]], run),
     }
     for method, rmse in expected.items():
         assert result.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
@@ -280,7 +280,7 @@ def test_the_climatology_of_a_run_is_a_row_and_the_background_of_its_oi(tmp_path
     samples = list(run.data.validation_samples())
     expected = {
         CLIMATOLOGY: rmse_of([sample["background"] for sample in samples], run),
-        OI: rmse_of([sample["first_guess"] for sample in samples], run),
+        OI: rmse_of([guess.numpy() for guess in run.data.collate(samples)["first_guess"]], run),
     }
     for method, rmse in expected.items():
         assert result.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +15,14 @@ def test_covariances_are_positive_definite_and_at_most_one(
 ) -> None:
     generator = np.random.default_rng(seed)
     cells = Cells(
-        generator.uniform(-np.pi / 2, np.pi / 2, 40),
-        generator.uniform(0, 2 * np.pi, 40),
-        generator.normal(size=(2, 40)),
+        torch.tensor(generator.uniform(-np.pi / 2, np.pi / 2, (1, 40, 1))),
+        torch.tensor(generator.uniform(0, 2 * np.pi, (1, 40, 1))),
+        torch.tensor(generator.normal(size=(1, 2, 40, 1))),
     )
-    correlation = powered_exponential(cells, cells, covariance, 3000.0, 9000.0, np.array([2.0, np.inf]))
+    scales = torch.tensor([2.0, np.inf], dtype=torch.float64)
+    (correlation,) = powered_exponential(
+        cells, cells, torch.arange(40)[None], covariance, 3000.0, 9000.0, scales
+    ).numpy()
     np.testing.assert_allclose(np.diag(correlation), 1)
     assert correlation.min() >= 0
     assert correlation.max() <= 1 + 1e-12
@@ -26,10 +30,10 @@ def test_covariances_are_positive_definite_and_at_most_one(
 
 
 def test_a_gap_in_the_surface_takes_the_values_around_it() -> None:
-    surface, mask = np.zeros((1, 5, 5), np.float32), np.ones((1, 5, 5), bool)
+    surface, mask = torch.zeros(1, 5, 5), torch.ones(1, 5, 5, dtype=torch.bool)
     surface[0, :, :2], surface[0, :, 3:] = 4.0, 2.0
     mask[0, :, 2] = False
     filled = fill_surface(surface, mask)
     np.testing.assert_allclose(filled[0, :, 2], 3.0)
     np.testing.assert_array_equal(filled[mask], surface[mask])
-    assert not fill_surface(surface, np.zeros_like(mask)).any()
+    assert not fill_surface(surface, torch.zeros_like(mask)).any()

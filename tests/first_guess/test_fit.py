@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from depthdif import UserError
+from depthdif.data.dataset import collate
 from depthdif.first_guess.fit import OI_ESTIMATE, Setting, crps, fit_first_guess, rmse, search
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
@@ -46,7 +48,8 @@ def test_the_fit_beats_its_start_and_writes_an_option_that_builds(tmp_path: Path
     assert f"RMSE {score:.4f}" in output.read_text()
     data = instantiate(cfg.data)
     data.setup()
-    patches = [PatchData.from_sample(data.train_dataloader().dataset[i]) for i in range(4)]
+    samples = data.train_dataloader().dataset
+    patches = PatchData.from_batch(collate([samples[i] for i in range(4)]))
     start = {name: OI_ESTIMATE[name].start for name in ("latitude_scale", "longitude_scale", "surface_scale")}
     unfitted = instantiate(cfg.model.first_guess, **start)
     assert score < rmse(unfitted, patches, data.standardization.std)
@@ -95,17 +98,25 @@ def test_each_surface_field_has_a_value_of_its_own_and_none_without_surface_fiel
 
 def test_crps_of_a_standard_normal_at_its_mean() -> None:
     class Standard(InverseDistance):
-        def leave_one_out(self, patch: PatchData) -> tuple[np.ndarray, np.ndarray]:
-            return np.zeros(patch.shape), np.ones(patch.shape)
+        def leave_one_out(self, patches: PatchData) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(patches.shape), torch.ones(patches.shape)
 
-    observed = np.array([[[True, False, True]]])
-    surface = np.zeros((0, 1, 3))
-    patch = PatchData(
-        observed * 1.0, observed, np.ones_like(observed), surface, surface > 0, np.zeros(1), np.arange(3.0)
+    observed = torch.tensor([[[[True, False, True]]]])
+    surface = torch.zeros(1, 0, 1, 3)
+    patches = PatchData.from_batch(
+        {
+            "observations": observed.float(),
+            "observed_mask": observed,
+            "ocean_mask": torch.ones_like(observed),
+            "surface": surface,
+            "surface_mask": surface.bool(),
+            "latitude": torch.zeros(1, 1),
+            "longitude": torch.arange(3.0)[None],
+        }
     )
     # Gneiting & Raftery 2007: sigma * (2 phi(0) - 1 / sqrt(pi)).
     expected = 2.5 * (2 / math.sqrt(2 * math.pi) - 1 / math.sqrt(math.pi))
-    assert crps(Standard(), [patch], np.array([2.5])) == pytest.approx(expected)
+    assert crps(Standard(), patches, np.array([2.5])) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

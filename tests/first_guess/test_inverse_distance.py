@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from depthdif import EARTH_RADIUS, UserError
 from depthdif.first_guess.inverse_distance import InverseDistance, great_circle
@@ -20,8 +21,8 @@ def test_inverse_distance_weighs_by_great_circle_distance(single_row: MakePatch,
     guess, variance = estimate(
         InverseDistance(power=2), single_row({0: 1.0, 3: -2.0}, latitude=50.0, step=3.0)
     )
-    grid = np.arange(9), np.array([50.0]), 3.0 * np.arange(9)
-    near, far = (great_circle(np.array([c]), *grid)[0] for c in (0, 3))
+    grid = torch.arange(9)[None], torch.tensor([[50.0]]), 3.0 * torch.arange(9)[None]
+    near, far = great_circle(torch.tensor([[0, 3]]), *grid)[0].tolist()
     expected = (near[2] ** -2 - 2 * far[2] ** -2) / (near[2] ** -2 + far[2] ** -2)
     assert guess[0, 0, 2] == pytest.approx(expected, rel=1e-5)
     # Each of the two is estimated by the other: both errors are 3.
@@ -37,8 +38,9 @@ def test_inverse_distance_of_one_observation_is_that_observation_everywhere(
 
 
 def test_a_quarter_of_a_meridian_is_10008_km() -> None:
-    distance = great_circle(np.array([0]), np.array([1]), np.array([0.0, 90.0]), np.array([7.0]))
-    assert distance[0, 0] == pytest.approx(math.pi / 2 * EARTH_RADIUS)
+    cells = torch.tensor([[0]]), torch.tensor([[1]])
+    distance = great_circle(*cells, torch.tensor([[0.0, 90.0]]), torch.tensor([[7.0]]))
+    assert distance.item() == pytest.approx(math.pi / 2 * EARTH_RADIUS)
 
 
 def test_inverse_distance_refuses_a_power_that_does_not_fall() -> None:
