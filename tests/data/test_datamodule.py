@@ -206,7 +206,8 @@ def test_the_first_guess_is_made_where_a_batch_is_loaded_on_a_cpu_and_after_the_
     data = ready(first_guess=first_guess)
     (loaded, *_), device = data.val_dataloader(), torch.device("cpu")
     assert data.transfer_batch_to_device(loaded, device, 0)["first_guess"] is loaded["first_guess"]
-    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
     (batch, *_) = data.val_dataloader()
     assert "first_guess" not in batch
     assert same([data.transfer_batch_to_device(batch, device, 0)], [loaded])
