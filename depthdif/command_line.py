@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.config_folder import CONF
-from depthdif.sweep.job import earlier_score, own_checkpoint
+from depthdif.sweep.job import earlier_score
 from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
 
@@ -145,10 +145,7 @@ def train(cfg: DictConfig) -> float:
     from depthdif.checkpoints.resume import with_overrides_of_resumed_run
     from depthdif.training import train
 
-    cfg, checkpoint = with_overrides_of_resumed_run(cfg)
-    if (own := own_checkpoint()) is not None:
-        cfg.resume, checkpoint = own, None
-    return train(cfg, checkpoint)
+    return train(*with_overrides_of_resumed_run(cfg))
 
 
 @program

@@ -32,6 +32,7 @@ from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.statistics import TrainingStatistics, measure_statistics
+from depthdif.data.worker_signals import ignore_stop_signals
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -289,7 +290,8 @@ class OceanDataModule(LightningDataModule):
             # imports what samples need once: a worker then starts in milliseconds instead of seconds.
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload([PatchCutter.__module__])
-            workers = {"multiprocessing_context": context, "persistent_workers": True}
+            workers = {"multiprocessing_context": context, "persistent_workers": True,
+                       "worker_init_fn": ignore_stop_signals}  # fmt: skip
         return {
             "batch_size": self.batch_size,
             "num_workers": self._num_workers,
