@@ -108,7 +108,7 @@ class StopSignals(Callback):
         number = self._received
         if trainer.world_size > 1:
             here = torch.tensor(number, device=trainer.strategy.root_device)
-            number = int(trainer.strategy.reduce(here, reduce_op="max"))  # type: ignore[arg-type]
+            number = int(trainer.strategy.reduce(here, reduce_op="max"))
         if number:
             self._stops_by = number
             # Lightning looks at it when the batch is logged, and validated where that is due; hooks come before that.

@@ -11,7 +11,7 @@ import torch
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.plugins import TorchCheckpointIO
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf, read_write
 from torch import Tensor
 
 from depthdif import UserError
@@ -193,7 +193,7 @@ def with_overrides_of_resumed_run(cfg: DictConfig) -> tuple[DictConfig, RunCheck
     if not any("model.ema" in override or "model/ema" in override for override in now):
         keep_decays(resumed, recorded)
     check_targets(f"resume={checkpoint.path}", resumed, cfg)
-    with flag_override(HydraConfig.get(), ["readonly", "struct"], False):
+    with read_write(HydraConfig.get()):  # type: ignore[arg-type]
         HydraConfig.get().overrides.task = earlier + now
     return resumed, checkpoint
 
