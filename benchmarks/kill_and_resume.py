@@ -233,6 +233,9 @@ def compare(whole: Path, cut: Path) -> dict[str, tuple[bool, str]]:
 def last_checkpoint(folder: Path) -> Any:
     """The content of last.ckpt, without the paths of its best checkpoints, which are within the folder."""
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    for state in saved["callbacks"].values():
+        # Of ModelCheckpoint: Lightning does not restore it, and does not use it.
+        state.pop("current_score", None)
     return without(str(folder.resolve()), saved)
 
 
@@ -259,10 +262,14 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether the keys are the same and the values the same bit for bit."""
-    return first.keys() == second.keys() and all(
-        torch.equal(value, second[key]) if isinstance(value, torch.Tensor) else value == second[key]
-        for key, value in first.items()
-    )
+    return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two values are the same, bit for bit where they are tensors."""
+    if torch.is_tensor(first) and torch.is_tensor(second):
+        return torch.equal(first, second)
+    return type(first) is type(second) and bool(first == second)
 
 
 def contents(folder: Path) -> dict[str, Any]:
