@@ -30,12 +30,10 @@ from depthdif.weights_and_biases import IMAGES, STEP
 from depthdif.weights_and_biases.attempts import attempts, rows_of
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
-STEPS = 80
-RUN = (
+RUN = [
     "experiment=smoke",
     "model/ema=power",
     "model.denoiser.dropout=0.1",
-    f"trainer.max_steps={STEPS}",
     "trainer.val_check_interval=10",
     "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
@@ -46,7 +44,7 @@ RUN = (
     "callbacks.ema_snapshots.every_n_steps=2",
     "callbacks.ema_snapshots.keep=8",
     "callbacks.progress=null",
-)
+]
 POLL_SECONDS = 0.01
 
 
@@ -59,6 +57,7 @@ def main() -> None:
     parser.add_argument(
         "--launcher", choices=["submitit_local"], help="kill jobs of a sweep instead of a run"
     )
+    parser.add_argument("--steps", type=int, default=80, help="of the run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     options = parser.parse_args()
@@ -66,7 +65,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     whole, sweep = folder / "whole", folder / "sweep"
     cut = sweep / "0" if options.launcher else folder / "cut"
-    moments = planned_moments(options.kills, random.Random(options.seed))
+    RUN.append(f"trainer.max_steps={options.steps}")
+    moments = planned_moments(options.kills, options.steps, random.Random(options.seed))
     if code := end_of(start_run(whole)):
         sys.exit(f"the uninterrupted run failed with {code}; see {folder}/whole.log")
     killed = cut_sweep(sweep, moments) if options.launcher else cut_run(cut, moments)
@@ -78,9 +78,9 @@ def main() -> None:
     sys.exit(0 if len(killed) == options.kills and all(equal for equal, _ in results.values()) else 1)
 
 
-def planned_moments(kills: int, numbers: random.Random) -> list[tuple[int, float]]:
+def planned_moments(kills: int, last: int, numbers: random.Random) -> list[tuple[int, float]]:
     """When to kill each attempt: so many seconds after the row of a step (-1: after the start of the process)."""
-    steps = sorted(numbers.randrange(STEPS) for _ in range(kills))
+    steps = sorted(numbers.randrange(last) for _ in range(kills))
     return [
         (-1, numbers.uniform(0, 3)) if numbers.random() < 0.2 else (step, numbers.uniform(0, 0.2))
         for step in steps
