@@ -7,7 +7,9 @@ python benchmarks/kill_and_resume.py --kills 5 --launcher submitit_local
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import importlib
 import itertools
 import os
 import random
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 import torch
 from safetensors.torch import load_file
 
+import depthdif.command_line
+from depthdif.checkpoints.trusted_targets import shipped_targets
 from depthdif.weights_and_biases import IMAGES, STEP
 from depthdif.weights_and_biases.attempts import attempts, rows_of
 
@@ -67,6 +72,7 @@ def main() -> None:
     cut = sweep / "0" if options.launcher else folder / "cut"
     RUN.append(f"trainer.max_steps={options.steps}")
     moments = planned_moments(options.kills, options.steps, random.Random(options.seed))
+    import_all()
     if code := end_of(start_run(whole)):
         sys.exit(f"the uninterrupted run failed with {code}; see {folder}/whole.log")
     killed = cut_sweep(sweep, moments) if options.launcher else cut_run(cut, moments)
@@ -87,11 +93,21 @@ def planned_moments(kills: int, last: int, numbers: random.Random) -> list[tuple
     ]
 
 
+def import_all() -> None:
+    """Import what a run needs, once for all attempts."""
+    targets = (target for target in shipped_targets() if target.startswith(("depthdif.", "diffusers.")))
+    for module in (
+        "depthdif.training",
+        "wandb.sdk.launch",
+        *(target.rpartition(".")[0] for target in targets),
+    ):
+        # The name of a class method has one part more.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+
+
 def start_run(folder: Path) -> int:
     """Start a training as a copy of this process, which has imported everything already, and return its number."""
-    import depthdif.command_line
-    import depthdif.training
-
     process = os.fork()
     if process:
         return process
@@ -105,6 +121,9 @@ def start_run(folder: Path) -> int:
         code = 0
     except SystemExit as ended:
         code = ended.code
+    except Exception:
+        traceback.print_exc()
+        raise
     finally:
         sys.stdout.flush()
         os._exit(code if isinstance(code, int) else 1)
