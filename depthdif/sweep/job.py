@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -43,11 +42,6 @@ class JobRecord:
     def write(self, folder: Path) -> None:
         """Write the record into the folder of the job, whole or not at all."""
         write_text(folder / RECORD, json.dumps(asdict(self), indent=2) + "\n")
-
-
-def keeps_record() -> bool:
-    """Whether this process keeps the record of its job: the first one, where a job of SLURM has several."""
-    return os.environ.get("SLURM_PROCID", "0") == "0"
 
 
 def read_record(folder: Path) -> JobRecord | None:

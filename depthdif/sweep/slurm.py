@@ -27,6 +27,11 @@ def slurm_job() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
+def is_first_process() -> bool:
+    """Whether this is the first process of a job of SLURM, or there is no such job."""
+    return os.environ.get("SLURM_PROCID", "0") == "0"
+
+
 def run_name() -> str:
     """The name of a run folder: date and time, or in a batch job its number and a digest of the command line.
 

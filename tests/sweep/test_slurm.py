@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_two_runs_of_one_job_and_two_tasks_of_an_array_have_names_of_their_own(
         assert slurm_job() == f"10_{task}"
         names.append(run_name())
     assert len(set(names)) == 4
+
+
+def test_run_and_sweep_folders_have_that_name(
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    for part, parent in (("run", "runs"), ("sweep", "multirun")):
+        printed = run_script(
+            "train", "--cfg", "hydra", "--package", f"hydra.{part}", "--resolve", folder=tmp_path
+        )
+        assert re.search(rf"dir: {parent}/slurm_12_[0-9a-f]{{6}}\n", printed.stdout), printed.stderr
 
 
 def test_a_job_is_queued_again_by_its_number(command: Command) -> None:
