@@ -1,11 +1,13 @@
 """What earlier attempts at a run have left in W&B: its id, and how far its rows go.
 
-W&B writes its files every 15 s. The rows of a killed process may end before or after the checkpoint that the run goes on from.
+W&B collects rows before it writes them. Those of a killed process may end before or after the checkpoint that the run goes on
+from.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -62,12 +64,18 @@ def run_id(folder: Path) -> str | None:
 
 
 def logged_by(folder: Path) -> Logged:
-    """How far the rows of all attempts in a `wandb` folder go. Attempts that were read before are not read again."""
+    """How far the rows of all attempts in a `wandb` folder go. Attempts that were read before are not read again.
+
+    An offline attempt that was killed before anything was written is removed: `wandb sync` would stop at it.
+    """
     record = folder / RECORD
     logged = Logged(**json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else Logged()
     new = [attempt for attempt in attempts(folder) if attempt.name not in logged.attempts]
     for attempt in new:
-        for row in rows_of(attempt):
+        records = records_of(attempt)
+        if not records and attempt.match(OFFLINE):
+            shutil.rmtree(attempt)
+        for row in rows_of(records):
             logged = logged.after(row)
         logged = replace(logged, attempts=[*logged.attempts, attempt.name])
     if new:
@@ -75,9 +83,13 @@ def logged_by(folder: Path) -> Logged:
     return logged
 
 
-def rows_of(attempt: Path) -> Iterable[dict[str, Any]]:
-    """The rows that an attempt has written to its file, read by the command of W&B."""
+def records_of(attempt: Path) -> list[dict[str, Any]]:
+    """What an attempt has written to its file, read by the command of W&B."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(attempt)]
     printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    records = (json.loads(line) for line in printed.splitlines() if line.startswith("{"))
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+
+def rows_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of logged values among records."""
     return [record["history"]["item"] for record in records if record.get("type") == "history"]

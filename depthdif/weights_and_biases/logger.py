@@ -157,7 +157,12 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
         group=group or sweep,
         id=run_id(save_dir / "wandb"),
         resume="allow",
-        settings=wandb.Settings(silent=True, init_timeout=ONLINE_TIMEOUT_SECONDS),
+        settings=wandb.Settings(
+            silent=True,
+            init_timeout=ONLINE_TIMEOUT_SECONDS,
+            # A killed process loses what was not written; 15 s by default.
+            x_transaction_log_flush_interval=1.0,
+        ),
     )
     try:
         run = open_in(mode=mode)  # type: ignore[arg-type]
