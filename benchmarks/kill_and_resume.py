@@ -13,7 +13,6 @@ import importlib
 import itertools
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGKILL, SIGUSR2
 from typing import Any
 
 # One thread, so that sums are always taken in the same order.
@@ -86,7 +86,8 @@ def main() -> None:
 
 def planned_moments(kills: int, last: int, numbers: random.Random) -> list[tuple[int, float]]:
     """When to kill each attempt: so many seconds after the row of a step (-1: after the start of the process)."""
-    steps = sorted(numbers.randrange(last) for _ in range(kills))
+    # Early enough for the kill to come before the end.
+    steps = sorted(numbers.randrange(last - 5) for _ in range(kills))
     return [
         (-1, numbers.uniform(0, 3)) if numbers.random() < 0.2 else (step, numbers.uniform(0, 0.2))
         for step in steps
@@ -129,6 +130,11 @@ def start_run(folder: Path) -> int:
         os._exit(code if isinstance(code, int) else 1)
 
 
+def has_ended(process: int) -> bool:
+    """Whether a process has ended; it can still be waited for."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def end_of(process: int) -> int:
     """Wait for a process; its exit code, negative for the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -139,9 +145,9 @@ def cut_run(folder: Path, moments: list[tuple[int, float]]) -> list[str]:
     killed = []
     for step, seconds in moments:
         process = start_run(folder)
-        wait_for(folder, step, seconds, lambda: False)
-        os.kill(process, signal.SIGKILL)
-        if end_of(process) == -signal.SIGKILL:
+        wait_for(folder, step, seconds, lambda process=process: has_ended(process))
+        os.kill(process, SIGKILL)
+        if end_of(process) == -SIGKILL:
             killed.append(f"kill -9 {place(folder, step, seconds)}")
     if code := end_of(start_run(folder)):
         sys.exit(f"the last attempt failed with {code}; see {folder}.log")
@@ -165,36 +171,35 @@ def cut_sweep(folder: Path, moments: list[tuple[int, float]]) -> list[str]:
     killed: dict[int, str] = {}
     with Path(f"{folder}.log").open("a") as log:
         sweep = subprocess.Popen(command, stdout=log, stderr=log)
-        for (step, seconds), number in zip(
-            moments, itertools.cycle([signal.SIGUSR2, signal.SIGKILL]), strict=False
-        ):
-            while not (jobs := [job for job in jobs_of(folder) if job not in killed]):
-                if sweep.poll() is not None:
+        for (step, seconds), number in zip(moments, itertools.cycle([SIGUSR2, SIGKILL]), strict=False):
+            while not (jobs := jobs_of(folder) - killed.keys()):
+                if sweep.poll() == 0:
                     return list(killed.values())
+                # Also where the signal came before submitit was there to handle it.
+                if sweep.poll() is not None:
+                    sweep = subprocess.Popen(command, stdout=log, stderr=log)
                 time.sleep(POLL_SECONDS)
-            wait_for(folder / "0", step, seconds, lambda job=jobs[0]: job not in jobs_of(folder))
-            if jobs[0] not in jobs_of(folder):
-                break
-            os.kill(jobs[0], number)
-            killed[jobs[0]] = f"{number.name} {place(folder / '0', step, seconds)}"
-            if number == signal.SIGKILL:
-                sweep.wait()
-                sweep = subprocess.Popen(command, stdout=log, stderr=log)
-        if code := sweep.wait():
+            job = jobs.pop()
+            wait_for(folder / "0", step, seconds, lambda job=job: job not in jobs_of(folder))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(job, number)
+                killed[job] = f"{number.name} {place(folder / '0', step, seconds)}"
+        sweep.wait()
+        if code := subprocess.run(command, stdout=log, stderr=log, check=False).returncode:
             sys.exit(f"the last sweep failed with {code}; see {folder}.log")
     return list(killed.values())
 
 
-def jobs_of(folder: Path) -> list[int]:
+def jobs_of(folder: Path) -> set[int]:
     """The processes in which submitit trains jobs of a sweep."""
-    found = []
+    found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
         except OSError:  # it has ended
             continue
         if "submitit.core._submit" in words and any(word.startswith(f"{folder}/") for word in words):
-            found.append(int(path.parent.name))
+            found.add(int(path.parent.name))
     return found
 
 

@@ -83,13 +83,13 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
 
 def is_finished(cfg: DictConfig, checkpoint: RunCheckpoint) -> bool:
     """Whether an earlier attempt made all planned steps and wrote its closing table; then one line says so."""
-    table = Path(cfg.output_dir) / TABLE
-    steps, is_written = checkpoint.steps, table.is_file()
-    is_closed = is_written and table.stat().st_mtime >= checkpoint.path.stat().st_mtime
+    table, steps = Path(cfg.output_dir) / TABLE, checkpoint.steps
+    is_closed = table.is_file() and table.stat().st_mtime >= checkpoint.path.stat().st_mtime
     if not (checkpoint.is_own and is_closed and 0 <= cfg.trainer.max_steps <= steps):
         return False
-    more = f"set trainer.max_steps={2 * steps} to train on"
-    rank_zero_info(f"finished: {near(cfg.output_dir)} has all {steps} steps; {more}")
+    rank_zero_info(
+        f"finished: {near(cfg.output_dir)} has all {steps} steps; set trainer.max_steps={2 * steps} to train on"
+    )
     return True
 
 
