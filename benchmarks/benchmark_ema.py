@@ -3,9 +3,10 @@
     python benchmarks/benchmark_ema.py
 
 Prints one table a device for a module of 61.9 M parameters in 332 float32 tensors. The limit of an update is one flat
-`lerp_` of the same size, that of a distance one read of both copies. All candidates take turns in every round, so that
-a slow moment of the machine meets all of them alike; the table shows medians over the rounds. Peers that are not
-installed are left out (`pip install "depthdif[peers]"`).
+`lerp_` of the same size, that of a distance one read of both copies. Traffic is the least that a candidate must read and
+write, in units of that `lerp_`: weights once for the guard, once for all updates, every average once in and once out.
+All candidates take turns in every round, so that a slow moment of the machine meets all of them alike; the table shows
+medians over the rounds. Peers that are not installed are left out (`pip install "depthdif[peers]"`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def updates(module: Layers) -> dict[str, Action]:
     shadows = [parameter.clone() for parameter in parameters]
     candidates: dict[str, Action] = {
         "limit: one flat lerp_": lambda: flat_average.lerp_(flat, 1 - DECAY),
+        "limit of the guard: one flat read": lambda: torch.dot(flat, flat),
         "torch._foreach_lerp_": lambda: torch._foreach_lerp_(shadows, parameters, 1 - DECAY),
     }
     for number in (1, 2, 3):
@@ -55,7 +57,8 @@ def updates(module: Layers) -> dict[str, Action]:
             decays = [DECAY, 0.99, 0.9][:number]
             averages = ModuleAverages(module, decays, guard=guard)
             what = f"{number} average{'s'[: number - 1]}, {'with' if guard else 'without'} the guard"
-            candidates[f"depthdif: {what}"] = averages.update
+            traffic = (guard + 1 + 2 * number) / 3
+            candidates[f"depthdif: {what} (traffic {traffic:.2f})"] = averages.update
     return candidates | {name: update for name, (update, _) in peers(module).items()}
 
 
@@ -144,14 +147,16 @@ def measure(candidates: dict[str, Action], device: torch.device) -> dict[str, tu
 
 
 def milliseconds(action: Action, device: torch.device) -> float:
-    """Wall time of one call, until the device has finished."""
+    """Time of one call, until the device has finished; CPU time on one thread, which a busy machine disturbs less."""
+    on_one_thread = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if on_one_thread else time.perf_counter
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     action()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (clock() - start)
 
 
 def launches(action: Action) -> int:

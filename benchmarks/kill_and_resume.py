@@ -51,6 +51,8 @@ RUN = [
     "callbacks.progress=null",
 ]
 POLL_SECONDS = 0.01
+# Columns and keys that differ between any two runs.
+MEASURED = ("train/samples_per_second", "train/data_wait_share", "train/memory_gb")
 
 
 def main() -> None:
@@ -217,9 +219,10 @@ def last_step(folder: Path) -> int:
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv."""
+    """The rows of metrics.csv, without what is measured."""
     path = folder / "metrics" / "metrics.csv"
-    return list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
+    rows = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
 
 
 def place(folder: Path, step: int, seconds: float) -> str:
@@ -312,7 +315,7 @@ def history(folder: Path) -> list[tuple[Any, ...]]:
     rows = []
     for attempt in attempts(folder):
         for row in rows_of(records_of(attempt)):
-            keys = sorted(key for key in row if not key.startswith("_"))
+            keys = sorted(key for key in row if not key.startswith("_") and key not in MEASURED)
             is_image = any(key.startswith(IMAGES) for key in keys)
             rows.append(
                 (

@@ -17,11 +17,13 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.conditions import Domain
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.residual import Residual
+from depthdif.garbage import collection_paused
 
 # Lightning's short forms.
 SHORT_FORMS = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true", "None": "32-true"}
 
 
+@collection_paused()
 def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> OceanDataModule:
     """Open the field, and compute its statistics unless those of a checkpoint are passed.
 
@@ -37,6 +39,7 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
     return data
 
 
+@collection_paused()
 def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> DiffusionModule:
     """The model for the depths and surface fields of a data module or its state dict.
 

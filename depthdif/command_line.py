@@ -5,7 +5,9 @@ Errors that a user can correct are printed in one line. Jobs import what they ne
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import itertools
 import os
 import re
@@ -25,11 +27,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.config_folder import CONF
+from depthdif.data.worker_server import worker_context
+from depthdif.garbage import collection_paused
 from depthdif.sweep.job import earlier_score
 from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+# Set where HYDRA_FULL_ERROR is set by the program: processes that it starts inherit both.
+SHORT_ERROR = "DEPTHDIF_SHORT_ERROR"
 
 # An argument about the data or the model of a run: data.path=..., model/sampler=ddim, +model.x=1, ~data.training.
 RUN_ARGUMENT = re.compile(r"[+~]*(data|model)([./][^=@]*)?(=|$)")
@@ -50,6 +56,8 @@ def program(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     @functools.wraps(job)
     def start() -> None:
+        # When it ends, the interpreter looks for cycles among the million objects of the libraries, for more than a second.
+        atexit.register(gc.freeze)
         with readable_errors(name), sweeps():
             if "\nrun_overrides:" in (CONF / f"{name}.yaml").read_text(encoding="utf-8"):
                 sys.argv[1:] = with_run_overrides(sys.argv[1:])
@@ -67,9 +75,11 @@ def readable_errors(config_name: str) -> Iterator[None]:
 
     All other errors are bugs and keep their traceback. A mistyped key is compared with the keys of the root config.
     """
-    in_full = os.environ.get(FULL_ERROR, "0") != "0"
+    in_full = os.environ.get(FULL_ERROR, "0") != "0" and SHORT_ERROR not in os.environ
     # Without it Hydra prints a message of its own and exits before the error gets here.
     os.environ[FULL_ERROR] = "1"
+    if not in_full:
+        os.environ[SHORT_ERROR] = "1"
     try:
         yield
     except Exception as error:
@@ -80,7 +90,7 @@ def readable_errors(config_name: str) -> Iterator[None]:
         sys.exit(1)
     finally:
         if not in_full:
-            del os.environ[FULL_ERROR]
+            del os.environ[FULL_ERROR], os.environ[SHORT_ERROR]
 
 
 def with_run_overrides(arguments: Sequence[str]) -> list[str]:
@@ -142,8 +152,11 @@ def train(cfg: DictConfig) -> float:
     """`depthdif-train`: train a model; a job of a sweep that is finished returns its score again."""
     if (score := earlier_score()) is not None:
         return score
-    from depthdif.checkpoints.resume import with_overrides_of_resumed_run
-    from depthdif.training import train
+    if cfg.data.num_workers:
+        worker_context()
+    with collection_paused():
+        from depthdif.checkpoints.resume import with_overrides_of_resumed_run
+        from depthdif.training import train
 
     return train(*with_overrides_of_resumed_run(cfg))
 
@@ -151,10 +164,11 @@ def train(cfg: DictConfig) -> float:
 @program
 def evaluate(cfg: DictConfig) -> Any:
     """`depthdif-evaluate`: score a trained model beside its baselines."""
-    from depthdif.build import resolved
-    from depthdif.checkpoints.trained_run import device_of, open_trained
-    from depthdif.evaluation.evaluate import evaluate
-    from depthdif.evaluation.plan import EvaluationPlan
+    with collection_paused():
+        from depthdif.build import resolved
+        from depthdif.checkpoints.trained_run import device_of, open_trained
+        from depthdif.evaluation.evaluate import evaluate
+        from depthdif.evaluation.plan import EvaluationPlan
 
     plan = EvaluationPlan.from_config(cfg)
     device = device_of(cfg.accelerator)
@@ -164,7 +178,8 @@ def evaluate(cfg: DictConfig) -> Any:
 @program
 def export(cfg: DictConfig) -> None:
     """`depthdif-export`: write a checkpoint as a folder that diffusers loads."""
-    from depthdif.export.export import export
+    with collection_paused():
+        from depthdif.export.export import export
 
     export(cfg)
 
@@ -172,7 +187,8 @@ def export(cfg: DictConfig) -> None:
 @program
 def posthoc_ema(cfg: DictConfig) -> float:
     """`depthdif-posthoc-ema`: rebuild and score weight averages of a finished run."""
-    from depthdif.posthoc_ema.posthoc import posthoc
+    with collection_paused():
+        from depthdif.posthoc_ema.posthoc import posthoc
 
     return posthoc(cfg)
 
@@ -188,7 +204,8 @@ def compare(cfg: DictConfig) -> None:
 @program
 def fit_first_guess(cfg: DictConfig) -> float:
     """`depthdif-fit-first-guess`: fit the settings of a first guess to the training region, by cross-validation."""
-    from depthdif.first_guess.fit import fit_first_guess
+    with collection_paused():
+        from depthdif.first_guess.fit import fit_first_guess
 
     return fit_first_guess(cfg, list(HydraConfig.get().overrides.task))
 

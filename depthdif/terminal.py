@@ -136,6 +136,8 @@ def silence_libraries() -> None:
     """Drop messages of the libraries that are not about the run and that a user cannot act on."""
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: not record.getMessage().startswith(ABOUT_LIGHTNING))
+    # A line of each process, where the first one says how many they are.
+    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # Epochs have no meaning here, and may be shorter than the interval of logging.
     warnings.filterwarnings("ignore", message="The number of training batches")

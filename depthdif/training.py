@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zer
 
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
 from depthdif.callbacks.closing_table import TABLE
+from depthdif.callbacks.monitors import check_monitors
 from depthdif.callbacks.stop_signals import StopSignals
 from depthdif.checkpoints.resume import (
     RunCheckpoint,
@@ -30,6 +31,7 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.files import atomic_path, near
 from depthdif.loggers.metrics_file import METRICS, drop_rows_from, last_row_with
+from depthdif.processes import Processes
 from depthdif.scores.score_names import MONITORED
 from depthdif.terminal import silence_libraries
 
@@ -49,7 +51,8 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
         KeyboardInterrupt: Ctrl-C, after the checkpoint is saved.
     """
     silence_libraries()
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    # Samples take their seed from their number: with workers=True every worker would import Lightning, which takes seconds.
+    seed_everything(cfg.seed, workers=False, verbose=False)
     # Each worker gets a core of its own: threads that share one with a worker wait for each other at every operation.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - cfg.data.num_workers)))
@@ -62,6 +65,7 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
     data = build_data(cfg, statistics if isinstance(statistics, dict) else None)
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
+    check_monitors(cfg.callbacks, callbacks, module)
     if checkpoint is not None:
         check_resumed(checkpoint.path, checkpoint.content, module.state_dict())
         rank_zero_info(continuation(cfg, checkpoint))
@@ -69,14 +73,14 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
         rank_zero_warn(advice)
     prepare_folder(cfg, checkpoint.steps if checkpoint else 0)
     rank_zero_info(summary(cfg, data, module))
-    stop = StopSignals()
+    processes, stop = Processes(), StopSignals()
     with finished([instantiate(logger) for logger in cfg.logger.values() if logger is not None]) as loggers:
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, stop], logger=loggers)
+        trainer: Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, processes, stop], logger=loggers)
         # A checkpoint plugin of the user has its own file format.
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = RunCheckpointIO(checkpoint)
-        with stop.obeyed():
-            path = checkpoint.path if checkpoint else None
+        path = str(checkpoint.path) if checkpoint else None
+        with processes.started(trainer), stop.obeyed():
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         return float(trainer.callback_metrics.get(MONITORED, last_score(cfg)))
 

@@ -14,12 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.build import build_data, build_module
 from depthdif.checkpoints.trained_run import open_trained
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.dataset import Conditioner, collate
 from depthdif.data.synthetic import synthetic_field
-from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.module import TRAINING, DiffusionModule
 from depthdif.training import train
 
 Config = Callable[..., DictConfig]
@@ -118,7 +119,7 @@ def test_however_few_observations_there_are_the_reconstruction_is_finite(
     assert sample.isfinite().all()
     assert sample[batch["ocean_mask"]].abs().min() > 0
     assert (sample[~batch["ocean_mask"]] == 0).all()
-    assert module.loss(batch).isfinite()
+    assert all(part.isfinite().all() for part in module.errors(batch, TRAINING))
     if first_guess != "none":
         unobserved = ~batch["observed_mask"].any(dim=(2, 3))
         assert (batch["first_guess"][unobserved] == 0).all()  # the training mean
@@ -270,3 +271,12 @@ def test_a_batch_of_other_depths_than_trained_is_one_error(
     _, module = built(small_run("data.field.depths=4", "data.field.times=1"))
     with pytest.raises(ValueError, match="the batch has 3 depths, but the model was trained on 4"):
         module.reconstruct(make_batch())
+
+
+def test_an_optimizer_that_does_not_take_a_value_of_the_config_is_named_with_what_to_remove(
+    small_run: Config,
+) -> None:
+    radam = ("logger=csv", "trainer.max_steps=1", "model.optimizer._target_=torch.optim.RAdam")
+    with pytest.raises(UserError, match=r"'fused'; remove .* such as ~model\.optimizer\.fused"):
+        train(small_run(*radam))
+    assert train(small_run(*radam, "~model.optimizer.fused")) > 0

@@ -177,6 +177,21 @@ def test_an_error_that_a_user_can_correct_is_one_line_and_exit_code_1(
         raise error
 
 
+def test_a_process_that_another_one_starts_prints_errors_as_that_one_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited: dict[str, str] = {}
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with readable_errors("train"):
+        inherited.update(os.environ)
+    for name in inherited.keys() - os.environ.keys():
+        monkeypatch.setenv(name, inherited[name])
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    with pytest.raises(SystemExit), readable_errors("train"):
+        raise UserError("broken")
+    assert capsys.readouterr().err.startswith("error: broken")
+
+
 def test_an_error_of_a_constructor_in_the_config_is_a_user_error() -> None:
     with pytest.raises(UserError, match="size=3"), config_errors():
         raise ValueError("size=3")

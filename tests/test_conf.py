@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -42,7 +43,7 @@ def ocean_file(tmp_path: Path) -> Path:
 
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     here = {
-        *(".", "callbacks", "experiment", "logger", "trainer"),
+        *(".", "callbacks", "experiment", "logger", "trainer", "trainer/length"),
         *("data", "data/validation", "data/climatology", "model"),
         *(
             f"model/{part}"
@@ -207,8 +208,31 @@ def test_the_default_ema_fields_are_those_of_the_contract(compose_train: Compose
 
 @pytest.mark.parametrize("name", options("trainer"))
 def test_every_trainer_config_builds(compose_train: Compose, name: str, tmp_path: Path) -> None:
-    cfg = compose_train(f"trainer={name}", f"output_dir={tmp_path}")
+    gpu = ["trainer.accelerator=cpu"] if name == "gpu" and not torch.cuda.is_available() else []
+    cfg = compose_train(f"trainer={name}", f"output_dir={tmp_path}", *gpu)
     assert isinstance(instantiate(cfg.trainer, logger=False, callbacks=[]), Trainer)
+
+
+def test_the_devices_of_slurm_are_those_of_its_job(
+    compose_train: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    trainer = compose_train("trainer=slurm").trainer
+    assert (trainer.devices, trainer.num_nodes, trainer.strategy) == (4, 2, "ddp")
+
+
+@pytest.mark.parametrize("length", options("trainer/length"))
+def test_every_length_is_chosen_apart_from_the_devices(compose_train: Compose, length: str) -> None:
+    trainer = compose_train("trainer=ddp", f"trainer/length={length}", "trainer.devices=2").trainer
+    assert trainer.strategy == "ddp"
+    assert trainer.max_steps == OmegaConf.load(CONF / f"trainer/length/{length}.yaml").max_steps
+
+
+def test_a_data_option_chooses_the_length_whatever_the_devices(compose_train: Compose) -> None:
+    for trainer in options("trainer"):
+        assert compose_train("data=woa", f"trainer={trainer}").trainer.max_steps == 600
+    assert compose_train("data=woa", "trainer=ddp", "trainer/length=default").trainer.max_steps == 1500
 
 
 @pytest.mark.parametrize("name", options("callbacks"))

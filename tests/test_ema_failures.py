@@ -304,6 +304,37 @@ def test_buffers_written_in_validation_keep_what_the_module_wrote() -> None:
     assert ema.ema_weights["batches"] == ema.ema_weights["replaced"] == 0
 
 
+def test_an_optimizer_step_in_validation_is_one_of_the_raw_weights_and_one_update() -> None:
+    class TrainingInValidation(Net):
+        automatic_optimization = False
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward((self(batch) - 1).square().mean())
+            optimizer.step()
+            with ema.weights("standard"):
+                history.append(snapshot(self))
+
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            with torch.enable_grad():
+                self.training_step(batch, batch_idx)
+            ema.state_dict()  # as for a checkpoint, which counts the step
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.first.parameters(), 0.1)
+
+    ema, net = EMACallback(DECAY), new_net(TrainingInValidation)
+    history = [snapshot(net)]
+    fit(ema, net=net, inference_mode=False, limit_train_batches=5, val_check_interval=3)
+    assert ema.updates == len(history) - 1 == 7
+    assert equal(snapshot(net), history[-1])
+    expected = oracle(history).get_params()
+    assert all(
+        torch.allclose(ema.ema_weights[key], expected[key], atol=1e-6) for key, _ in net.named_parameters()
+    )
+
+
 def test_buffers_that_training_replaces_by_new_tensors_are_followed() -> None:
     class Replacing(Net):
         def __init__(self) -> None:
@@ -370,7 +401,7 @@ def test_a_checkpoint_written_while_averages_are_swapped_in_keeps_the_roles(
     assert equal(average, net.seen[-1])
 
 
-@pytest.mark.parametrize("moment", range(4, 283, 8))
+@pytest.mark.parametrize("moment", range(4, 292, 8))
 def test_a_signal_in_the_middle_of_an_exchange_saves_the_right_roles(tmp_path: Path, moment: int) -> None:
     class Writing(Net):
         def __init__(self) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -36,7 +36,10 @@ EMA_KEYS = {
     f"{IMAGE}_standard",
     f"{IMAGE}_ema",
 }
-OF_TRAINING = {"train/loss", "lr-AdamW", "epoch", "trainer/global_step"}
+OF_TRAINING = {
+    *(f"train/{name}" for name in ("loss", "gradient_norm", "clipped_share", "data_wait_share")),
+    *("train/samples_per_second", "train/memory_gb", "lr-AdamW", "epoch", "trainer/global_step"),
+}
 
 EMA = ("model.ema.enabled=true", "model.ema.decay=0.9")
 
@@ -81,7 +84,7 @@ def test_a_short_run_logs_exactly_the_keys_of_the_contract_to_wandb(
     rows = history(wandb_records(tmp_path / "run"))
     # A picture is several values, such as KEY.width.
     keys = {key.partition(".")[0] for row in rows for key in row if not key.startswith("_")}
-    assert keys - OF_TRAINING == expected
+    assert keys == expected | OF_TRAINING
     steps = {row["trainer/global_step"] for row in rows if any(key.startswith("val") for key in row)}
     assert steps == {3}  # Scores and panels of a validation stand at the same step.
 
@@ -270,6 +273,20 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(
     monkeypatch.setattr(Trainer, "save_checkpoint", no_space)
     with pytest.raises(OSError, match="No space left"):
         train(small_run("trainer.max_steps=4", "trainer.val_check_interval=2", "logger=csv"))
+
+
+class WorkerStart(Callback):
+    """What each worker of the training loader calls when it starts."""
+
+    called: ClassVar[list[Any]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self.called.append(trainer.train_dataloader.worker_init_fn)  # type: ignore[union-attr]
+
+
+def test_workers_do_not_import_lightning_for_a_seed_that_no_sample_uses(small_run: SmallRun) -> None:
+    train(small_run("trainer.max_steps=1", "logger=csv", f"+callbacks.start._target_={__name__}.WorkerStart"))
+    assert WorkerStart.called == [None]
 
 
 def ema_state(saved: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import resource
 import shlex
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
@@ -21,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from depthdif.callbacks.reconstruction import ema_callback
+from depthdif.callbacks.throughput import peak_memory, throughput
 from depthdif.ema.decay import half_life, horizon
 from depthdif.figures.panel import display_units
 from depthdif.files import near
@@ -136,13 +133,20 @@ def distance_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def peak_memory() -> str:
-    """Largest memory so far: of the GPU where one was used, else of this process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return f"{torch.cuda.max_memory_allocated() / 1e9:.2f} GB on the GPU"
-    # Linux counts kibibytes here, macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
+def speed_line(trainer: Trainer) -> str:
+    """Steps, speed, data wait and peak memory of the training."""
+    parts = []
+    if (counted := throughput(trainer)) is not None:
+        run, rates = counted.run, counted.run.rates()
+        parts.append(f"{run.steps} optimizer steps in {run.seconds:.0f} s, validation apart")
+        if rates:
+            parts.append(
+                f"{run.steps / run.seconds:.2f} steps/s, {rates['samples_per_second']:.3g} samples/s"
+            )
+        if "data_wait_share" in rates:
+            parts.append(f"data wait {100 * rates['data_wait_share']:.0f} %")
+    gigabytes, whose = peak_memory()
+    return "; ".join([*parts, f"peak memory of the {whose} {gigabytes:.2f} GB"])
 
 
 class ClosingTable(Callback):
@@ -150,24 +154,6 @@ class ClosingTable(Callback):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.first_step = 0
-        self.training_seconds = 0.0
-        self.started = self.validation_started = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.first_step = trainer.global_step
-        self.training_seconds = 0.0
-        self.started = time.monotonic()
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.validation_started = time.monotonic()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self.training_seconds -= time.monotonic() - self.validation_started
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.training_seconds += time.monotonic() - self.started
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -185,10 +171,7 @@ class ClosingTable(Callback):
         lines = [against_first_guess(metrics)]
         if ema is not None and "ema" in decays and not ema.warmup and ema.start_step <= 1:
             lines.append(too_long(decays["ema"], trainer.global_step / ema.apply_every_n_steps))
-        steps, seconds = trainer.global_step - self.first_step, self.training_seconds
-        rate = f"{steps / seconds:.2f} steps/s" if seconds else "no training"
-        speed = f"{steps} optimizer steps in {seconds:.0f} s ({rate}, validation apart)"
-        lines.append(f"{speed}, peak memory {peak_memory()}")
+        lines.append(speed_line(trainer))
         places = {"best decay": best_decay(metrics, decays)} if len(decays) > 1 else {}
         places |= self.places(trainer)
         width = max(map(len, places)) + 2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from depthdif import UserError, check_integer
 from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.diffusion.distributed import first_of_each, gathered
 from depthdif.diffusion.ensemble import independent_members
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
@@ -25,6 +27,7 @@ from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys
 class ReconstructionCallback(Callback):
     """Caches the first validation mini-batch and runs the full reverse chain on it with the standard and the EMA weights.
 
+    Several processes share the mini-batch, and each reconstructs its part. The first one scores and shows the whole of it.
     The noise of the chain depends on the sampler's seed and on the sample alone, so that the weights are the only difference
     between two panels, of one validation and of any two. Scores are logged as `val/*`, with EMA as `val_standard/*` and
     `val_ema/*`, those of the first guess on the same mini-batch as `val_first_guess/*`. The precision is that of the trainer.
@@ -49,23 +52,20 @@ class ReconstructionCallback(Callback):
         self.panels = PanelWriter(folder, panel_samples, panel_depths)
         self.batch: dict[str, Tensor] | None = None
 
-    def check_data(self, data: OceanDataModule, processes: int = 1) -> None:
-        """Raise UserError when a panel shows more samples than the first validation mini-batch of a process has."""
+    def check_data(self, data: OceanDataModule) -> None:
+        """Raise UserError when a panel shows more samples than the first validation mini-batch has."""
         patches = len(data.val_dataloader().dataset)  # type: ignore[arg-type]
-        # Lightning deals the patches out to the processes; the first one draws the panels.
-        available = min(data.batch_size, math.ceil(patches / processes))
+        available = min(data.batch_size, patches)
         if self.panel_samples > available:
-            share = f" shared by {processes} processes" if processes > 1 else ""
             raise UserError(
                 f"panel_samples is {self.panel_samples}, but the first validation mini-batch has {available} "
-                f"(data.batch_size={data.batch_size}, data.validation_patches={patches}{share}): "
+                f"(data.batch_size={data.batch_size}, data.validation_patches={patches}): "
                 f"set callbacks.reconstruction.panel_samples={available} or less"
             )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the panels against the number of processes, and warn where the CRPS will be missing."""
+        """Say where the CRPS will be missing."""
         assert isinstance(pl_module, DiffusionModule)
-        self.check_data(trainer.datamodule, trainer.world_size)  # type: ignore[attr-defined]
         sampler = pl_module.sampler
         if independent_members(sampler.ensemble_size, sampler.antithetic) < 2:
             rank_zero_info(
@@ -82,7 +82,7 @@ class ReconstructionCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Cache the first mini-batch."""
+        """Cache the first mini-batch, or the part of this process."""
         if batch_idx == 0 and dataloader_idx == 0 and not trainer.sanity_checking:
             self.batch = batch
 
@@ -92,28 +92,33 @@ class ReconstructionCallback(Callback):
             return
         assert isinstance(pl_module, DiffusionModule)
         statistics = trainer.datamodule.standardization  # type: ignore[attr-defined]
+        # In the order of the samples, whatever number of processes share them.
+        order = first_of_each(gathered(self.batch["index"], pl_module.device))
+        whole = {name: gathered(tensor, pl_module.device)[order] for name, tensor in self.batch.items()}
         ema = ema_callback(trainer)
         scores, members = {}, {}
         for variant in (STANDARD,) if ema is None else ema.variants:
             with contextlib.nullcontext() if ema is None else ema.weights(variant):
-                ensemble = reconstruct(pl_module, self.batch, statistics, str(trainer.precision))
-            scores[variant] = score_ensemble(ensemble, self.batch, statistics)
-            # A copy of what the panel shows: the members of all variants together would be large.
-            members[variant] = ensemble.members[: self.panel_samples].copy()
-        logged = log_keys("val", scores[STANDARD if ema is None else ema.evaluates])
-        if ema is not None:
-            for variant in scores:
-                logged |= log_keys(f"val_{variant}", scores[variant])
-        if "first_guess" in self.batch:
-            logged |= log_keys(f"val_{FIRST_GUESS}", score_first_guess(self.batch, statistics))
-        # Every rank reconstructs its own batch (sharded weights need them all); the scores of the first one count.
+                part = reconstruct(pl_module, self.batch, statistics, str(trainer.precision))
+            parts = gathered(torch.from_numpy(part.members), pl_module.device)[order]
+            if trainer.is_global_zero:
+                ensemble = dataclasses.replace(part, members=parts.cpu().numpy())
+                scores[variant] = score_ensemble(ensemble, whole, statistics)
+                # A copy of what the panel shows: the members of all variants together would be large.
+                members[variant] = ensemble.members[: self.panel_samples].copy()
+        logged = {}
+        if trainer.is_global_zero:
+            logged = log_keys("val", scores[STANDARD if ema is None else ema.evaluates])
+            if ema is not None:
+                for variant in scores:
+                    logged |= log_keys(f"val_{variant}", scores[variant])
+            if "first_guess" in whole:
+                logged |= log_keys(f"val_{FIRST_GUESS}", score_first_guess(whole, statistics))
         pl_module.log_dict(
-            trainer.strategy.broadcast(logged),
-            batch_size=len(self.batch["target"]),
-            sync_dist=trainer.world_size > 1,
+            trainer.strategy.broadcast(logged), batch_size=len(order), sync_dist=trainer.world_size > 1
         )
         if trainer.is_global_zero:
-            self.panels.write(trainer, trainer.datamodule, self.batch, members, with_ema=ema is not None)  # type: ignore[attr-defined]
+            self.panels.write(trainer, trainer.datamodule, whole, members, with_ema=ema is not None)  # type: ignore[attr-defined]
         self.batch = None
 
 

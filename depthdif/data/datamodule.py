@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from depthdif import UserError, check_integer
@@ -19,20 +18,17 @@ from depthdif.data.compatibility import check_trained_on, describe_first_guess
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
     Conditioner,
-    DrawSampler,
     FixedPatches,
     PatchCutter,
-    ResumableLoader,
     Sample,
     TrainingPatches,
-    collate,
 )
 from depthdif.data.field import OceanField, open_field
+from depthdif.data.loading import DrawSampler, Position, ResumableLoader, SharedBatches, loader_options
 from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.statistics import TrainingStatistics, measure_statistics
-from depthdif.data.worker_signals import ignore_stop_signals
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess
 
@@ -122,6 +118,7 @@ class OceanDataModule(LightningDataModule):
         self._validation_patches = possible.spread(validation_patches, layout)
         self._validation_times = validated.times
         self._statistics: TrainingStatistics | None = None
+        self._resumed = Position()
 
     @classmethod
     def from_files(
@@ -202,9 +199,8 @@ class OceanDataModule(LightningDataModule):
                 )
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Training batches, starting after those that the trainer has processed."""
-        ranks = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
+        """Training batches, starting after the draws that were trained on."""
+        rank, ranks = self._place()
         whole = self.batch_size * ranks
         length = self._patches_per_epoch // whole * whole
         if not length:
@@ -212,14 +208,36 @@ class OceanDataModule(LightningDataModule):
                 f"data.patches_per_epoch={self._patches_per_epoch} is less than one batch of "
                 f"{self.batch_size} on each of {ranks} devices; set data.patches_per_epoch={whole} or more"
             )
+        if self._resumed.batch_size not in (None, whole):
+            rank_zero_info(
+                f"a batch has {whole} patches ({self.batch_size} on each of {ranks} devices), in the resumed run it had "
+                f"{self._resumed.batch_size}; draws go on after {self._resumed.draws}, the learning rate stays"
+            )
         conditioner = self.statistics.conditioner(self._first_guess)
         dataset = self._training_samples(conditioner, length)
-        sampler = DrawSampler(length, self.batch_size, self._batches_done, rank, ranks)
-        return ResumableLoader(dataset, sampler=sampler, drop_last=True, **self._loader_options())
+        sampler = DrawSampler(length, lambda: self._position().draws, rank, ranks)
+        return ResumableLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            **loader_options(self._num_workers, self._seed),
+        )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """The fixed validation set, in a fixed order."""
-        return DataLoader(self.validation_samples(), **self._loader_options())
+        """The fixed validation set, in a fixed order; of every batch the part of this process."""
+        dataset = self.validation_samples()
+        sampler = SharedBatches(len(dataset), self.batch_size, *self._place())
+        return DataLoader(
+            dataset,
+            batch_size=sampler.part_size,
+            sampler=sampler,
+            **loader_options(self._num_workers, self._seed),
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """The batch on the device but for `index`, which seeds draws: reading it there would make the device wait."""
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return {**moved, "index": batch["index"]}
 
     def validation_samples(self, density: float | None = None) -> FixedPatches:
         """The fixed validation set as samples, observed with the configured density or another one."""
@@ -243,19 +261,28 @@ class OceanDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The validation set, for `trainer.predict(module, datamodule=data)`."""
-        return self.val_dataloader()
+        return DataLoader(
+            self.validation_samples(),
+            batch_size=self.batch_size,
+            **loader_options(self._num_workers, self._seed),
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Statistics and description of the data, for prediction; safe for torch.load(weights_only=True)."""
+        """Statistics and description of the data, for prediction, and the position of the draws, for training.
+
+        Safe for torch.load(weights_only=True).
+        """
         return {
             **self._description(),
             "patch_size": list(self.patch_size),
+            "position": dataclasses.asdict(self._position()),
             **self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the statistics of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
+        """Take the state of a checkpoint; UserError where it was trained on other data, see `check_trained_on`."""
         check_trained_on(state_dict, self._description())
+        self._resumed = Position(**state_dict.get("position", {}))
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
 
     def _description(self) -> dict[str, Any]:
@@ -276,28 +303,14 @@ class OceanDataModule(LightningDataModule):
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
 
-    def _batches_done(self) -> int:
-        # Read when an epoch begins. `processed` is right for a checkpoint written at any moment: between
-        # batches, in a callback at the end of a batch, or after an exception within one.
-        if self.trainer is None:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process, and number of processes."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _loader_options(self) -> dict[str, Any]:
-        workers: dict[str, Any] = {}
-        if self._num_workers:
-            # forkserver: a remote store opened before a fork errors or hangs in the worker. Its server
-            # imports what samples need once: a worker then starts in milliseconds instead of seconds.
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([PatchCutter.__module__])
-            workers = {"multiprocessing_context": context, "persistent_workers": True,
-                       "worker_init_fn": ignore_stop_signals}  # fmt: skip
-        return {
-            "batch_size": self.batch_size,
-            "num_workers": self._num_workers,
-            "collate_fn": collate,
-            "pin_memory": torch.cuda.is_available(),
-            # Its own: a loader draws a number at every start, which must not move the noise of the model.
-            "generator": torch.Generator().manual_seed(self._seed),
-            **workers,
-        }
+    def _position(self) -> Position:
+        # `processed` is right at any moment: when an epoch begins, and for a checkpoint written between batches,
+        # in a callback at the end of a batch, or after an exception within one.
+        if self.trainer is None:
+            return self._resumed
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return self._resumed.after(batches, self.batch_size * self._place()[1])

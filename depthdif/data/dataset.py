@@ -1,4 +1,4 @@
-"""The conditions of the model, samples as pure functions of (seed, number of the draw), and the sampler of these numbers.
+"""The conditions of the model, and samples as pure functions of (seed, number of the draw).
 
 Lightning is not imported here: worker processes load this module.
 """
@@ -6,12 +6,12 @@ Lightning is not imported here: worker processes load this module.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from depthdif import UserError
 from depthdif.data.augmentation import Mirrors
@@ -206,43 +206,6 @@ class FixedPatches(Dataset[Sample]):
         generator = np.random.default_rng([self.seed, VALIDATION, index])
         patch = self.patches[index]
         return self.cutter.sample(patch, self.cutter.read(patch), self.profiles, generator, index)
-
-
-class DrawSampler(DistributedSampler):
-    """Numbers of the draws of one epoch, starting after the draws that were trained on.
-
-    All epochs are one endless sequence of draws. The position in it is counted in trained batches, which Lightning saves in
-    every checkpoint, so that a resumed run continues with the next draw. (The epoch number that Lightning passes to set_epoch
-    cannot be used: after a resume with max_steps it runs ahead.) A DistributedSampler, so that Lightning does not wrap it.
-
-    `length` is the number of draws in an epoch, all ranks together, a multiple of batch_size * ranks; `batches_done` returns the
-    number of batches that each rank has trained on.
-    """
-
-    def __init__(
-        self, length: int, batch_size: int, batches_done: Callable[[], int], rank: int = 0, ranks: int = 1
-    ) -> None:
-        super().__init__(range(length), num_replicas=ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
-        self._batch_size = batch_size
-        self._batches_done = batches_done
-
-    def __iter__(self) -> Iterator[int]:
-        start = self._batches_done() * self._batch_size * self.num_replicas
-        return iter(range(start + self.rank, start + self.total_size, self.num_replicas))
-
-
-class ResumableLoader(DataLoader):
-    """A DataLoader with the two methods by which Lightning recognises one that can resume.
-
-    It has no state, because DrawSampler starts at Lightning's own count of batches.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return an empty state."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Ignore the state, which is empty."""
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:

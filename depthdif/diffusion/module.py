@@ -8,16 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.nn import Module
 
 from depthdif import UserError
+from depthdif.diffusion.compilation import check_compile, compile_network
+from depthdif.diffusion.distributed import first_of_each, gathered, shard
 from depthdif.diffusion.ensemble import Ensemble
-from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective
+from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective, forward_draws
 from depthdif.diffusion.precision import autocast
 from depthdif.diffusion.reconstruction import check_batch, reconstruct
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
+
+# Keys that keep the draws of training and validation samples apart.
+TRAINING, VALIDATION = range(2)
 
 
 class DiffusionModule(LightningModule):
@@ -29,6 +35,7 @@ class DiffusionModule(LightningModule):
         optimizer: function from the parameters to the optimiser.
         lr_scheduler: function from the optimiser and `num_training_steps` to the learning-rate schedule.
         seed: of every draw in training and of the draws of `val/loss`.
+        compile: whether training compiles the denoiser, or the mode of `torch.compile`.
 
     Raises:
         ValueError: for a `prediction_type` that is none of sample, epsilon, v_prediction, or that the scheduler of the sampler
@@ -45,8 +52,10 @@ class DiffusionModule(LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         lr_scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
         seed: int,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
+        check_compile(compile)
         prediction_type = noise_schedule.config.prediction_type
         if prediction_type not in PREDICTION_TYPES:
             raise ValueError(
@@ -63,6 +72,8 @@ class DiffusionModule(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        self.validated: list[Tensor] = []
+        self.compile_mode = compile
 
     def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean.
@@ -77,34 +88,61 @@ class DiffusionModule(LightningModule):
         samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
         return self.residual.to_field(samples, batch)
 
-    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
-        """The objective on one batch."""
+    def errors(self, batch: Mapping[str, Tensor], stream: int) -> tuple[Tensor, Tensor]:
+        """The objective: sum of the squared errors of each sample and its weight, (B,) each.
+
+        Time steps and noise of a sample depend on the seed, the `stream` (TRAINING or VALIDATION) and its `index` alone.
+        """
         clean = self.residual.from_field(batch["target"], batch, batch["ocean_mask"])
         conditions = self.residual.conditions(batch)
-        return self.objective(self.denoiser, self.noise_schedule, clean, conditions, generator)
+        identities = [(self.seed, stream, index) for index in batch["index"].tolist()]
+        steps = self.noise_schedule.config.num_train_timesteps
+        # Those of validation are the same on every device, those of training quick.
+        device = clean.device if stream == TRAINING else "cpu"
+        draws = forward_draws(identities, clean.shape[1:], steps, device)
+        timesteps, noise = (draw.to(clean.device) for draw in draws)
+        return self.objective(self.denoiser, self.noise_schedule, clean, conditions, timesteps, noise)
+
+    def configure_model(self) -> None:
+        """Cut the denoiser into shards where the strategy of the trainer asks for it."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            shard(self.denoiser, self.trainer.strategy.device_mesh)
 
     def setup(self, stage: str) -> None:
-        """Raise UserError for a precision that the reverse chain cannot run in."""
+        """Raise UserError for a precision that the reverse chain cannot run in, and compile the denoiser before a fit."""
         autocast(str(self.trainer.precision), self.device)
+        if stage == "fit":
+            compile_network(self.denoiser, self.compile_mode, self.trainer.strategy.root_device)
 
     def on_train_batch_start(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        # Time steps, noise and dropout of a batch depend on its number in the run alone, so that a resumed run draws the same
-        # as an uninterrupted one. (Lightning's epoch number runs ahead after a resume.)
+        # Dropout of a batch depends on its number in the run and the process alone, so that a resumed run draws the same as an
+        # uninterrupted one. (Lightning's epoch number runs ahead after a resume.)
         batches_done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
         place = [self.seed, batches_done, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch, logged as `train/loss`."""
-        loss = self.loss(batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["target"]))
-        return loss
+        """The mean over the cells of the batches of all processes; logged as `train/loss`."""
+        error, weight = (each.sum() for each in self.errors(batch, TRAINING))
+        # The strategies average gradients over processes, whose batches have more or less ocean.
+        mean = self.trainer.strategy.reduce(torch.stack([error.detach(), weight]), reduce_op="mean")
+        self.log("train/loss", mean[0] / mean[1], prog_bar=True, batch_size=len(batch["target"]))
+        return error / mean[1]
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated = []
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Log `val/loss`, at the same time steps and noise in every epoch."""
-        generator = torch.Generator().manual_seed(self.seed + batch_idx)
-        loss = self.loss(batch, generator)
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["target"]), sync_dist=True)
+        """Keep index, error and weight of each sample, at the same time steps and noise in every validation."""
+        error, weight = self.errors(batch, VALIDATION)
+        self.validated.append(torch.stack([batch["index"].to(error), error, weight], dim=1))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/loss`, the mean over the cells of the validation set, whatever the batch size and number of processes."""
+        samples = gathered(torch.cat(self.validated), self.device).cpu().double()
+        _, error, weight = samples[first_of_each(samples[:, 0])].sum(dim=0)
+        loss = (error / weight).to(self.device, torch.float32)
+        self.log("val/loss", loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Ensemble:
         """Reconstruct one batch: an ensemble in units of the field, on the CPU.
@@ -123,13 +161,21 @@ class DiffusionModule(LightningModule):
         """Optimiser, and its learning-rate schedule over the steps of the training.
 
         Raises:
-            UserError: when the number of planned steps is not known.
+            UserError: when the number of planned steps is not known, or the optimizer does not take a value of the config.
         """
         planned = self.trainer.estimated_stepping_batches
         if planned == float("inf"):
             raise UserError(
                 "the number of training steps is not bounded: set trainer.max_steps=2000 or trainer.max_epochs=10"
             )
-        optimizer = self.optimizer(self.parameters())
+        try:
+            optimizer = self.optimizer(self.parameters())
+        except TypeError as error:
+            raise UserError(
+                f"model.optimizer: {error}; remove what this optimizer does not take, such as ~model.optimizer.fused"
+            ) from error
+        # A fused optimizer unscales float16 gradients itself, within its step: too late for their norm and clipping. (With this
+        # attribute PyTorch and Lightning unscale them first.)
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         lr_scheduler = self.lr_scheduler(optimizer=optimizer, num_training_steps=int(planned))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}

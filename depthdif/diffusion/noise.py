@@ -14,10 +14,10 @@ from torch import Tensor
 KNOTS, KNOT_SPACING = 6, 0.6
 
 
-def generator_of(identity: Sequence[int]) -> torch.Generator:
-    """A generator that depends on these non-negative numbers alone; on the CPU, so that every device sees the same noise."""
+def generator_of(identity: Sequence[int], device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on these non-negative numbers alone; on the CPU every device sees the same noise."""
     high, low = map(int, np.random.SeedSequence(list(identity)).generate_state(2, np.uint32))
-    return torch.Generator().manual_seed(high << 32 | low)
+    return torch.Generator(device).manual_seed(high << 32 | low)
 
 
 def place_of(latitude: float, longitude: float) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from depthdif.diffusion.noise import generator_of
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -33,8 +35,23 @@ def prediction_target(
     return noise_schedule.get_velocity(clean, noise, timesteps)
 
 
+def forward_draws(
+    identities: Sequence[Sequence[int]], shape: torch.Size, steps: int, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Time steps (B,), uniform on 0 to `steps` - 1, and noise (B, *shape), normal: for each sample a function of its identity.
+
+    The draws are made on `device`, and those of a CPU differ from those of a GPU.
+    """
+    generators = [generator_of(identity, device) for identity in identities]
+    timesteps = [torch.randint(steps, (1,), generator=each, device=device) for each in generators]
+    noise = torch.empty((len(generators), *shape), device=device)
+    for sample, each in zip(noise, generators, strict=True):
+        sample.normal_(generator=each)
+    return torch.cat(timesteps), noise
+
+
 class MaskedDiffusionObjective:
-    """Mean squared error of the denoiser over the ocean mask alone, normalised by the mask's size.
+    """Squared error of the denoiser over the ocean mask alone; divided by the weight of the cells it is a mean.
 
     With `latitude_weighting` the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
 
@@ -56,17 +73,14 @@ class MaskedDiffusionObjective:
         noise_schedule: DDPMScheduler,
         clean: Tensor,
         batch: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The loss, a scalar, at uniformly drawn time steps.
+        timesteps: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the squared errors of each sample, (B,), and sum of its weights, (B,).
 
-        `clean` (B, D, H, W) is the diffused quantity, 0 outside the ocean, and `batch` the data contract.
-        `generator` (on the CPU) fixes the draws of time steps and noise; None takes the global stream of the batch's device.
+        `clean` (B, D, H, W) is the diffused quantity, 0 outside the ocean, `batch` the data contract, `timesteps` (B,) and
+        `noise` (B, D, H, W) those of the forward process.
         """
-        device = clean.device if generator is None else torch.device("cpu")
-        steps = noise_schedule.config.num_train_timesteps
-        timesteps = torch.randint(steps, clean.shape[:1], generator=generator, device=device).to(clean.device)
-        noise = torch.randn(clean.shape, generator=generator, device=device).to(clean.device)
         prediction = denoiser(noise_schedule.add_noise(clean, noise, timesteps), timesteps, batch)
         squared_error = (prediction - prediction_target(noise_schedule, clean, noise, timesteps)).square()
         if self.min_snr_gamma is not None:
@@ -79,4 +93,4 @@ class MaskedDiffusionObjective:
         if self.latitude_weighting:
             weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
         # The error may be NaN where the weight is 0.
-        return torch.where(weights > 0, weights * squared_error, 0).sum() / weights.sum()
+        return torch.where(weights > 0, weights * squared_error, 0).sum((1, 2, 3)), weights.sum((1, 2, 3))

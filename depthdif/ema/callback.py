@@ -85,6 +85,7 @@ class EMACallback(Callback):
         self._trainer: weakref.ref[Trainer] | None = None
         self._evaluation = ExitStack()
         self._optimizer_hooks: list[Any] = []
+        self._stepping = ExitStack()
 
     @property
     def evaluates(self) -> str:
@@ -149,8 +150,8 @@ class EMACallback(Callback):
                 # A batch may have several steps, and AMP may skip some. The weights of a step count as they are when
                 # the next begins, or the batch ends: the module may still clip or project them.
                 self._optimizer_hooks += [
-                    optimizer.register_step_pre_hook(lambda *_: self._account()),
-                    optimizer.register_step_post_hook(lambda *_: setattr(self, "_has_stepped", True)),
+                    optimizer.register_step_pre_hook(lambda *_: self._before_step()),
+                    optimizer.register_step_post_hook(lambda *_: self._after_step()),
                 ]
         planned = (trainer.estimated_stepping_batches - self.start_step) / self.apply_every_n_steps
         if advice := too_long_for(self.decay, planned, self.warmup):
@@ -245,11 +246,25 @@ class EMACallback(Callback):
             checkpoint["callbacks"] = {self.state_key: state}
         type(strategy).save_checkpoint(strategy, checkpoint, *args, **kwargs)
 
+    def _raw_weights(self) -> AbstractContextManager[None]:
+        # The module may train while it holds an average, in validation_step say.
+        holds_average = self._tracker is not None and self._tracker.averages.active is not None
+        return self.weights("standard") if holds_average else nullcontext()
+
+    def _before_step(self) -> None:
+        self._stepping.enter_context(self._raw_weights())
+        self._account()
+
+    def _after_step(self) -> None:
+        self._stepping.close()
+        self._has_stepped = True
+
     def _account(self) -> None:
         """Update the averages after an optimizer step, if there was one."""
         if self._has_stepped and self._tracker is not None:
             self._has_stepped = False
-            self._tracker.step()
+            with self._raw_weights():
+                self._tracker.step()
             self._warn_of_skips(self._tracker.averages.known_skips)
 
     def _warn_of_skips(self, skips: int) -> None:
@@ -291,6 +306,7 @@ class EMACallback(Callback):
 
     def _restore(self) -> None:
         """Give the module its raw weights and remove the hooks of the optimizers."""
+        self._stepping.close()
         self._evaluation.close()
         if self._tracker is not None:
             self._tracker.averages.release()

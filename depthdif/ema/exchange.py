@@ -92,18 +92,22 @@ class Exchange:
             return
         moved = [i for i in range(len(self._slots)) if i not in self._written]
         objects = [self._slots[i].tensor() for i in moved]
-        averages = []
-        for i, into in zip(moved, objects, strict=True):
-            shadow = self._shadows[name][i]
-            if not is_sharded(into):
-                # The shadow itself wherever it can be.
-                shadow = shadow.to(into.device, into.dtype, copy=i in self._buffers)
-            averages.append(shadow)
+        averages = [self._fitting(name, i, into) for i, into in zip(moved, objects, strict=True)]
         raws = [local(into).clone() if is_sharded(into) else into.data for into in objects]
         self.active = name
         self._stash = _Stash(name, moved, objects, raws)
         for into, average in zip(objects, averages, strict=True):
             _set(into, average)
+
+    def _fitting(self, name: Any, index: int, into: Tensor) -> Tensor:
+        """An average as a tensor that can take the place of another: the shadow itself wherever it can be."""
+        shadow = self._shadows[name][index]
+        is_buffer = index in self._buffers
+        # Tensor.to would say so too, in twice the time.
+        is_alike = shadow.dtype == into.dtype and shadow.device == into.device
+        if is_sharded(into) or (is_alike and not is_buffer):
+            return shadow
+        return shadow.to(into.device, into.dtype, copy=is_buffer)
 
     def _written_by_module(self, stash: _Stash) -> set[int]:
         """Indices of buffers that are other tensors now, or no longer hold the average that was put there."""

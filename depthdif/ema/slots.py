@@ -18,7 +18,7 @@ WRAPPERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """Place of one tensor in a module, looked up at each use, since a module may replace the tensor."""
 
@@ -48,6 +48,7 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
     Raises:
         ValueError: a parameter has no shape yet, or is kept in pieces by FSDP1 or DeepSpeed ZeRO-3.
     """
+    reshard(module)
     walked = list(_walk(unwrapped(module), "", ""))
     by_tensor = {id(slot.tensor()): slot for _, _, slot in walked}
     by_actual = {actual: (key, slot) for key, actual, slot in walked}
@@ -62,6 +63,13 @@ def find_slots(module: nn.Module) -> dict[str, Slot]:
         key, slot = by_actual.get(actual, (actual, by_tensor[id(tensor)]))
         slots[key] = slot
     return slots
+
+
+def reshard(module: nn.Module) -> None:
+    """Cut the parameters of FSDP2 modules into shards again: a forward pass leaves those of the root as whole tensors."""
+    for submodule in module.modules():
+        if callable(cut := getattr(submodule, "reshard", None)):
+            cut()
 
 
 def is_sharded(tensor: Tensor) -> bool:

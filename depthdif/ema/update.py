@@ -1,8 +1,11 @@
 """The update of many tensors at the speed of memory.
 
-An update is one `lerp` pass, after one read that guards against NaN and Inf. On the CPU the guard is a Python decision. On
-CUDA it stays on the device: the fused SGD kernel of PyTorch with weight decay 1 and `maximize` is exactly
-`shadow + (1 - decay) * (current - shadow)`, and does nothing where `found_inf` is set, so that no step waits for the device.
+An update is one `lerp` pass, after one read that guards against NaN and Inf: all weights are checked before the first average
+moves, because a `lerp` in place cannot be undone exactly.
+
+On the CPU the guard is a Python decision. On CUDA it stays on the device: the fused SGD kernel of PyTorch with weight decay 1 and
+`maximize` is exactly `shadow + (1 - decay) * (current - shadow)`, and does nothing where `found_inf` is set, so that no step
+waits for the device.
 """
 
 from __future__ import annotations
@@ -17,9 +20,6 @@ DECIDING_DEVICES = ("cuda",)
 
 # Several averages are updated block by block, so that the weights are read from memory once: 4 MB of float32.
 BLOCK = 1_048_576
-
-# Smaller tensors are read together: one call each would cost more than the reading.
-SMALL = 16_384
 
 
 def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Tensor | None = None) -> None:
@@ -45,20 +45,15 @@ def lerp_(average: list[Tensor], current: list[Tensor], weight: float, skip: Ten
 def not_finite(tensors: list[Tensor]) -> Tensor:
     """Flag of shape (1,), float32 on the device of the tensors, which have one dtype: 1 where any is NaN or infinite, else 0.
 
-    Reads the tensors once and does not wait for the device. The CPU reads by dot products, which run at
-    memory speed; a finite value above 1e19 overflows its square, so that a positive answer is checked again.
+    Reads the tensors once and does not wait for a device. On the CPU dot products read them at the speed of memory, on
+    all threads. A finite value above 1e19 overflows its square, so that a positive answer is checked again there.
     """
     if tensors[0].device.type != "cpu":
         sums = torch.stack(torch._foreach_norm(tensors, 1))
         return (~torch.isfinite(sums).all()).to(torch.float32).reshape(1)
-    large = [flat(tensor) for tensor in tensors if tensor.numel() > SMALL]
-    small = [tensor.reshape(-1) for tensor in tensors if 0 < tensor.numel() <= SMALL]
-    squares = [torch.dot(flat, flat) for flat in large]
-    if small:
-        together = torch.cat(small)
-        squares.append(torch.dot(together, together))
-    suspect = bool(squares) and not bool(torch.isfinite(torch.stack(squares)).all())
-    is_bad = suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    squares = torch.stack([torch.dot(elements, elements) for elements in map(flat, tensors)])
+    is_suspect = not bool(torch.isfinite(squares).all())
+    is_bad = is_suspect and not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
     return torch.tensor([float(is_bad)])
 
 

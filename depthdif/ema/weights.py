@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from depthdif.ema.decay import Decay, effective_decay
 from depthdif.ema.distance import distance
 from depthdif.ema.exchange import Exchange
-from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, unwrapped
+from depthdif.ema.slots import Slot, find_slots, is_averaged, is_sharded, local, reshard, unwrapped
 from depthdif.ema.update import BLOCK, DECIDING_DEVICES, in_blocks, lerp_, not_finite
 
 _AVERAGES: weakref.WeakKeyDictionary[nn.Module, ModuleAverages] = weakref.WeakKeyDictionary()
@@ -250,14 +250,9 @@ class ModuleAverages:
         return flag
 
     def _gather_shards(self) -> None:
-        """Reshard FSDP2 modules: after a forward pass the parameters of the root are gathered."""
         module = self._module()
         if self._is_sharded and module is not None:
-            from torch.distributed.fsdp import FSDPModule
-
-            for submodule in module.modules():
-                if isinstance(submodule, FSDPModule):
-                    submodule.reshard()
+            reshard(module)
 
 
 def _shadow_of(tensor: Tensor) -> Tensor:

@@ -143,6 +143,9 @@ class OceanPipeline(DiffusionPipeline):
         module = build_module(OmegaConf.create(trained.config), trained.data).eval()
         options = {"low_cpu_mem_usage": False, **options}
         pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)
+        for parameter in pipeline.unet.parameters():
+            # Tensors in the file are not aligned, and kernels may round otherwise there than in the checkpoint.
+            parameter.data = parameter.data.clone()
         weights = load_file(Path(folder) / CONDITIONING)
         weights |= {UNET + key: tensor for key, tensor in pipeline.unet.state_dict().items()}
         check_architecture(str(folder), module.state_dict(), weights)

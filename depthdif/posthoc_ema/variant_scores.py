@@ -18,7 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.module import VALIDATION, DiffusionModule
 from depthdif.diffusion.precision import autocast
 from depthdif.diffusion.reconstruction import physical_truth, reconstruct, score_estimate
 from depthdif.files import write_csv
@@ -64,26 +64,27 @@ def validation_scores(
 ) -> dict[str, float]:
     """`mse`, `psnr`, `ssim`, `crps` (of at least two independent members) and `loss`, as in the validation of the training.
 
-    Random numbers are those of the training: same noise for the same sample, same time steps for the same batch, where
-    `batches` are the first of the validation set in their order. `advance` is called after each.
+    Random numbers are those of the training: same noise and time steps for the same sample. `advance` is called after each
+    batch.
     """
     statistics = data.standardization
-    means, losses, crps = [], 0.0, 0.0
-    for number, batch in enumerate(batches):
+    means, errors, weights, crps = [], 0.0, 0.0, 0.0
+    for batch in batches:
         ensemble = reconstruct(module, batch, statistics, precision)
         means.append(ensemble.mean)
         ocean = batch["ocean_mask"].numpy()
         crps += float(ensemble.crps(physical_truth(batch, statistics))[ocean].sum())
         on_device = {name: tensor.to(module.device) for name, tensor in batch.items()}
         with torch.no_grad(), autocast(precision, module.device):
-            loss = module.loss(on_device, torch.Generator().manual_seed(module.seed + number))
-        losses += float(loss) * len(batch["target"])
+            error, weight = module.errors(on_device, VALIDATION)
+        errors += float(error.sum())
+        weights += float(weight.sum())
         advance()
     together = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "ocean_mask")}
     scores = score_estimate(np.concatenate(means), together, statistics)
     if ensemble.has_spread:
         scores["crps"] = crps / int(together["ocean_mask"].sum())
-    return {**scores, "loss": losses / len(together["target"])}
+    return {**scores, "loss": errors / weights}
 
 
 def best_width(variants: Sequence[VariantScores], score: str = "mse") -> VariantScores | None:

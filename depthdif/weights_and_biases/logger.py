@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from depthdif.files import near, read_csv
+from depthdif.garbage import collection_paused
 from depthdif.loggers.metrics_file import METRICS
 from depthdif.loggers.metrics_file import STEP as CSV_STEP
 from depthdif.scores.score_names import SCORES, parse_log_key
 from depthdif.terminal import in_one_line
 from depthdif.weights_and_biases import IMAGES, STEP
 from depthdif.weights_and_biases.attempts import OFFLINE, Logged, has_images, logged_by, run_id
+from depthdif.weights_and_biases.checkpoints import CheckpointUpload
 from depthdif.weights_and_biases.job_name import job_label
 from depthdif.weights_and_biases.login import has_api_key
 
@@ -44,14 +47,26 @@ class RunLogger(WandbLogger):
 
     Args:
         logged: what earlier attempts have logged. A run logs the same rows in every attempt: these are left out.
+        checkpoints: which are uploaded when the run has ended.
         arguments: of `WandbLogger`.
     """
 
-    def __init__(self, logged: Logged, **arguments: Any) -> None:
+    def __init__(self, logged: Logged, checkpoints: CheckpointUpload, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.checkpoints = checkpoints
         self.defined: set[str] = set()
         self.earlier = logged
         self.seen = Logged()
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Remember what may be uploaded."""
+        self.checkpoints.saved(checkpoint_callback)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Upload checkpoints, unless the training failed."""
+        if status == "success":
+            self.checkpoints.upload(self.experiment)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -109,7 +124,11 @@ def job_identity() -> tuple[str | None, str | None]:
 
 
 def wandb_logger(
-    save_dir: str | Path, project: str, name: str | None = None, group: str | None = None
+    save_dir: str | Path,
+    project: str,
+    name: str | None = None,
+    group: str | None = None,
+    upload_checkpoints: str | bool = False,
 ) -> WandbLogger:
     """Lightning's logger, online or offline as this machine allows; `WANDB_MODE` decides when it is set.
 
@@ -120,7 +139,9 @@ def wandb_logger(
         project: W&B project.
         name: of the run; None takes it from the Hydra job.
         group: of the runs that belong together; None takes the sweep of the Hydra job.
+        upload_checkpoints: "best", "last", "all" or False: see `CheckpointUpload`.
     """
+    checkpoints = CheckpointUpload(upload_checkpoints)
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return WandbLogger()
     folder = Path(save_dir)
@@ -130,7 +151,7 @@ def wandb_logger(
         # What the server has got counts, which may be more than the files have, or less.
         step = int(run.summary.get(STEP, -1))
         logged = Logged(step, sys.maxsize, step)
-    logger = RunLogger(logged, experiment=run, save_dir=str(save_dir), log_model=False)
+    logger = RunLogger(logged, checkpoints, experiment=run, save_dir=str(save_dir), log_model=False)
     logger.catch_up(folder)
     if run.settings.mode == "online":
         log.info("W&B: online, %s", run.url)
@@ -141,6 +162,7 @@ def wandb_logger(
     return logger
 
 
+@collection_paused()
 def open_run(save_dir: Path, project: str, name: str | None, group: str | None) -> Run:
     """A W&B run, without its own banner; offline when the machine is not logged in or the server does not answer."""
     import wandb

@@ -285,6 +285,25 @@ def test_training_that_failed_in_the_middle_of_a_batch_resumes_with_that_batch(t
     assert [d for batch in broken.seen + resumed.seen for d in batch] == list(range(24))
 
 
+def test_a_run_resumed_with_other_batches_goes_on_with_the_next_draws_and_says_what_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs: list[Recorder] = []
+    for number, (batch_size, steps) in enumerate(((2, 3), (4, 5), (1, 8))):
+        saver = ModelCheckpoint(tmp_path / str(number), filename="saved", every_n_train_steps=1)
+        earlier = tmp_path / str(number - 1) / "saved.ckpt" if number else None
+        runs.append(Recorder())
+        fit(module(batch_size=batch_size), runs[-1], saver, resume=earlier, max_steps=steps)
+    assert [len(batch) for run in runs for batch in run.seen] == [2, 2, 2, 4, 4, 1, 1, 1]
+    assert [draw for run in runs for batch in run.seen for draw in batch] == list(range(17))
+    told = [message for message in caplog.messages if message.startswith("a batch has")]
+    assert [line.partition(",")[0] for line in told] == [
+        "a batch has 4 patches (4 on each of 1 devices)",
+        "a batch has 1 patches (1 on each of 1 devices)",
+    ]
+    assert "draws go on after 14" in told[1]
+
+
 @pytest.mark.filterwarnings("error:.*not resumable.*")
 def test_lightning_does_not_warn_that_the_loader_cannot_resume(tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", every_n_train_steps=3)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from depthdif import UserError
 from depthdif.data.dataset import (
     Conditioner,
-    DrawSampler,
     FixedPatches,
     PatchCutter,
     TrainingPatches,
@@ -137,33 +136,3 @@ def test_field_that_is_missing_at_all_drawn_times_is_refused() -> None:
     dataset.cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
     with pytest.raises(UserError, match="100 training patches in a row contain no ocean"):
         dataset[0]
-
-
-@given(
-    ranks=st.integers(1, 4),
-    batch_size=st.integers(1, 5),
-    batches=st.integers(1, 4),
-    done=st.integers(0, 20),
-)
-def test_ranks_share_consecutive_draws_without_overlap(
-    ranks: int, batch_size: int, batches: int, done: int
-) -> None:
-    length = ranks * batch_size * batches
-    samplers = [DrawSampler(length, batch_size, lambda: done, rank, ranks) for rank in range(ranks)]
-    rows = [list(sampler) for sampler in samplers]
-    assert all(
-        len(row) == len(sampler) == batch_size * batches for row, sampler in zip(rows, samplers, strict=True)
-    )
-    for batch in range(batches):
-        drawn = sorted(d for row in rows for d in row[batch * batch_size : (batch + 1) * batch_size])
-        start = (done + batch) * batch_size * ranks
-        assert drawn == list(range(start, start + batch_size * ranks))
-
-
-def test_draws_go_on_where_training_stands() -> None:
-    done = 0
-    sampler = DrawSampler(8, 2, lambda: done)
-    assert list(sampler) == list(range(8))
-    done = 4
-    sampler.set_epoch(7)
-    assert list(sampler) == list(range(8, 16))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from depthdif.diffusion.objective import (
     MaskedDiffusionObjective,
+    forward_draws,
     min_snr_weight,
     prediction_target,
 )
@@ -36,9 +37,19 @@ class OffBy(nn.Module):
         return batch["target"] + self.error
 
 
+def mean_loss(
+    objective: MaskedDiffusionObjective, denoiser: nn.Module, batch: dict[str, Tensor], timestep: int = 300
+) -> Tensor:
+    """The mean over the cells of the batch."""
+    timesteps = torch.full((len(batch["target"]),), timestep)
+    noise = torch.randn_like(batch["target"])
+    error, weight = objective(denoiser, schedule(), batch["target"], batch, timesteps, noise)
+    return error.sum() / weight.sum()
+
+
 def test_the_loss_of_a_constant_error_is_its_square_whatever_the_mask(make_batch: MakeBatch) -> None:
     batch = make_batch()
-    loss = MaskedDiffusionObjective()(OffBy(torch.tensor(0.3)), schedule(), batch["target"], batch)
+    loss = mean_loss(MaskedDiffusionObjective(), OffBy(torch.tensor(0.3)), batch)
     assert float(loss) == pytest.approx(0.09, rel=1e-5)
 
 
@@ -50,7 +61,7 @@ def test_what_is_predicted_outside_the_ocean_changes_neither_the_loss_nor_the_gr
     outside = ~batch["ocean_mask"]
     error = torch.full_like(batch["target"], 0.3).requires_grad_()
     wild = torch.where(outside, value, error)
-    loss = MaskedDiffusionObjective()(OffBy(wild), schedule(), batch["target"], batch)
+    loss = mean_loss(MaskedDiffusionObjective(), OffBy(wild), batch)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(0.09, rel=1e-5)
     assert error.grad is not None
@@ -62,7 +73,7 @@ def test_latitude_weighting_counts_a_row_by_the_cosine_of_its_latitude(make_batc
     batch["ocean_mask"][:] = True
     batch["latitude"] = torch.tensor([[0.0, 60.0]])
     error = torch.tensor([1.0, 0.0]).reshape(1, 1, 2, 1).expand(1, 1, 2, 4)
-    loss = MaskedDiffusionObjective(latitude_weighting=True)(OffBy(error), schedule(), batch["target"], batch)
+    loss = mean_loss(MaskedDiffusionObjective(latitude_weighting=True), OffBy(error), batch)
     assert float(loss) == pytest.approx(1 / (1 + 0.5), rel=1e-5)
 
 
@@ -92,30 +103,36 @@ def test_min_snr_weights_make_the_loss_the_same_in_every_prediction_type(
 
 
 def test_min_snr_gamma_clips_the_weight_of_the_easy_steps(make_batch: MakeBatch) -> None:
-    batch, noise_schedule = make_batch(size=1), schedule()
-    generator = torch.Generator().manual_seed(1)
-    timestep = torch.randint(1000, (1,), generator=torch.Generator().manual_seed(1))
-    alpha_bar = float(noise_schedule.alphas_cumprod[timestep])
+    alpha_bar = float(schedule().alphas_cumprod[100])
     weight = min(alpha_bar / (1 - alpha_bar), 5.0)
-    loss = MaskedDiffusionObjective(min_snr_gamma=5)(
-        OffBy(torch.tensor(1.0)), noise_schedule, batch["target"], batch, generator
-    )
+    objective = MaskedDiffusionObjective(min_snr_gamma=5)
+    loss = mean_loss(objective, OffBy(torch.tensor(1.0)), make_batch(size=1), timestep=100)
     assert float(loss) == pytest.approx(weight, rel=1e-5)
 
 
-def test_a_generator_fixes_time_steps_and_noise(make_batch: MakeBatch) -> None:
-    class Remember(nn.Module):
-        def forward(self, noisy: Tensor, timesteps: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-            seen.append((noisy.clone(), timesteps.clone()))
-            return noisy
+def test_errors_and_weights_are_those_of_each_sample(make_batch: MakeBatch) -> None:
+    batch = make_batch(size=2)
+    errors = torch.tensor([1.0, 2.0])[:, None, None, None]
+    timesteps, noise = torch.tensor([5, 500]), torch.randn_like(batch["target"])
+    denoiser = OffBy(errors)
+    error, weight = MaskedDiffusionObjective()(denoiser, schedule(), batch["target"], batch, timesteps, noise)
+    assert torch.equal(weight, batch["ocean_mask"].sum((1, 2, 3)).float())
+    torch.testing.assert_close(error, torch.tensor([1.0, 4.0]) * weight)
 
-    seen: list[tuple[Tensor, Tensor]] = []
-    batch = make_batch()
-    for seed in (3, 3, 4):
-        generator = torch.Generator().manual_seed(seed)
-        MaskedDiffusionObjective()(Remember(), schedule(), batch["target"], batch, generator)
-    assert all(torch.equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
-    assert not torch.equal(seen[0][0], seen[2][0])
+
+def test_draws_of_a_sample_depend_on_its_identity_alone() -> None:
+    shape = torch.Size([2, 3, 3])
+    timesteps, noise = forward_draws([(0, 1, 7), (0, 1, 8)], shape, 1000, "cpu")
+    again, same_noise = forward_draws([(0, 1, 8)], shape, 1000, "cpu")
+    assert torch.equal(timesteps[1:], again)
+    assert torch.equal(noise[1:], same_noise)
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_time_steps_are_uniform_over_all_of_the_noise_schedule() -> None:
+    timesteps, _ = forward_draws([(0, 0, index) for index in range(2000)], torch.Size([1]), 4, "cpu")
+    # Binomial: five standard deviations of 2000 draws with probability 1/4 are 97.
+    assert all(abs(int(count) - 500) < 97 for count in torch.bincount(timesteps, minlength=4))
 
 
 def test_a_weighted_mean_ignores_infinities_that_weigh_nothing(make_batch: MakeBatch) -> None:
@@ -123,7 +140,7 @@ def test_a_weighted_mean_ignores_infinities_that_weigh_nothing(make_batch: MakeB
     batch["ocean_mask"][:] = torch.tensor([True, False, True]).reshape(1, 1, 3, 1)
     batch["latitude"] = torch.tensor([[60.0, 0.0, 0.0]])
     error = torch.tensor([1.0, math.inf, 3.0]).sqrt().reshape(1, 1, 3, 1)
-    loss = MaskedDiffusionObjective(latitude_weighting=True)(OffBy(error), schedule(), batch["target"], batch)
+    loss = mean_loss(MaskedDiffusionObjective(latitude_weighting=True), OffBy(error), batch)
     assert float(loss) == pytest.approx((0.5 * 1 + 3) / 1.5, rel=1e-5)
 
 

@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from depthdif.ema.distance import BLOCK_CPU, distance
+from depthdif.ema.distance import BLOCK_CPU, ROW, distance
 
 
 def oracle(raw: list[torch.Tensor], average: list[torch.Tensor]) -> dict[str, float]:
@@ -31,6 +33,17 @@ def test_distances_agree_with_float64_to_one_in_a_million(scale: float) -> None:
     average = [weights + scale * torch.randn_like(weights) for weights in raw]
     metrics = distance(raw, average)
     assert metrics == pytest.approx(oracle(raw, average), rel=1e-6)
+
+
+@given(
+    delta=st.floats(2**-30, 2**30, width=32), elements=st.sampled_from([1, ROW - 1, ROW + 1, 100 * ROW + 7])
+)
+@settings(max_examples=30, deadline=None)
+def test_equal_deltas_do_not_add_up_their_rounding(delta: float, elements: int) -> None:
+    metrics = distance([torch.full((elements,), -delta)], [torch.zeros(elements)])
+    del metrics["tracked_floating_tensors"]
+    assert metrics.pop("weight_relative_rms_delta") == pytest.approx(1, rel=1e-6)
+    assert list(metrics.values()) == pytest.approx([delta] * 3, rel=1e-6)
 
 
 def test_half_precision_weights_and_complex_and_double_and_other_memory_orders_are_compared() -> None:

@@ -17,6 +17,7 @@ from depthdif.loggers.metrics_csv import MetricsCSV
 from depthdif.loggers.metrics_file import METRICS
 from depthdif.weights_and_biases import STEP
 from depthdif.weights_and_biases.attempts import Logged, attempts, logged_by, records_of, rows_of, run_id
+from depthdif.weights_and_biases.checkpoints import CheckpointUpload
 from depthdif.weights_and_biases.logger import RunLogger, sync_command, wandb_logger
 
 PANEL = "val_imgs/x_y_full_reconstruction"
@@ -36,7 +37,7 @@ class Recorder(RunLogger):
     def __init__(self, logged: Logged) -> None:
         self.rows: Rows = []
         run = SimpleNamespace(log=self.rows.append, define_metric=lambda *_, **__: None)
-        super().__init__(logged, experiment=run)  # type: ignore[arg-type]
+        super().__init__(logged, CheckpointUpload(False), experiment=run)  # type: ignore[arg-type]
 
 
 def row(step: int, **values: float) -> dict[str, Any]:
