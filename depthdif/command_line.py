@@ -29,7 +29,7 @@ from depthdif import UserError
 from depthdif.config_folder import CONF
 from depthdif.data.worker_server import worker_context
 from depthdif.garbage import collection_paused
-from depthdif.sweep.job import earlier_score, own_checkpoint
+from depthdif.sweep.job import earlier_score
 from depthdif.sweep.table import sweeps
 from depthdif.terminal import command, lines_about, silence_libraries
 
@@ -158,10 +158,7 @@ def train(cfg: DictConfig) -> float:
         from depthdif.checkpoints.resume import with_overrides_of_resumed_run
         from depthdif.training import train
 
-    cfg, checkpoint = with_overrides_of_resumed_run(cfg)
-    if (own := own_checkpoint()) is not None:
-        cfg.resume, checkpoint = own, None
-    return train(cfg, checkpoint)
+    return train(*with_overrides_of_resumed_run(cfg))
 
 
 @program

@@ -47,6 +47,14 @@ def write_csv(
         writer.writerows(rows)
 
 
+def read_csv(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header; empty without the file."""
+    if not Path(path).is_file():
+        return []
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def near(path: str | Path) -> str:
     """The path relative to the working directory where it lies below it, else absolute."""
     path = Path(path).absolute()

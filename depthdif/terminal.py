@@ -23,7 +23,14 @@ from depthdif.config_folder import CONF, config_groups, known_keys
 from depthdif.files import near
 
 # Messages of Lightning about itself rather than about the run.
-ABOUT_LIGHTNING = ("💡", "GPU available", "TPU available", "`Trainer.fit` stopped")
+ABOUT_LIGHTNING = (
+    "💡",
+    "GPU available",
+    "TPU available",
+    "`Trainer.fit` stopped",
+    "Restoring states",
+    "Restored all states",
+)
 
 
 def print_lines(console: Console, *lines: str) -> None:
@@ -136,5 +143,6 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message="The number of training batches")
     # A resumed run keeps its checkpoints in its own folder.
     warnings.filterwarnings("ignore", message="The dirpath has changed")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Small data are in memory, where worker processes have no use.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

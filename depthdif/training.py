@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -17,30 +15,40 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
+from depthdif.callbacks.closing_table import TABLE
 from depthdif.callbacks.monitors import check_monitors
-from depthdif.checkpoints.resume import ReadCheckpoint, check_resumed, read_run_checkpoint
+from depthdif.callbacks.stop_signals import StopSignals
+from depthdif.checkpoints.resume import (
+    RunCheckpoint,
+    RunCheckpointIO,
+    check_resumed,
+    checkpoint_to_resume,
+    continuation,
+)
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.files import atomic_path
+from depthdif.files import atomic_path, near
+from depthdif.loggers.metrics_file import METRICS, drop_rows_from, last_row_with
 from depthdif.processes import Processes
+from depthdif.scores.score_names import MONITORED
 from depthdif.terminal import silence_libraries
 
 
-def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
+def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
     """Build everything in `cfg`, fit, and return `val/recon_mse_full_recon`, which a sweeper can minimise.
 
-    NaN when the reconstruction is not finite, or when validation is switched off. A process that is ended by SIGTERM saves
-    its checkpoint and exits with 143.
+    NaN when the reconstruction is not finite, or when validation is switched off. A run that is finished already returns
+    its score. A process that is ended by a signal saves its checkpoint and exits with 128 and its number, 143 for SIGTERM.
 
     Args:
         cfg: `conf/train.yaml` as Hydra composes it; outside of a Hydra job set `output_dir`.
-        checkpoint: content of the file at `cfg.resume`, where it was read already.
+        checkpoint: what `cfg.resume` asks for, where it was read already.
 
     Raises:
         UserError, OSError, InstantiationException: bad input, before any training starts.
+        KeyboardInterrupt: Ctrl-C, after the checkpoint is saved.
     """
     silence_libraries()
     # Samples take their seed from their number: with workers=True every worker would import Lightning, which takes seconds.
@@ -49,29 +57,49 @@ def train(cfg: DictConfig, checkpoint: dict[str, Any] | None = None) -> float:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - cfg.data.num_workers)))
     cfg = settled(cfg)
-    if cfg.resume is not None and checkpoint is None:
-        checkpoint = read_run_checkpoint("resume", cfg.resume)
+    checkpoint = checkpoint or checkpoint_to_resume(cfg)
+    if checkpoint is not None and is_finished(cfg, checkpoint):
+        return last_score(cfg)
     # Before the module is built: they scale its residual, and other data than those of the checkpoint are an error.
-    statistics = checkpoint.get(OceanDataModule.__qualname__) if checkpoint else None
+    statistics = checkpoint.content.get(OceanDataModule.__qualname__) if checkpoint else None
     data = build_data(cfg, statistics if isinstance(statistics, dict) else None)
     module = build_module(cfg, data)
     callbacks = build_callbacks(cfg, data)
     check_monitors(cfg.callbacks, callbacks, module)
     if checkpoint is not None:
-        check_resumed(cfg.resume, checkpoint, module.state_dict())
+        check_resumed(checkpoint.path, checkpoint.content, module.state_dict())
+        rank_zero_info(continuation(cfg, checkpoint))
     if advice := instantiate(cfg.model.conditions).advice(data.validates_new_region):
         rank_zero_warn(advice)
-    write_config(cfg)
+    prepare_folder(cfg, checkpoint.steps if checkpoint else 0)
     rank_zero_info(summary(cfg, data, module))
-    processes = Processes()
+    processes, stop = Processes(), StopSignals()
     with finished([instantiate(logger) for logger in cfg.logger.values() if logger is not None]) as loggers:
-        trainer: Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, processes], logger=loggers)
+        trainer: Trainer = instantiate(cfg.trainer, callbacks=[*callbacks, processes, stop], logger=loggers)
         # A checkpoint plugin of the user has its own file format.
-        if checkpoint is not None and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = ReadCheckpoint(checkpoint)
-        with processes.started(trainer):
-            trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
-        return float(trainer.callback_metrics.get("val/recon_mse_full_recon", math.nan))
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = RunCheckpointIO(checkpoint)
+        path = str(checkpoint.path) if checkpoint else None
+        with processes.started(trainer), stop.obeyed():
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        return float(trainer.callback_metrics.get(MONITORED, last_score(cfg)))
+
+
+def is_finished(cfg: DictConfig, checkpoint: RunCheckpoint) -> bool:
+    """Whether an earlier attempt made all planned steps and wrote its closing table; then one line says so."""
+    table, steps = Path(cfg.output_dir) / TABLE, checkpoint.steps
+    is_closed = table.is_file() and table.stat().st_mtime >= checkpoint.path.stat().st_mtime
+    if not (checkpoint.is_own and is_closed and 0 <= cfg.trainer.max_steps <= steps):
+        return False
+    rank_zero_info(
+        f"finished: {near(cfg.output_dir)} has all {steps} steps; set trainer.max_steps={2 * steps} to train on"
+    )
+    return True
+
+
+def last_score(cfg: DictConfig) -> float:
+    """The score of the last validation of earlier attempts at this run; NaN without one."""
+    return last_row_with(Path(cfg.output_dir) / METRICS, MONITORED).get(MONITORED, math.nan)
 
 
 def summary(cfg: DictConfig, data: OceanDataModule, module: DiffusionModule) -> str:
@@ -85,24 +113,23 @@ def summary(cfg: DictConfig, data: OceanDataModule, module: DiffusionModule) -> 
 
 
 @rank_zero_only
-def write_config(cfg: DictConfig) -> None:
-    """Write the resolved config into the run folder, beside the files of Hydra."""
+def prepare_folder(cfg: DictConfig, first_step: int) -> None:
+    """Write the resolved config into the run folder, and drop the scalars of steps that will be made again."""
     with atomic_path(Path(cfg.output_dir) / "config.yaml") as path:
         OmegaConf.save(OmegaConf.create(resolved(cfg)), path)
+    drop_rows_from(Path(cfg.output_dir) / METRICS, first_step)
 
 
 @contextmanager
 def finished(loggers: Sequence[Logger]) -> Iterator[Sequence[Logger]]:
     """Finish the W&B run at the end of the block, as failed where it ends by an exception.
 
-    The next job of a sweep opens a run of its own. SIGTERM, for which Lightning raises an exit with 0, exits with 143.
+    The next job of a sweep opens a run of its own.
     """
     exit_code = 1
     try:
         yield loggers
         exit_code = 0
-    except SIGTERMException:
-        sys.exit(143)
     finally:
         for logger in loggers:
             if isinstance(logger, WandbLogger):

@@ -21,9 +21,18 @@ from depthdif.callbacks.throughput import peak_memory, throughput
 from depthdif.ema.decay import half_life, horizon
 from depthdif.figures.panel import display_units
 from depthdif.files import near
-from depthdif.scores.score_names import SCORES, first_guess_scores, scores_by_variant, variant_label
+from depthdif.loggers.metrics_file import METRICS, last_row_with
+from depthdif.scores.score_names import (
+    MONITORED,
+    SCORES,
+    first_guess_scores,
+    scores_by_variant,
+    variant_label,
+)
 from depthdif.terminal import command, print_lines, print_table
 from depthdif.weights_and_biases.logger import sync_command
+
+TABLE = "closing_table.txt"
 
 DISTANCES = {
     "ema/decay": "configured decay",
@@ -149,7 +158,9 @@ class ClosingTable(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the tables, the paths and the next commands, and write them to the run folder."""
-        metrics, ema = trainer.callback_metrics, ema_callback(trainer)
+        # Nothing was logged when an earlier attempt had made the last step already.
+        metrics = trainer.callback_metrics or last_row_with(self.folder / METRICS, MONITORED)
+        ema = ema_callback(trainer)
         # A power-function average has no constant decay.
         averages = {} if ema is None else ema.decays
         decays = {variant: decay for variant, decay in averages.items() if isinstance(decay, float)}
@@ -166,7 +177,7 @@ class ClosingTable(Callback):
         width = max(map(len, places)) + 2
         lines += [f"{name + ':':{width}}{place}" for name, place in places.items()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "closing_table.txt").open("w", encoding="utf-8") as file:
+        with (self.folder / TABLE).open("w", encoding="utf-8") as file:
             for console in (Console(), Console(file=file, width=120)):
                 for table in tables:
                     print_table(console, table)

@@ -14,8 +14,9 @@ import yaml  # type: ignore[import-untyped]
 from depthdif import UserError
 from depthdif.comparison.scalars import Series, as_number, read_scalars
 from depthdif.ema.decay import half_life
+from depthdif.loggers.metrics_file import METRICS
 from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
-from depthdif.sweep.job import FAILED, FINISHED, METRICS, RECORD, JobRecord, read_record
+from depthdif.sweep.job import FAILED, FINISHED, RECORD, JobRecord, read_record
 
 DISTANCES = {
     "relative_rms": "RMS distance / RMS of the standard weights",

@@ -12,6 +12,7 @@ from torch.utils.data import DistributedSampler
 from depthdif.data.dataset import Batch
 from depthdif.data.timed_loader import TimedLoader
 from depthdif.data.worker_server import worker_context
+from depthdif.data.worker_signals import ignore_stop_signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,11 @@ def loader_options(num_workers: int, seed: int, collate: Callable[..., Batch]) -
     """What all loaders of a run have in common; `collate` makes a batch of samples."""
     workers: dict[str, Any] = {}
     if num_workers:
-        workers = {"multiprocessing_context": worker_context(), "persistent_workers": True}
+        workers = {
+            "multiprocessing_context": worker_context(),
+            "persistent_workers": True,
+            "worker_init_fn": ignore_stop_signals,
+        }
     return {
         "num_workers": num_workers,
         "collate_fn": collate,

@@ -57,6 +57,9 @@ SCORES = {
     )
 }
 
+MONITORED = f"val/{SCORES['mse'].key}"
+"""Log key of the score that sweepers minimise, and the best checkpoint and the best job are chosen by."""
+
 
 def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
     """Scores by their log keys, such as `val_ema/recon_mse_full_recon` for the prefix "val_ema"."""

@@ -17,8 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from depthdif.sweep.job import FAILED, FINISHED, JobRecord, join, keeps_record, read_record
+from depthdif.sweep.job import FAILED, FINISHED, JobRecord, read_record
 from depthdif.sweep.plugins import check_plugin
+from depthdif.sweep.slurm import is_first_process
 from depthdif.terminal import in_one_line, lines_about
 from depthdif.weights_and_biases.job_name import MULTIRUN, job_label
 
@@ -73,7 +74,6 @@ class SweepCallback(Callback):
         record = read_record(folder)
         if record is None or record.status == FINISHED:
             return
-        join(folder)
         record.seconds = time.monotonic() - self.started
         value = job_return._return_value
         if job_return.status is JobStatus.FAILED:
@@ -93,7 +93,7 @@ class SweepCallback(Callback):
 
 def is_recorded(config: DictConfig) -> bool:
     """Whether this process keeps the record of a job, one of a sweep."""
-    return config.hydra.mode == RunMode.MULTIRUN and keeps_record()
+    return config.hydra.mode == RunMode.MULTIRUN and is_first_process()
 
 
 def is_repeatable(config: DictConfig) -> bool:

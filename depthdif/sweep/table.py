@@ -16,15 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from depthdif.files import near, write_csv
-from depthdif.scores.score_names import SCORES, STANDARD, scores_by_variant
+from depthdif.loggers.metrics_file import METRICS, STEP, last_row_with
+from depthdif.scores.score_names import MONITORED, SCORES, STANDARD, scores_by_variant
 from depthdif.sweep.callback import SweepCallback, is_repeatable
-from depthdif.sweep.job import FAILED, FINISHED, METRICS, RECORD, RUNNING, JobRecord, read_record, read_rows
+from depthdif.sweep.job import FAILED, FINISHED, RECORD, RUNNING, JobRecord, read_record
 from depthdif.sweep.plugins import prefer_our_configs
 from depthdif.terminal import command, in_one_line, minimum_width, print_lines, print_table
 from depthdif.weights_and_biases.job_name import MULTIRUN
-
-MONITORED = f"val/{SCORES['mse'].key}"
-"""What sweepers minimise, and what the best job is chosen by."""
 
 # Exit code of a command that was stopped by Ctrl-C.
 STOPPED = 130
@@ -119,13 +117,11 @@ def read_jobs(folder: Path) -> list[Job]:
     for path in folder.rglob(RECORD):
         record = read_record(path.parent)
         assert record is not None
-        rows = [row for row in read_rows(path.parent / METRICS) if row.get(MONITORED)] or [{"step": "-1"}]
-        scores = {
-            key: float(value) for key, value in rows[-1].items() if value and key and key.endswith(keys)
-        }
+        row = last_row_with(path.parent / METRICS, MONITORED)
+        scores = {key: value for key, value in row.items() if key.endswith(keys)}
         mse = {variant: own["mse"] for variant, own in scores_by_variant(scores).items() if "mse" in own}
-        # Lightning numbers steps from 0 in what it logs.
-        jobs.append(Job(path.parent, record, scores, mse, int(rows[-1]["step"]) + 1))
+        # Steps count from 0 in the file.
+        jobs.append(Job(path.parent, record, scores, mse, int(row.get(STEP, -1)) + 1))
     return sorted(jobs, key=lambda job: job.record.number)
 
 

@@ -2,3 +2,6 @@
 
 STEP = "trainer/global_step"
 """Log key of the optimizer step, the x axis of every chart."""
+
+IMAGES = "val_imgs/"
+"""First part of the log keys of images."""

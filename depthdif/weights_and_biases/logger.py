@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from depthdif.files import near
+from depthdif.files import near, read_csv
 from depthdif.garbage import collection_paused
+from depthdif.loggers.metrics_file import METRICS
+from depthdif.loggers.metrics_file import STEP as CSV_STEP
 from depthdif.scores.score_names import SCORES, parse_log_key
 from depthdif.terminal import in_one_line
-from depthdif.weights_and_biases import STEP
+from depthdif.weights_and_biases import IMAGES, STEP
+from depthdif.weights_and_biases.attempts import OFFLINE, Logged, has_images, logged_by, run_id
 from depthdif.weights_and_biases.checkpoints import CheckpointUpload
 from depthdif.weights_and_biases.job_name import job_label
 from depthdif.weights_and_biases.login import has_api_key
@@ -33,19 +38,25 @@ log = logging.getLogger(__name__)
 ONLINE_TIMEOUT_SECONDS = 20
 
 
-class BestValueLogger(WandbLogger):
-    """Keeps the best and the last value of each validation score in the summary of the run (`KEY.min`, `KEY.last`).
+class RunLogger(WandbLogger):
+    """Logs each row of a run once, however many attempts it takes, and keeps the best value of each score in the summary.
 
-    Each key is defined by its own name just before its first value, because the averages are not known when the run is
-    opened, and because W&B 0.31 uses an arbitrary one of several globs that match a key, such as `val/*` and `*`.
+    The summary has the best and the last value of each validation score (`KEY.min`, `KEY.last`). Each key is defined by its own
+    name just before its first value, because the averages are not known when the run is opened, and because W&B 0.31 uses an
+    arbitrary one of several globs that match a key, such as `val/*` and `*`.
 
-    `checkpoints` chooses what is uploaded when the run has ended; the other arguments are those of Lightning's logger.
+    Args:
+        logged: what earlier attempts have logged. A run logs the same rows in every attempt: these are left out.
+        checkpoints: which are uploaded when the run has ended.
+        arguments: of `WandbLogger`.
     """
 
-    def __init__(self, checkpoints: CheckpointUpload, **arguments: Any) -> None:
+    def __init__(self, logged: Logged, checkpoints: CheckpointUpload, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.checkpoints = checkpoints
         self.defined: set[str] = set()
+        self.earlier = logged
+        self.seen = Logged()
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Remember what may be uploaded."""
@@ -60,6 +71,8 @@ class BestValueLogger(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log values; new keys are defined first."""
+        if step is not None and self.was_logged({**metrics, STEP: step}):
+            return
         for key in metrics.keys() - self.defined:
             self.defined.add(key)
             if best := best_value(key):
@@ -67,6 +80,29 @@ class BestValueLogger(WandbLogger):
                 name = key.replace(".", r"\.")
                 self.experiment.define_metric(name, summary=f"{best},last", step_metric=STEP, step_sync=True)
         super().log_metrics(metrics, step)
+
+    def was_logged(self, row: Mapping[str, Any]) -> bool:
+        """Whether an earlier attempt has logged a row; to be asked once for each row, in their order."""
+        self.seen, earlier = self.seen.after(row), self.earlier
+        if has_images(row):
+            return self.seen.image_step <= earlier.image_step
+        return (self.seen.step, self.seen.rows) <= (earlier.step, earlier.rows)
+
+    def catch_up(self, folder: Path) -> None:
+        """Log the rows of metrics.csv and the panels in the folder of the run that earlier attempts had not written to W&B."""
+        from wandb import Image
+
+        step = -1
+        for row in read_csv(folder / METRICS):
+            step = int(row.pop(CSV_STEP))
+            self.log_metrics({key: float(value) for key, value in row.items() if value}, step)
+        panels: dict[int, dict[str, Any]] = defaultdict(dict)
+        for path in sorted((folder / "panels").glob("*_step=*.png")):
+            name, _, steps = path.stem.rpartition("_step=")
+            panels[int(steps) - 1][f"{IMAGES}{name}"] = [Image(str(path))]
+        for panel_step, pictures in sorted(panels.items()):
+            if panel_step <= step:
+                self.log_metrics(pictures, panel_step)
 
 
 def best_value(key: str) -> str | None:
@@ -108,8 +144,15 @@ def wandb_logger(
     checkpoints = CheckpointUpload(upload_checkpoints)
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return WandbLogger()
-    run = open_run(Path(save_dir), project, name, group)
-    logger = BestValueLogger(checkpoints, experiment=run, save_dir=str(save_dir), log_model=False)
+    folder = Path(save_dir)
+    logged = logged_by(folder / "wandb")
+    run = open_run(folder, project, name, group)
+    if run.settings.mode == "online":
+        # What the server has got counts, which may be more than the files have, or less.
+        step = int(run.summary.get(STEP, -1))
+        logged = Logged(step, sys.maxsize, step)
+    logger = RunLogger(logged, checkpoints, experiment=run, save_dir=str(save_dir), log_model=False)
+    logger.catch_up(folder)
     if run.settings.mode == "online":
         log.info("W&B: online, %s", run.url)
     elif run.settings.mode == "disabled":
@@ -134,7 +177,14 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
         project=project,
         name=name or job_name,
         group=group or sweep,
-        settings=wandb.Settings(silent=True, init_timeout=ONLINE_TIMEOUT_SECONDS),
+        id=run_id(save_dir / "wandb"),
+        resume="allow",
+        settings=wandb.Settings(
+            silent=True,
+            init_timeout=ONLINE_TIMEOUT_SECONDS,
+            # A killed process loses what was not written; 15 s by default.
+            x_transaction_log_flush_interval=1.0,
+        ),
     )
     try:
         run = open_in(mode=mode)  # type: ignore[arg-type]
@@ -147,8 +197,17 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
 
 
 def sync_command(logger: WandbLogger) -> str | None:
-    """The command that uploads an offline run; None when there is nothing to upload."""
+    """The command that uploads the attempts of an offline run as one run; None when there is nothing to upload.
+
+    `wandb sync` uploads the attempts in the order of time, each after the rows of those before, because they resume one id.
+    """
     settings = logger.experiment.settings
     if settings.mode not in ("offline", "dryrun"):
         return None
-    return f"wandb sync {shlex.quote(near(settings.sync_dir))}"
+    attempt = Path(settings.sync_dir)
+    several = len(list(attempt.parent.glob(OFFLINE))) > 1
+    return (
+        f"wandb sync {shlex.quote(near(attempt.parent))}/{OFFLINE}"
+        if several
+        else f"wandb sync {shlex.quote(near(attempt))}"
+    )
