@@ -28,7 +28,7 @@ from depthdif.data.dataset import Batch, Sample, collate, with_first_guess
 from depthdif.data.patches import Box
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.synthetic import synthetic_field
-from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.module import TRAINING, DiffusionModule
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 
@@ -72,7 +72,8 @@ def training_step(module: DiffusionModule, batch: Batch) -> Action:
     def step() -> None:
         optimizer.zero_grad()
         with torch.enable_grad():
-            module.loss(batch).backward()
+            errors, weights = module.errors(batch, TRAINING)
+            (errors.sum() / weights.sum()).backward()
         optimizer.step()
 
     return step

@@ -27,7 +27,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from depthdif.build import build_callbacks, build_data, build_module, settled
 from depthdif.config_folder import composed
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.module import TRAINING, DiffusionModule
 from depthdif.diffusion.precision import autocast
 from depthdif.terminal import silence_libraries
 
@@ -74,8 +74,8 @@ def plain_loop(cfg: DictConfig, data: OceanDataModule, module: DiffusionModule) 
     while True:
         for batch in loader:
             with autocast(cfg.trainer.precision, device):
-                loss = module.loss({key: value.to(device) for key, value in batch.items()})
-            loss.backward()
+                errors, weights = module.errors(data.transfer_batch_to_device(batch, device, 0), TRAINING)
+            (errors.sum() / weights.sum()).backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), cfg.trainer.gradient_clip_val)
             optimizer.step()
             optimizer.zero_grad()

@@ -32,7 +32,7 @@ from safetensors.torch import load_file
 import depthdif.command_line
 from depthdif.checkpoints.trusted_targets import shipped_targets
 from depthdif.weights_and_biases import IMAGES, STEP
-from depthdif.weights_and_biases.attempts import attempts, records_of, rows_of
+from depthdif.weights_and_biases.attempts import attempts, rows_of
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
 RUN = [
@@ -314,7 +314,7 @@ def history(folder: Path) -> list[tuple[Any, ...]]:
     """The rows of all attempts of a W&B run in the order of steps, without times; of images only the names."""
     rows = []
     for attempt in attempts(folder):
-        for row in rows_of(records_of(attempt)):
+        for row in rows_of(attempt):
             keys = sorted(key for key in row if not key.startswith("_") and key not in MEASURED)
             is_image = any(key.startswith(IMAGES) for key in keys)
             rows.append(

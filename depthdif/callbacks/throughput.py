@@ -58,6 +58,7 @@ class Throughput(Callback):
 
     def __init__(self) -> None:
         self._begin(0)
+        self._resumed: dict[str, int] = {}
 
     def _begin(self, step: int) -> None:
         self.run = Stretch()
@@ -69,11 +70,15 @@ class Throughput(Callback):
         self._validation_started = 0.0
         self._step = step
         self._norm: Tensor | None = None
-        self._clipped: Tensor | None = None
+        # Steps whose gradient was compared with the limit since the last log, and those that were above it.
+        self._compared = 0
+        self._clipped: int | Tensor = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Begin to count, or go on."""
         self._begin(trainer.global_step)
+        self._compared, self._clipped = self._resumed.get("compared", 0), self._resumed.get("clipped", 0)
+        self._resumed = {}
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -90,8 +95,8 @@ class Throughput(Callback):
         self._norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         limit = trainer.gradient_clip_val
         if limit and trainer.gradient_clip_algorithm in (None, "norm"):
-            clipped = self._norm > limit
-            self._clipped = clipped.int() if self._clipped is None else self._clipped + clipped
+            self._compared += 1
+            self._clipped = self._clipped + (self._norm > limit)
 
     def on_train_batch_end(
         self,
@@ -116,7 +121,7 @@ class Throughput(Callback):
         interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self._step % interval == 0:
             pl_module.log_dict(self._values(), batch_size=samples)
-            self.recent, self._clipped = Stretch(), None
+            self.recent, self._compared, self._clipped = Stretch(), 0, 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
@@ -138,12 +143,20 @@ class Throughput(Callback):
         validations = math.ceil(batches / interval) if math.isfinite(batches) else 0
         return steps * pace + validations * self.validation_seconds / max(1, self.validations)
 
+    def state_dict(self) -> dict[str, int]:
+        """Gradients compared and clipped since the last log, so that a resumed run logs the share of an uninterrupted one."""
+        return {"compared": self._compared, "clipped": int(self._clipped)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Keep them until training starts."""
+        self._resumed = state_dict
+
     def _values(self) -> dict[str, float | Tensor]:
         values: dict[str, float | Tensor] = dict(self.recent.rates())
         if self._norm is not None:
             values["gradient_norm"] = self._norm
-        if self._clipped is not None:
-            values["clipped_share"] = self._clipped / self.recent.steps
+        if self._compared:
+            values["clipped_share"] = self._clipped / self._compared
         values["memory_gb"] = peak_memory()[0]
         return {f"train/{name}": value for name, value in values.items()}
 

@@ -7,19 +7,25 @@ from.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from depthdif.files import write_text
+from depthdif.files import near, write_text
 from depthdif.weights_and_biases import IMAGES, STEP
+
+log = logging.getLogger(__name__)
 
 RECORD = "logged.json"
 ONLINE, OFFLINE = "run-*", "offline-run-*"
+
+# Of the head of a file, before its first record.
+HEAD_BYTES = 7
 
 
 @dataclass(frozen=True)
@@ -72,24 +78,29 @@ def logged_by(folder: Path) -> Logged:
     logged = Logged(**json.loads(record.read_text(encoding="utf-8"))) if record.is_file() else Logged()
     new = [attempt for attempt in attempts(folder) if attempt.name not in logged.attempts]
     for attempt in new:
-        records = records_of(attempt)
-        if not records and attempt.match(OFFLINE):
-            shutil.rmtree(attempt)
-        for row in rows_of(records):
+        for row in rows_of(attempt):
             logged = logged.after(row)
+        if attempt.match(OFFLINE) and holds_nothing(attempt):
+            shutil.rmtree(attempt)
         logged = replace(logged, attempts=[*logged.attempts, attempt.name])
     if new:
         write_text(record, json.dumps(asdict(logged), indent=2) + "\n")
     return logged
 
 
-def records_of(attempt: Path) -> list[dict[str, Any]]:
-    """What an attempt has written to its file, read by the command of W&B."""
+def holds_nothing(attempt: Path) -> bool:
+    """Whether the file of an attempt has its head alone."""
+    sizes = [file.stat().st_size for file in attempt.glob("*.wandb")]
+    return bool(sizes) and max(sizes) <= HEAD_BYTES
+
+
+def rows_of(attempt: Path) -> list[dict[str, Any]]:
+    """The rows of logged values that an attempt has written to its file, read by the command of W&B."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(attempt)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
-
-
-def rows_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of logged values among records."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if not records and not holds_nothing(attempt):
+        log.warning(
+            "W&B: %s cannot be read, so that its rows may be logged a second time: %s", near(attempt), done.stderr
+        )
     return [record["history"]["item"] for record in records if record.get("type") == "history"]

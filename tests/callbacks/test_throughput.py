@@ -65,6 +65,18 @@ def test_the_norm_is_that_of_all_gradients_before_clipping(limit: float | None, 
     assert "train/data_wait_share" not in logged  # No loader that counts it.
 
 
+def test_a_resumed_run_logs_the_clipped_share_of_the_steps_before_it_too() -> None:
+    throughput, module = Throughput(), Gradients()
+    trainer: Any = SimpleNamespace(gradient_clip_val=1.0, gradient_clip_algorithm="norm", global_step=0)
+    throughput.on_before_optimizer_step(trainer, module, None)  # type: ignore[arg-type]
+    resumed = Throughput()
+    resumed.load_state_dict(throughput.state_dict())
+    resumed.on_train_start(trainer, module)  # type: ignore[arg-type]
+    trainer.gradient_clip_val = 100.0
+    resumed.on_before_optimizer_step(trainer, module, None)  # type: ignore[arg-type]
+    assert resumed._values()["train/clipped_share"] == 0.5
+
+
 def test_the_estimate_of_the_rest_has_the_steps_and_the_validations() -> None:
     throughput = Throughput()
     throughput.run = Stretch(steps=10, samples=40, seconds=20.0)

@@ -16,7 +16,7 @@ import depthdif.weights_and_biases.attempts as attempts_module
 from depthdif.loggers.metrics_csv import MetricsCSV
 from depthdif.loggers.metrics_file import METRICS
 from depthdif.weights_and_biases import STEP
-from depthdif.weights_and_biases.attempts import Logged, attempts, logged_by, records_of, rows_of, run_id
+from depthdif.weights_and_biases.attempts import Logged, attempts, logged_by, rows_of, run_id
 from depthdif.weights_and_biases.checkpoints import CheckpointUpload
 from depthdif.weights_and_biases.logger import RunLogger, sync_command, wandb_logger
 
@@ -94,7 +94,7 @@ def test_each_attempt_has_a_folder_of_the_same_id_and_all_are_uploaded_by_one_co
             command = sync_command(logger)
     folders = attempts(tmp_path / "run" / "wandb")
     assert {folder.name.rpartition("-")[2] for folder in folders} == {run_id(tmp_path / "run" / "wandb")}
-    assert [[each["loss"] for each in rows_of(records_of(folder))] for folder in folders] == [[0, 1], [2, 3]]
+    assert [[each["loss"] for each in rows_of(folder)] for folder in folders] == [[0, 1], [2, 3]]
     assert command == "wandb sync run/wandb/offline-run-*"
 
 
@@ -107,11 +107,11 @@ def renamed(csv: MetricsCSV) -> str:
 def test_an_attempt_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
-    def records(attempt: Path) -> Rows:
+    def rows(attempt: Path) -> Rows:
         read.append(attempt.name)
-        return [{"type": "run"}, {"type": "history", "history": {"item": row(len(read), loss=1.0)}}]
+        return [row(len(read), loss=1.0)]
 
-    monkeypatch.setattr(attempts_module, "records_of", records)
+    monkeypatch.setattr(attempts_module, "rows_of", rows)
     assert logged_by(tmp_path) == Logged()
     first, second = "offline-run-20000101_000000-abc", "run-20000102_000000-abc"
     for number, name in enumerate((first, second), start=1):
@@ -130,9 +130,18 @@ def test_an_attempt_that_was_killed_before_anything_was_written_does_not_stop_th
     attempt.mkdir()
     # The head of the file alone.
     (attempt / "run-abc.wandb").write_bytes(b":W&B\xd4\xb3\x00")
-    assert records_of(attempt) == []
+    assert rows_of(attempt) == []
     assert logged_by(tmp_path) == Logged(attempts=[attempt.name])
     assert attempts(tmp_path) == []
+
+
+def test_an_attempt_that_cannot_be_read_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    attempt = tmp_path / "offline-run-20000101_000000-abc"
+    attempt.mkdir()
+    (attempt / "run-abc.wandb").write_bytes(b"not a file of W&B")
+    assert logged_by(tmp_path) == Logged(attempts=[attempt.name])
+    assert attempts(tmp_path) == [attempt]
+    assert "cannot be read" in caplog.text
 
 
 def test_online_the_rows_of_the_server_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
