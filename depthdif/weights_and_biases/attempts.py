@@ -101,6 +101,8 @@ def rows_of(attempt: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if not records and not holds_nothing(attempt):
         log.warning(
-            "W&B: %s cannot be read, so that its rows may be logged a second time: %s", near(attempt), done.stderr
+            "W&B: %s cannot be read, so that its rows may be logged a second time: %s",
+            near(attempt),
+            done.stderr,
         )
     return [record["history"]["item"] for record in records if record.get("type") == "history"]

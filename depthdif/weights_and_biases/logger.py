@@ -173,7 +173,8 @@ def open_run(save_dir: Path, project: str, name: str | None, group: str | None) 
 
     open_in = partial(
         wandb.init,
-        dir=save_dir,
+        # The process of W&B, which further runs share, has a working directory of its own.
+        dir=save_dir.absolute(),
         project=project,
         name=name or job_name,
         group=group or sweep,
