@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zer
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
 from depthdif.callbacks.closing_table import TABLE
 from depthdif.callbacks.monitors import check_monitors
+from depthdif.callbacks.processes import Processes
 from depthdif.callbacks.stop_signals import StopSignals
 from depthdif.checkpoints.resume import (
     RunCheckpoint,
@@ -31,7 +32,6 @@ from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.files import atomic_path, near
 from depthdif.loggers.metrics_file import METRICS, drop_rows_from, last_row_with
-from depthdif.processes import Processes
 from depthdif.scores.score_names import MONITORED
 from depthdif.terminal import silence_libraries
 

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import open_dict
 from pytorch_lightning import Trainer
 
-from depthdif.processes import Processes, arguments_of_this_job, threads_of_each
+from depthdif.callbacks.processes import Processes, arguments_of_this_job, threads_of_each
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
