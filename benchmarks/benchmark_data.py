@@ -10,14 +10,13 @@ tables show medians over the rounds. On CUDA the waits for the device within a f
 
 from __future__ import annotations
 
-import statistics
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from in_turns import Action, measure
 from omegaconf import DictConfig
 
 from depthdif import EARTH_RADIUS
@@ -33,8 +32,6 @@ from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 
 ROUNDS = 7
-
-Action = Callable[[], object]
 
 
 def default_training(cfg: DictConfig, device: torch.device) -> dict[str, Action]:
@@ -151,34 +148,6 @@ def textbook(first_guess: OptimalInterpolation, sample: Sample) -> np.ndarray:
     return result
 
 
-@torch.no_grad()
-def measure(candidates: dict[str, Action], device: torch.device) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each candidate, and median ratio to the first one in the same round."""
-    rounds: list[dict[str, float]] = []
-    for _ in range(ROUNDS + 1):
-        rounds.append({name: milliseconds(action, device) for name, action in candidates.items()})
-    first = next(iter(candidates))
-    warm = rounds[1:]
-    return {
-        name: (
-            statistics.median(times[name] for times in warm),
-            statistics.median(times[name] / times[first] for times in warm),
-        )
-        for name in candidates
-    }
-
-
-def milliseconds(action: Action, device: torch.device) -> float:
-    """Wall time of one call, until the device has finished."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return 1e3 * (time.perf_counter() - start)
-
-
 def waits(action: Action) -> int:
     """How often one call waits for the GPU."""
     with warnings.catch_warnings(record=True) as caught:
@@ -193,7 +162,7 @@ def print_table(title: str, candidates: dict[str, Action], device: torch.device)
     """A Markdown table: milliseconds and ratio to the first row, and on CUDA how often the first guess waits."""
     print(f"\n| {title} | ms | ratio |")
     print("| --- | ---: | ---: |")
-    for name, (time_taken, ratio) in measure(candidates, device).items():
+    for name, (time_taken, ratio) in measure(candidates, device, ROUNDS).items():
         print(f"| {name} | {time_taken:.2f} | {ratio:.3f} |")
     if device.type == "cuda":
         print(f"\nThe first guess waits {waits(candidates['first guess'])} times for the GPU.")

@@ -11,13 +11,11 @@ medians over the rounds. Peers that are not installed are left out (`pip install
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from in_turns import Action, measure
 from torch import nn
 
 from depthdif.ema import ModuleAverages, averaged
@@ -26,8 +24,6 @@ ROUNDS = 15
 DECAY = 0.999
 PARAMETERS = 61_900_000
 LAYERS = 166
-
-Action = Callable[[], object]
 
 
 class Layers(nn.Module):
@@ -129,36 +125,6 @@ def peers(module: Layers) -> dict[str, tuple[Action, Action | None]]:
     return found
 
 
-@torch.no_grad()
-def measure(candidates: dict[str, Action], device: torch.device) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each candidate, and median ratio to the first one in the same round."""
-    rounds: list[dict[str, float]] = []
-    for _ in range(ROUNDS + 2):
-        rounds.append({name: milliseconds(action, device) for name, action in candidates.items()})
-    first = next(iter(candidates))
-    warm = rounds[2:]
-    return {
-        name: (
-            statistics.median(times[name] for times in warm),
-            statistics.median(times[name] / times[first] for times in warm),
-        )
-        for name in candidates
-    }
-
-
-def milliseconds(action: Action, device: torch.device) -> float:
-    """Time of one call, until the device has finished; CPU time on one thread, which a busy machine disturbs less."""
-    on_one_thread = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if on_one_thread else time.perf_counter
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = clock()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return 1e3 * (clock() - start)
-
-
 def launches(action: Action) -> int:
     """Kernels that one call starts on the GPU."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
@@ -172,7 +138,7 @@ def print_table(title: str, candidates: dict[str, Action], device: torch.device)
     on_cuda = device.type == "cuda"
     print(f"\n| {title} | ms | ratio |{' launches |' if on_cuda else ''}")
     print(f"| --- | ---: | ---: |{' ---: |' if on_cuda else ''}")
-    for name, (time_taken, ratio) in measure(candidates, device).items():
+    for name, (time_taken, ratio) in measure(candidates, device, ROUNDS).items():
         more = f" {launches(candidates[name])} |" if on_cuda else ""
         print(f"| {name} | {time_taken:.2f} | {ratio:.2f} |{more}")
 

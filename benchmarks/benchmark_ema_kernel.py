@@ -15,7 +15,8 @@ from array import array
 from pathlib import Path
 
 import torch
-from benchmark_ema import DECAY, Action, Layers, print_table
+from benchmark_ema import DECAY, Layers, print_table
+from in_turns import Action
 from torch import Tensor
 
 from depthdif.ema import ModuleAverages

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from depthdif.data.dataset import Sample, collate
 from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/benchmark_data.py"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def test_the_textbook_of_the_benchmark_equals_the_first_guess() -> None:
-    spec = importlib.util.spec_from_file_location("benchmark_data", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_data"] = benchmark
-    spec.loader.exec_module(benchmark)
+def test_the_textbook_of_the_benchmark_equals_the_first_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("benchmark_data")
     generator = np.random.default_rng(0)
     observed = generator.random((3, 6, 7)) < 0.2
     sample: Sample = {
