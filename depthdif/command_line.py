@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from depthdif import UserError
 from depthdif.config_folder import CONF
-from depthdif.data.worker_server import worker_context
+from depthdif.data.workers import worker_context
 from depthdif.garbage import collection_paused
 from depthdif.sweep.job import earlier_score
 from depthdif.sweep.table import sweeps

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from depthdif.data.dataset import Batch
-from depthdif.data.timed_loader import TimedLoader
-from depthdif.data.worker_server import worker_context
-from depthdif.data.worker_signals import ignore_stop_signals
+from depthdif.data.workers import ignore_stop_signals, worker_context
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +79,24 @@ class SharedBatches(DistributedSampler):
 
     def _part(self, size: int) -> int:
         return -(-size // self.num_replicas)
+
+
+class TimedLoader(DataLoader):
+    """Counts the seconds that its user waited for batches in `seconds_waited`, without the start of the workers."""
+
+    seconds_waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.seconds_waited += time.perf_counter() - start
+            yield batch
 
 
 class ResumableLoader(TimedLoader):
