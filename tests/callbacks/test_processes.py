@@ -16,7 +16,7 @@ from pytorch_lightning import Trainer
 
 from depthdif.callbacks.processes import Processes, arguments_of_this_job, threads_of_each
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def start_job(mode: RunMode) -> None:
