@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from depthdif.data.compatibility import canonical_units
 from depthdif.figures.case import (
     Case,
     Field,
@@ -25,6 +24,7 @@ from depthdif.figures.case import (
 )
 from depthdif.figures.level_maps import MAP_HEIGHT, draw_level, label_longitudes, width_of_maps
 from depthdif.files import atomic_path
+from depthdif.units import canonical_units
 
 # Inches.
 LEFT, RIGHT, TOP = 0.85, 0.15, 0.45

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from depthdif.data.compatibility import canonical_units, same_units
+from depthdif.units import canonical_units, same_units
 
 
 @pytest.mark.parametrize(

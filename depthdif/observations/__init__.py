@@ -1,0 +1,1 @@
+"""Profiles from files: readers, quality control, conversion, vertical interpolation and gridding."""
