@@ -86,13 +86,11 @@ class ProfileTable:
         """All profiles of some tables, in the order of time."""
         if not parts:
             return cls.empty()
+        columns = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(cls)
+            if field.name != "start"
+        }
         lengths = np.concatenate([np.diff(part.start) for part in parts])
-        joined = cls(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("time", "latitude", "longitude", "platform")
-            ),
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("depth", "value")),
-        )
+        joined = cls(**columns, start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         return joined.take(np.argsort(joined.time, kind="stable"))
