@@ -47,7 +47,13 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
                 f"the checkpoint was trained on {name} in {expected}, the data have it in {actual}; convert the data "
                 f"first, or where only the attribute is wrong: ncatted -a units,{name},o,c,'{expected}' FILE.nc"
             )
-    ours, theirs = (np.array(state["depths"]) for state in (trained, data))
+    check_depths(trained["depths"], data["depths"])
+    check_first_guess(trained["first_guess"], data["first_guess"])
+
+
+def check_depths(trained: Sequence[float], data: Sequence[float]) -> None:
+    """Raise UserError where the depths of the data, in metres, are not the `trained` ones to 0.1 m or 0.1 %."""
+    ours, theirs = np.asarray(trained), np.asarray(data)
     begins_alike = len(theirs) >= len(ours) and np.allclose(ours, theirs[: len(ours)], rtol=1e-3, atol=0.1)
     if len(theirs) != len(ours) or not begins_alike:
         advice = "expected the same depths: select or interpolate them first"
@@ -57,7 +63,6 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
             f"the checkpoint was trained on {len(ours)} depths from {ours[0]:g} to {ours[-1]:g} m, "
             f"the data have {len(theirs)} from {theirs[0]:g} to {theirs[-1]:g} m; {advice}"
         )
-    _check_first_guess(trained["first_guess"], data["first_guess"])
 
 
 def describe_data(field: OceanField, first_guess: FirstGuess | None) -> dict[str, Any]:
@@ -89,7 +94,8 @@ def describe_first_guess(first_guess: FirstGuess | None) -> dict[str, Any]:
     return {"kind": type(first_guess).__name__, "settings": settings}
 
 
-def _check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]) -> None:
+def check_first_guess(trained: Mapping[str, Any] | str, data: Mapping[str, Any]) -> None:
+    """Raise UserError for another first guess than the `trained` one; both as `describe_first_guess`."""
     if isinstance(trained, str):
         raise UserError(
             f"the checkpoint was trained by another version of depthdif: it holds its first guess as the text {trained!r}; "

@@ -283,6 +283,7 @@ class OceanDataModule(LightningDataModule):
         return {
             **describe_data(self.field, self._first_guess),
             "patch_size": list(self.patch_size),
+            "time_step": self.field.time_step,
             "position": dataclasses.asdict(self._position()),
             **self.statistics.state_dict(),
         }

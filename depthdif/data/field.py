@@ -14,6 +14,7 @@ import xarray as xr
 
 from depthdif import UserError
 from depthdif.data.files import check_dates, join_in_time, open_files, select_variable
+from depthdif.first_guess.climatology import spacing
 
 DIMENSIONS = ("time", "depth", "latitude", "longitude")
 SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
@@ -121,6 +122,11 @@ class OceanField:
         if np.issubdtype(self.times.dtype, np.datetime64):
             return self.times.astype("datetime64[D]").astype(np.int64)
         return np.floor(cftime.date2num(self.times, "days since 1970-01-01")).astype(np.int64)
+
+    @property
+    def time_step(self) -> float:
+        """Days from one snapshot to the next, the median; infinite for a single one."""
+        return spacing(self.days)
 
     @property
     def day_of_year(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.provenance import sha256
 from depthdif.export.model_card import evaluation_record, model_card
-from depthdif.export.pipeline import OceanPipeline, TrainedModel
+from depthdif.export.pipeline import ModelDescription, OceanPipeline
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def export(cfg: DictConfig) -> Path:
     evaluation = evaluation_record(run.path, digest, cfg.evaluation)
     unfinished, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("unfinished", "replaced"))
     shutil.rmtree(unfinished, ignore_errors=True)
-    trained = TrainedModel.from_config(run.cfg, run.data.state_dict(), run.precision)
+    trained = ModelDescription.from_config(run.cfg, run.data.state_dict(), run.precision)
     OceanPipeline.from_module(run.module, trained).save_pretrained(unfinished)
     model_card(run, variant, digest, evaluation).save(unfinished / "README.md")
     recorded = OmegaConf.create(dict(run.checkpoint["hyper_parameters"]))

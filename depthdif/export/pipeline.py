@@ -54,7 +54,7 @@ class OceanReconstruction(BaseOutput):
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class ModelDescription:
     """A trained model without its weights; `ocean.json` of an export.
 
     Attributes:
@@ -68,7 +68,7 @@ class TrainedModel:
     precision: str = "32-true"
 
     @classmethod
-    def from_config(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> "TrainedModel":
+    def from_config(cls, cfg: DictConfig, data: Mapping[str, Any], precision: str) -> "ModelDescription":
         """From a config of training, the `state_dict` of its data module, and the precision of the run."""
         model = {key: part for key, part in resolved(cfg.model).items() if key != "ema"}
         return cls({"model": model, "seed": cfg.seed}, dict(data), precision)
@@ -82,7 +82,7 @@ class TrainedModel:
         return instantiate(self.config["model"]["first_guess"])
 
     @classmethod
-    def read(cls, folder: str | Path) -> "TrainedModel":
+    def read(cls, folder: str | Path) -> "ModelDescription":
         """Read `ocean.json` of an export.
 
         Raises:
@@ -120,7 +120,7 @@ class OceanPipeline(DiffusionPipeline):
     _optional_components: ClassVar[list[str]] = ["module", "trained"]
 
     def __init__(
-        self, unet: UNet2DModel, scheduler: SchedulerMixin, module: DiffusionModule, trained: TrainedModel
+        self, unet: UNet2DModel, scheduler: SchedulerMixin, module: DiffusionModule, trained: ModelDescription
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, module=None, trained=None)
@@ -128,7 +128,7 @@ class OceanPipeline(DiffusionPipeline):
         self.conditioner, self.first_guess = trained.conditioner(), trained.first_guess()
 
     @classmethod
-    def from_module(cls, module: DiffusionModule, trained: TrainedModel) -> "OceanPipeline":
+    def from_module(cls, module: DiffusionModule, trained: ModelDescription) -> "OceanPipeline":
         """The pipeline of a trained module."""
         scheduler = module.sampler.prepared_scheduler(module.noise_schedule, torch.device("cpu"))
         return cls(module.denoiser.unet, scheduler.from_config(scheduler.config), module, trained)
@@ -143,7 +143,7 @@ class OceanPipeline(DiffusionPipeline):
             FileNotFoundError: no such folder.
             UserError: the folder uses code that does not belong to depthdif, or its weights do not fit.
         """
-        trained = TrainedModel.read(folder)
+        trained = ModelDescription.read(folder)
         module = build_module(OmegaConf.create(trained.config), trained.data).eval()
         options = {"low_cpu_mem_usage": False, **options}
         pipeline = super().from_pretrained(str(folder), module=module, trained=trained, **options)

@@ -59,7 +59,7 @@ def make(small_run: Config, tmp_path: Path) -> Make:
         torch.manual_seed(0)
         module = build_module(cfg, data).eval()
         torch.nn.init.normal_(module.denoiser.unet.conv_out.weight, std=0.1)
-        run = TrainedRun(tmp_path, cfg, data, module, {}, precision="32-true")
+        run = TrainedRun(tmp_path, cfg, module, {}, precision="32-true", data=data)
         return script.SamplerBenchmark(run, patches, ensemble_size, batch_size=2)
 
     return made

@@ -23,7 +23,7 @@ from depthdif.build import build_data, build_module
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.pipeline import OceanPipeline, TrainedModel
+from depthdif.export.pipeline import OceanPipeline, ModelDescription
 
 Config = Callable[..., DictConfig]
 Built = tuple[DiffusionModule, OceanDataModule, OceanPipeline]
@@ -53,7 +53,7 @@ def built(
             torch.nn.init.normal_(module.denoiser.unet.conv_out.weight, std=0.1)
             folder = tmp_path_factory.mktemp("export")
             OceanPipeline.from_module(
-                module, TrainedModel.from_config(cfg, data.state_dict(), "32-true")
+                module, ModelDescription.from_config(cfg, data.state_dict(), "32-true")
             ).save_pretrained(folder)
             exports[overrides] = module, data, folder
         module, data, folder = exports[overrides]
