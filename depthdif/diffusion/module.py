@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,11 +17,13 @@ from depthdif import UserError
 from depthdif.diffusion.compilation import check_compile, compile_network
 from depthdif.diffusion.distributed import first_of_each, gathered, shard
 from depthdif.diffusion.ensemble import Ensemble
+from depthdif.diffusion.noise import noise_of_cells
 from depthdif.diffusion.objective import PREDICTION_TYPES, MaskedDiffusionObjective, forward_draws
 from depthdif.diffusion.precision import autocast
 from depthdif.diffusion.reconstruction import check_batch, reconstruct
 from depthdif.diffusion.residual import Residual
 from depthdif.diffusion.sampler import ReverseSampler
+from depthdif.diffusion.tiles import TiledDenoiser, TiledRegion
 
 # Keys that keep the draws of training and validation samples apart.
 TRAINING, VALIDATION = range(2)
@@ -75,18 +78,32 @@ class DiffusionModule(LightningModule):
         self.validated: list[Tensor] = []
         self.compile_mode = compile
 
-    def reconstruct(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def reconstruct(self, batch: Mapping[str, Tensor], region: TiledRegion | None = None) -> Tensor:
         """Run the reverse chain: standardised (B, E, D, H, W) float32, 0 outside the ocean.
+
+        With a `region`, B is 1, and the patch may be larger than those of the training: it is sampled in fused tiles, from noise
+        of the seed, the member, the `time` and the cells of the grid.
 
         Raises:
             ValueError: for a batch that the model cannot reconstruct (`check_batch`).
         """
-        timed = self.sampler.time_correlated_noise is not None
+        timed = region is not None or self.sampler.time_correlated_noise is not None
         check_batch(batch, self.denoiser, first_guess=self.residual.std is not None, time=timed)
         known = self.residual.from_field(batch["observations"], batch, batch["observed_mask"])
-        conditions = self.residual.conditions(batch)
-        samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
+        if region is None:
+            conditions = self.residual.conditions(batch)
+            samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
+        else:
+            denoiser = TiledDenoiser(self.denoiser, region, self.residual.conditions)
+            noise = functools.partial(self.noise_of_region, region, int(batch["time"]), known.shape[1])
+            samples = self.sampler(denoiser, self.noise_schedule, known, batch, noise)
         return self.residual.to_field(samples, batch)
+
+    def noise_of_region(self, region: TiledRegion, day: int, depths: int, member: int) -> Tensor:
+        """(D, H, W) noise that a member starts from on a day; of the seed of the sampler and the cells of the whole grid."""
+        identity = [self.sampler.seed, member]
+        efolding = self.sampler.time_correlated_noise
+        return noise_of_cells(depths, region.rows, region.columns, identity, day, efolding)
 
     def errors(self, batch: Mapping[str, Tensor], stream: int) -> tuple[Tensor, Tensor]:
         """The objective: sum of the squared errors of each sample and its weight, (B,) each.

@@ -13,6 +13,9 @@ from torch import Tensor
 # than 0.004 from a Gaussian; fewer knots, or a larger distance, make it depend on where the two times lie between the knots.
 KNOTS, KNOT_SPACING = 6, 0.6
 
+# Rows and columns of the blocks of cells of a grid that have a generator each.
+BLOCK = 16
+
 
 def generator_of(identity: Sequence[int], device: torch.device | str = "cpu") -> torch.Generator:
     """A generator that depends on these non-negative numbers alone; on the CPU every device sees the same noise."""
@@ -23,6 +26,40 @@ def generator_of(identity: Sequence[int], device: torch.device | str = "cpu") ->
 def place_of(latitude: float, longitude: float) -> list[int]:
     """A position in thousandths of a degree, as non-negative numbers."""
     return [round((latitude + 90) * 1000), round(longitude * 1000) % 360_000]
+
+
+def noise_of_cells(
+    depths: int,
+    rows: NDArray[np.integer],
+    columns: NDArray[np.integer],
+    identity: Sequence[int],
+    day: int,
+    efolding: float | None = None,
+) -> Tensor:
+    """Standard normal noise (D, H, W) of cells of a grid, in which the noise of a cell does not depend on the other cells.
+
+    So a region that is cut out of another one has the same noise. Blocks of cells have a generator each.
+
+    Args:
+        rows, columns: (H,) and (W,) numbers of rows and columns of the whole grid.
+        identity: non-negative numbers, such as seed and member.
+        day: whole days since 1970-01-01.
+        efolding: of the correlation in time, days (`noise_correlated_in_time`); None is independent from day to day.
+    """
+    noise = torch.empty(depths, len(rows), len(columns))
+    shape = depths, BLOCK, BLOCK
+    for down in np.unique(rows // BLOCK):
+        inside_rows = np.flatnonzero(rows // BLOCK == down)
+        for across in np.unique(columns // BLOCK):
+            inside = np.flatnonzero(columns // BLOCK == across)
+            place = [*identity, int(down), int(across)]
+            if efolding is None:
+                block = torch.randn(shape, generator=generator_of([*place, day % 2**32]))
+            else:
+                block = noise_correlated_in_time(shape, place, day, efolding)
+            cells = block[:, rows[inside_rows, None] % BLOCK, columns[inside] % BLOCK]
+            noise[:, inside_rows[:, None], inside] = cells
+    return noise
 
 
 def knots_and_weights(day: int, efolding: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

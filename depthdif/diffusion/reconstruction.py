@@ -19,6 +19,7 @@ from depthdif.scores.probabilistic import gaussian_crps
 if TYPE_CHECKING:
     from depthdif.data.normalization import Standardization
     from depthdif.diffusion.module import DiffusionModule
+    from depthdif.diffusion.tiles import TiledRegion
 
 # Dimensions of the conditions of a denoiser: batch, depths, surface fields, height, width.
 SHAPES = {
@@ -110,10 +111,12 @@ def reconstruct(
     batch: Mapping[str, Tensor],
     standardization: Standardization,
     precision: str = "32-true",
+    region: TiledRegion | None = None,
 ) -> Ensemble:
     """Run the reverse chain of `module` on a batch of the data contract and restore it to units of the field.
 
-    The batch is moved to the device of the module and needs no `target`; `precision` is that of the network (`autocast`).
+    The batch is moved to the device of the module and needs no `target`; `precision` is that of the network (`autocast`), and
+    `region` says how to sample a whole region (`DiffusionModule.reconstruct`).
 
     Raises:
         UserError: a batch that the model cannot reconstruct (`check_batch`), or an unknown precision.
@@ -121,7 +124,7 @@ def reconstruct(
     on_device = {name: tensor.to(module.device) for name, tensor in batch.items()}
     # Not inference mode: weights that FSDP gathers under it could not be trained afterwards.
     with torch.no_grad(), autocast(precision, module.device):
-        samples = module.reconstruct(on_device)
+        samples = module.reconstruct(on_device, region)
     members = standardization.restore(samples.float().cpu().numpy())
     ocean = batch["ocean_mask"].cpu().numpy()[:, None]
     sampler = module.sampler

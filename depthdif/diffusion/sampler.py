@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from depthdif import UserError
 from depthdif.diffusion.noise import generator_of, noise_correlated_in_time, place_of
@@ -24,6 +23,7 @@ STOCHASTIC = (
     "KDPM2AncestralDiscreteScheduler",
     "LCMScheduler",
 )
+Denoiser = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
@@ -31,6 +31,13 @@ def is_stochastic(scheduler: Any) -> bool:
     """Whether a `diffusers` scheduler draws fresh noise at every step of a chain."""
     algorithm = str(scheduler.config.get("algorithm_type", ""))
     return type(scheduler).__name__ in STOCHASTIC or algorithm.startswith("sde-")
+
+
+def repeated(tensor: Tensor, count: int) -> Tensor:
+    """Each sample of a batch `count` times; a single one is not copied."""
+    if len(tensor) == 1:
+        return tensor.expand(count, *tensor.shape[1:])
+    return tensor.repeat_interleave(count, dim=0)
 
 
 @dataclasses.dataclass(eq=False)
@@ -85,38 +92,48 @@ class ReverseSampler:
 
     @torch.no_grad()
     def __call__(
-        self, denoiser: Module, noise_schedule: Any, known: Tensor, batch: Mapping[str, Tensor]
+        self,
+        denoiser: Denoiser,
+        noise_schedule: Any,
+        known: Tensor,
+        batch: Mapping[str, Tensor],
+        noise: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
         """E samples of the diffused quantity for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
 
-        `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract.
+        `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract. `noise` gives
+        that of a member, (D, H, W), for a single patch; None draws it as described above.
         """
         members = range(self.ensemble_size)
         at_once = self.members_at_once or self.ensemble_size
         parts = [members[first : first + at_once] for first in members[::at_once]]
-        chains = [self.chain(denoiser, noise_schedule, known, batch, part) for part in parts]
+        chains = [self.chain(denoiser, noise_schedule, known, batch, part, noise) for part in parts]
         return torch.cat(chains, dim=1)
 
     def chain(
         self,
-        denoiser: Module,
+        denoiser: Denoiser,
         noise_schedule: Any,
         known: Tensor,
         batch: Mapping[str, Tensor],
         members: range,
+        noise_of_member: Callable[[int], Tensor] | None = None,
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device)
         chains = [(index, member) for index in batch["index"].tolist() for member in members]
         generators = [generator_of([self.seed, index, self.leader(member)]) for index, member in chains]
-        known = known.repeat_interleave(len(members), dim=0)
-        batch = {name: tensor.repeat_interleave(len(members), dim=0) for name, tensor in batch.items()}
+        known = repeated(known, len(members))
+        batch = {name: repeated(tensor, len(members)) for name, tensor in batch.items()}
         signs = [1 if member == self.leader(member) else -1 for _, member in chains]
-        if self.time_correlated_noise is None:
+        if noise_of_member is not None:
+            draws = [noise_of_member(self.leader(member)) for _, member in chains]
+            noise = torch.stack(draws).to(known.device)
+        elif self.time_correlated_noise is None:
             noise = self.initial_noise(known, generators)
         else:
             noise = self.noise_of_places(known, batch, [member for _, member in chains])
-        noise = noise * torch.tensor(signs, device=known.device)[:, None, None, None]
+        noise *= torch.tensor(signs, device=known.device)[:, None, None, None]
         field = noise * scheduler.init_noise_sigma
         # Only the stochastic schedulers take generators.
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters

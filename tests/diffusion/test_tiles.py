@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional
+
+from depthdif import UserError
+from depthdif.build import build_data, build_module
+from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.noise import BLOCK, noise_of_cells
+from depthdif.diffusion.tiles import TiledDenoiser, TiledRegion, Tiles
+
+HEIGHT, WIDTH, SIZE, MEMBERS = 24, 72, (24, 24), 96
+
+
+class Smoother(nn.Module):
+    """Predicts a smooth field; beyond the edge of what it is given it sees zeros, as the convolutions of a U-Net do."""
+
+    def forward(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        distance = torch.arange(-3.0, 4.0)
+        kernel = torch.exp(-distance.square() / 4)
+        kernel = (kernel[:, None] * kernel) / kernel.sum() ** 2
+        return functional.conv2d(noisy, kernel[None, None], padding=3)
+
+
+def whole_region(width: int, members: int = 1) -> dict[str, Tensor]:
+    """The data contract of a region of ocean without any observation."""
+    cells = torch.zeros(1, 1, HEIGHT, width)
+    return {
+        "ocean_mask": torch.ones_like(cells, dtype=torch.bool),
+        "observed_mask": torch.zeros_like(cells, dtype=torch.bool),
+        "latitude": torch.arange(HEIGHT, dtype=torch.float32)[None],
+        "longitude": torch.arange(width, dtype=torch.float32)[None],
+        "coordinates": torch.tensor([[HEIGHT / 2, width / 2]]),
+        "index": torch.zeros(1, dtype=torch.int64),
+    }
+
+
+def region_of(tiles: Tiles, at_once: int = 4) -> TiledRegion:
+    return TiledRegion(tiles, at_once, np.arange(tiles.height), np.arange(tiles.width))
+
+
+def chain(module: DiffusionModule, denoiser: Any, width: int, seed: int) -> Tensor:
+    """(MEMBERS, H, W) samples of a region without observations."""
+    batch = whole_region(width)
+    noise = torch.randn(MEMBERS, 1, HEIGHT, width, generator=torch.Generator().manual_seed(seed))
+    known = torch.zeros(1, 1, HEIGHT, width)
+    sampler = module.sampler
+    sampler.ensemble_size, sampler.antithetic = MEMBERS, False
+    return sampler(denoiser, module.noise_schedule, known, batch, lambda member: noise[member])[0, :, 0]
+
+
+@pytest.fixture
+def module(small_run: Callable[..., DictConfig]) -> DiffusionModule:
+    cfg = small_run("model.sampler.steps=10")
+    return build_module(cfg, build_data(cfg)).eval()
+
+
+@pytest.fixture
+def fused(module: DiffusionModule) -> Tensor:
+    tiles = Tiles(HEIGHT, WIDTH, SIZE)
+    return chain(module, TiledDenoiser(Smoother(), region_of(tiles), dict), WIDTH, seed=0)
+
+
+@pytest.fixture
+def separate(module: DiffusionModule) -> dict[int, Tensor]:
+    """Samples of each tile by its first column, from noise of its own."""
+    columns = [corner.column for corner in Tiles(HEIGHT, WIDTH, SIZE).weights]
+    return {column: chain(module, Smoother(), SIZE[1], seed=1 + column) for column in columns}
+
+
+def ratio(inside: Tensor, elsewhere: Tensor) -> tuple[float, float]:
+    """95 % interval of the mean of `inside` (members, n) over that of `elsewhere`, by resampling the members."""
+    inside, elsewhere = inside.mean(dim=1), elsewhere.mean(dim=1)
+    generator = np.random.default_rng(0)
+    draws = torch.from_numpy(generator.integers(0, MEMBERS, (500, MEMBERS)))
+    ratios = inside[draws].mean(dim=1) / elsewhere[draws].mean(dim=1)
+    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def jumps(samples: Tensor, borders: list[int]) -> tuple[float, float]:
+    """Mean squared difference of neighbouring columns across the `borders`, relative to that of all others."""
+    squares = samples.diff(dim=2).square().mean(dim=1)
+    # The rims of the region see zeros beyond it in any case.
+    inner = torch.zeros(squares.shape[1], dtype=torch.bool)
+    inner[12:-12] = True
+    across = torch.zeros_like(inner)
+    across[[border - 1 for border in borders]] = True
+    return ratio(squares[:, across & inner], squares[:, inner & ~across])
+
+
+def test_across_the_borders_of_fused_tiles_the_field_jumps_no_more_than_inside(
+    module: DiffusionModule, fused: Tensor, separate: dict[int, Tensor]
+) -> None:
+    starts = [corner.column for corner in Tiles(HEIGHT, WIDTH, SIZE).weights]
+    borders = sorted({*starts[1:], *(start + SIZE[1] for start in starts[:-1])})
+    low, _ = jumps(fused, borders)
+    assert low <= 1.05
+    # As the chain of the whole region in one call, from the same noise.
+    whole = chain(module, Smoother(), WIDTH, seed=0)
+    torch.testing.assert_close(fused, whole, atol=1e-3, rtol=0)
+    # Tiles that are only put beside each other fail the same test.
+    beside = torch.cat([separate[start] for start in range(0, WIDTH, SIZE[1])], dim=2)
+    low, _ = jumps(beside, list(range(SIZE[1], WIDTH, SIZE[1])))
+    assert low > 2
+
+
+def test_members_vary_as_much_where_fused_tiles_overlap_but_less_where_separate_ones_are_blended(
+    fused: Tensor, separate: dict[int, Tensor]
+) -> None:
+    tiles = Tiles(HEIGHT, WIDTH, SIZE)
+    blended = torch.zeros(MEMBERS, HEIGHT, WIDTH)
+    share = torch.zeros(WIDTH)
+    for corner, weight in tiles.weights.items():
+        tiles.add(blended, separate[corner.column] * weight, corner)
+        columns = slice(corner.column, corner.column + SIZE[1])
+        share[columns] = torch.maximum(share[columns], weight[0])
+    # Where two tiles count nearly alike, and where one counts for more than 9 tenths; away from the rims of the region.
+    inner = torch.zeros(WIDTH, dtype=torch.bool)
+    inner[6:-6] = True
+    middle, alone = inner & (share < 0.7), inner & (share > 0.9)
+    for samples, (least, most) in ((fused, (0.8, 1.25)), (blended, (0.3, 0.7))):
+        squares = samples[:, 6:-6].square().mean(dim=1)
+        low, high = ratio(squares[:, middle], squares[:, alone])
+        assert least < high
+        assert low < most
+        assert least < (low + high) / 2 < most
+
+
+@given(
+    length=st.integers(1, 90),
+    other=st.integers(1, 40),
+    size=st.integers(1, 40),
+    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.75]),
+    wraps=st.booleans(),
+)
+def test_the_weights_of_each_cell_add_up_to_one(
+    length: int, other: int, size: int, overlap: float, wraps: bool
+) -> None:
+    tiles = Tiles(other, length, (size, size), overlap, wraps)
+    total, count = torch.zeros(other, length), torch.zeros(other, length)
+    for corner, weight in tiles.weights.items():
+        tiles.add(total, weight, corner)
+        tiles.add(count, torch.ones_like(weight), corner)
+        assert (weight > 0).all()
+    torch.testing.assert_close(total, torch.ones_like(total), atol=1e-6, rtol=0)
+    assert (total[count == 1] == 1).all()
+
+
+@given(st.integers(1, 60), st.integers(1, 30), st.booleans())
+def test_what_is_cut_and_added_again_lies_where_it_was(width: int, size: int, wraps: bool) -> None:
+    tiles = Tiles(3, width, (2, size), 0.5, wraps)
+    field = torch.arange(3.0 * width).view(3, width)
+    total = torch.zeros_like(field)
+    for corner, weight in tiles.weights.items():
+        tiles.add(total, tiles.cut(field, corner) * weight, corner)
+    torch.testing.assert_close(total, field)
+
+
+def test_the_prediction_of_a_denoiser_that_sees_single_cells_is_not_changed_by_tiles() -> None:
+    tiles = Tiles(HEIGHT, WIDTH, (10, 16), wraps=True, period=72.0)
+    noisy = torch.randn(2, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    batch = {name: tensor.expand(2, *tensor.shape[1:]) for name, tensor in whole_region(WIDTH).items()}
+
+    def pointwise(noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        assert noisy.shape[-2:] == (10, 16)
+        assert (batch["longitude"].diff(dim=1) > 0).all()
+        place = batch["latitude"][:, None, :, None] + torch.sin(
+            torch.deg2rad(batch["longitude"] * 5)[:, None, None]
+        )
+        return 0.5 * noisy + place
+
+    whole = 0.5 * noisy + batch["latitude"][:, None, :, None]
+    whole = whole + torch.sin(torch.deg2rad(batch["longitude"] * 5)[:, None, None])
+    tiled = TiledDenoiser(pointwise, region_of(tiles, at_once=3), dict)
+    torch.testing.assert_close(tiled(noisy, torch.tensor(3), batch), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_tile_as_large_as_the_region_gives_the_plain_chain_bit_for_bit(
+    small_run: Callable[..., DictConfig],
+) -> None:
+    cfg = small_run("model.sampler.ensemble_size=2", "model.sampler.antithetic=false")
+    data = build_data(cfg)
+    module = build_module(cfg, data).eval()
+    with torch.no_grad():
+        for parameter in module.denoiser.unet.conv_out.parameters():
+            parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+    batch = data.collate([data.validation_samples()[0]])
+    rows, columns = np.arange(40, 56), np.arange(104, 120)
+    region = TiledRegion(Tiles(16, 16, (99, 99)), 8, rows, columns)
+    tiled = module.reconstruct(batch, region)
+    assert tiled.std() > 0
+    module.sampler.initial_noise = lambda like, _: torch.stack(  # type: ignore[method-assign]
+        [noise_of_cells(like.shape[1], rows, columns, [0, member], int(batch["time"])) for member in range(2)]
+    )
+    assert torch.equal(tiled, module.reconstruct(batch))
+
+
+def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise() -> None:
+    rows, columns = np.arange(60), np.arange(100)
+    whole = noise_of_cells(3, rows, columns, [0, 1], 17_000)
+    part = noise_of_cells(3, rows[7:45], columns[20:81], [0, 1], 17_000)
+    assert torch.equal(part, whole[:, 7:45, 20:81])
+    around = np.concatenate([columns[90:], columns[:30]])
+    assert torch.equal(noise_of_cells(3, rows, around, [0, 1], 17_000), whole[:, :, around])
+    for other in (([1, 1], 17_000), ([0, 2], 17_000), ([0, 1], 17_001)):
+        assert not torch.isclose(noise_of_cells(3, rows, columns, *other), whole).any(dim=0).all()
+
+
+@pytest.mark.parametrize("efolding", [None, 20.0])
+def test_noise_of_cells_is_standard_and_white_across_its_blocks(efolding: float | None) -> None:
+    noise = noise_of_cells(8, np.arange(160), np.arange(160), [0, 0], 9, efolding)
+    count = noise.numel()
+    assert abs(float(noise.mean())) < 5 / count**0.5
+    assert abs(float(noise.var()) - 1) < 5 * (2 / count) ** 0.5
+    across = (noise[:, :, BLOCK - 1 :: BLOCK][..., :-1] * noise[:, :, BLOCK::BLOCK]).flatten()
+    assert abs(float(across.mean())) < 5 / len(across) ** 0.5
+
+
+def test_an_overlap_of_a_whole_tile_is_refused() -> None:
+    with pytest.raises(UserError, match="such as overlap=0.5"):
+        Tiles(10, 10, (4, 4), overlap=1.0)
