@@ -176,6 +176,15 @@ def evaluate(cfg: DictConfig) -> Any:
 
 
 @program
+def predict(cfg: DictConfig) -> None:
+    """`depthdif-predict`: predict an ocean from profiles with a trained model."""
+    with collection_paused():
+        from depthdif.prediction.predict import predict
+
+    predict(cfg)
+
+
+@program
 def export(cfg: DictConfig) -> None:
     """`depthdif-export`: write a checkpoint as a folder that diffusers loads."""
     with collection_paused():

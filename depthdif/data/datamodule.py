@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from depthdif import UserError, check_integer
+from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.compatibility import check_trained_on, describe_data
 from depthdif.data.dataset import (
@@ -50,6 +51,7 @@ class OceanDataModule(LightningDataModule):
         profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
         climatology: how the climatology of the training times is measured; None for none.
+        anomalies: added to training and validation patches, where the field is a climatology; None for none.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Attributes:
@@ -70,6 +72,7 @@ class OceanDataModule(LightningDataModule):
         profiles: ProfileSampler | None = None,
         augmentation: Mirrors | None = None,
         climatology: ClimatologyFit | None = None,
+        anomalies: SimulatedAnomalies | None = None,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
         min_ocean_fraction: float = 0.25,
@@ -104,6 +107,7 @@ class OceanDataModule(LightningDataModule):
         self._climatology_fit = climatology
         self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
+        self._anomalies = anomalies
         self._validation_density = validation_density
         validated = validation.select(field)
         self.validates_new_region = not validated.cells.all()
@@ -240,7 +244,7 @@ class OceanDataModule(LightningDataModule):
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
-        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner())
+        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner(), self._anomalies)
         return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
@@ -295,7 +299,7 @@ class OceanDataModule(LightningDataModule):
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
 
     def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
-        cutter = PatchCutter(self.field, self.patch_size, conditioner)
+        cutter = PatchCutter(self.field, self.patch_size, conditioner, self._anomalies)
         return TrainingPatches(
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from depthdif import UserError
+from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization
@@ -98,13 +99,21 @@ class Conditioner:
 class PatchCutter:
     """Cuts patches of a field into samples of the data contract (docs/data.md).
 
-    `patch_size` is rows and columns; the conditioner makes the conditions and standardises the target.
+    `patch_size` is rows and columns; the conditioner makes the conditions and standardises the target, to which `anomalies` are
+    added first.
     """
 
-    def __init__(self, field: OceanField, patch_size: tuple[int, int], conditioner: Conditioner) -> None:
+    def __init__(
+        self,
+        field: OceanField,
+        patch_size: tuple[int, int],
+        conditioner: Conditioner,
+        anomalies: SimulatedAnomalies | None = None,
+    ) -> None:
         self._field = field
         self._patch_size = patch_size
         self._conditioner = conditioner
+        self._anomalies = anomalies
         self._latitude = field.latitude.astype(np.float32)
         self._days = field.days
         self._day_of_year = field.day_of_year
@@ -125,12 +134,16 @@ class PatchCutter:
         target, surface = values
         ocean_mask = np.isfinite(target)
         height, width = self._patch_size
+        latitude = self._latitude[patch.row : patch.row + height]
+        longitude = patch_longitude(self._field, patch, width)
+        if self._anomalies is not None:
+            target = target + self._anomalies(target, self._field.depths, latitude, longitude, generator)
         conditions = self._conditioner(
             profiles.observe(target, generator),
             surface,
             ocean_mask,
-            self._latitude[patch.row : patch.row + height],
-            patch_longitude(self._field, patch, width),
+            latitude,
+            longitude,
             self._day_of_year[patch.time],
         )
         standardized = self._conditioner.standardization.standardize(target)

@@ -28,8 +28,8 @@ _CF_TIME = (
 )
 
 
-def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
-    """Open a NetCDF file, a glob, a Zarr store or a list of these without reading any field.
+def open_files(path: str | Path | Sequence[str | Path], option: str = "data.path") -> list[xr.Dataset]:
+    """Open a NetCDF file, a glob, a Zarr store or a list of these without reading any field; errors name the `option`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -43,17 +43,17 @@ def open_files(path: str | Path | Sequence[str | Path]) -> list[xr.Dataset]:
             names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
             if not names:
                 raise FileNotFoundError(
-                    f"no file matches data.path={pattern}; check the folder and the pattern"
+                    f"no file matches {option}={pattern}; check the folder and the pattern"
                 )
         elif not is_url and not Path(pattern).exists():
             raise FileNotFoundError(
-                f"data.path={pattern}: no such file; expected a NetCDF file, a glob of files or a Zarr store"
+                f"{option}={pattern}: no such file; expected a NetCDF file, a glob of files or a Zarr store"
             )
-        datasets += [_open(name) for name in names]
+        datasets += [_open(name, option) for name in names]
     return datasets
 
 
-def _open(path: str) -> xr.Dataset:
+def _open(path: str, option: str) -> xr.Dataset:
     engine = "zarr" if path.rstrip("/").endswith(".zarr") or Path(path).is_dir() else None
     try:
         # No dask and no cache: each patch is read once, and dask would make it slower.
@@ -64,10 +64,10 @@ def _open(path: str) -> xr.Dataset:
             # Without xarray's advice, which is for programs: to open without decoding.
             reason = reason.split(". Try")[0].removeprefix("unable to decode time ")
             raise UserError(
-                f"data.path={path} has times that cannot be decoded ({reason}); {_CF_TIME}"
+                f"{option}={path} has times that cannot be decoded ({reason}); {_CF_TIME}"
             ) from error
         raise UserError(
-            f"data.path={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
+            f"{option}={path} cannot be read ({reason}); expected a CF NetCDF file or a Zarr store"
         ) from error
 
 

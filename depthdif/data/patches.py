@@ -255,11 +255,11 @@ def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:
     return (field.longitude[columns % size] + field.period * (columns // size)).astype(np.float32)
 
 
-def as_patch_size(patch_size: int | Sequence[int]) -> tuple[int, int]:
-    """Rows and columns from one number or two."""
+def as_patch_size(patch_size: int | Sequence[int], option: str = "data.patch_size") -> tuple[int, int]:
+    """Rows and columns from one number or two; an error names the `option`."""
     sizes = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
     if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise UserError(f"data.patch_size={patch_size}; expected a positive integer or [ROWS,COLUMNS]")
+        raise UserError(f"{option}={patch_size}; expected a positive integer or [ROWS,COLUMNS]")
     return sizes[0], sizes[1]
 
 

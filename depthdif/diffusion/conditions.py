@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from depthdif import DAYS_PER_YEAR
+from depthdif import DAYS_PER_YEAR, UserError
 
 # Sine and cosine of the longitude and of the season, and the latitude.
 POSITION_AND_SEASON_CHANNELS = 5
@@ -43,10 +43,13 @@ class Conditions:
         absolute_values: also the anomalies of observations, first guess and surface fields from climatology or mean profile. With
             them a network learns the region of its training: better there at other times, worse than the first guess elsewhere.
         position_and_season: also position of the cell and day of the year.
+        background: also the climatology of the cell.
     """
 
     absolute_values: bool
     position_and_season: bool
+    # With a default, because the config of a run that was trained without it lacks it.
+    background: bool = False
 
     def names(self, first_guess: bool) -> tuple[list[str], list[str]]:
         """Keys of the batch with a channel for each depth, and those with a channel for each surface field."""
@@ -60,7 +63,7 @@ class Conditions:
         else:
             depths += ["observations"]
             surface += ["surface"]
-        return depths, surface
+        return depths + ["background"] * self.background, surface
 
     def advice(self, new_region: bool) -> str:
         """A line where other conditions suit the validation better; `new_region`: it is a region without training data."""
@@ -85,6 +88,11 @@ class Conditions:
     def image(self, batch: Mapping[str, Tensor], domain: Domain) -> Tensor:
         """The conditions of each cell, stacked: (B, C, H, W) float32."""
         depth_names, surface_names = self.names("first_guess" in batch)
+        if self.background and "background" not in batch:
+            raise UserError(
+                "model.conditions.background=true, but no climatology was measured; set data/climatology=seasonal, or "
+                "model.conditions.background=false"
+            )
         parts = [batch[name].float() for name in (*depth_names, *surface_names)]
         if self.position_and_season:
             parts.append(position_and_season(batch, domain))

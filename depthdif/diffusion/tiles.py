@@ -127,13 +127,13 @@ class TiledRegion:
 
     Attributes:
         tiles: of the region.
-        tiles_at_once: in one call of the network, which bounds the memory.
+        patches_at_once: tiles of all members in one call of the network, which bounds the memory.
         rows, columns: (H,) and (W,) numbers of the rows and columns in the whole grid, by which noise is drawn.
         advance: called after each evaluation of the whole region.
     """
 
     tiles: Tiles
-    tiles_at_once: int
+    patches_at_once: int
     rows: NDArray[np.integer]
     columns: NDArray[np.integer]
     advance: Callable[[], None] | None = None
@@ -167,7 +167,7 @@ class TiledDenoiser:
         weights = tiles.weights
         ocean = batch["ocean_mask"][0].any(dim=0)
         corners = [corner for corner in weights if tiles.cut(ocean, corner).any()]
-        at_once = self._region.tiles_at_once
+        at_once = max(1, self._region.patches_at_once // members)
         for first in range(0, len(corners), at_once):
             group = corners[first : first + at_once]
             parts = [self._conditions(tiles.batch(batch, corner)) for corner in group]

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from depthdif import UserError
+from depthdif.data.compatibility import check_depths
+from depthdif.data.field import OceanField, open_field
+from depthdif.data.patches import Box
+from depthdif.first_guess.climatology import spacing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,3 +47,91 @@ class Grid:
         """Depths, rows and columns."""
         depths, height, width = self.ocean_mask.shape
         return depths, height, width
+
+    @property
+    def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Latitude and longitude as the conditions of a patch have them, float32."""
+        return self.latitude.astype(np.float32), self.longitude.astype(np.float32)
+
+    @classmethod
+    def of_region(cls, field: OceanField, region: Box) -> Grid:
+        """The cells of a field in a region; ocean is where the field is defined at its first time.
+
+        Raises:
+            UserError: a region without a cell, or without ocean.
+        """
+        cells = region.select(field).cells
+        rows, columns = np.flatnonzero(cells.any(axis=1)), np.flatnonzero(cells.any(axis=0))
+        if not cells.any():
+            raise UserError(
+                f"{_described(region)} holds no cell of the grid, which covers latitude {field.latitude[0]:g} to "
+                f"{field.latitude[-1]:g} and longitude {field.longitude[0]:g} to {field.longitude[-1]:g}; set region inside "
+                "of it, or grid=FILE with another grid"
+            )
+        wraps = field.wraps and len(columns) == len(field.longitude)
+        longitude = field.longitude[columns]
+        if not wraps:
+            # From the west of the region, which may lie on the other side of the seam of the grid.
+            eastward = (longitude - region.longitude[0]) % field.period
+            order = np.argsort(eastward)
+            columns, eastward = columns[order], eastward[order]
+            longitude = field.longitude[columns[0]] + eastward - eastward[0]
+        ocean = np.isfinite(field.target.variable[0].values[:, rows[:, None], columns])
+        if not ocean.any():
+            raise UserError(f"{_described(region)} holds no ocean; set another region")
+        return cls(
+            field.latitude[rows],
+            longitude,
+            field.depths,
+            ocean,
+            rows,
+            columns,
+            len(field.longitude),
+            field.period,
+            wraps,
+        )
+
+    def check_trained(self, state: Mapping[str, Any], needs_domain: bool) -> None:
+        """Check against the `state` of the data that a model was trained on (`OceanDataModule.state_dict`).
+
+        `needs_domain` says whether the model knows positions or has a climatology, which end where its training field ends.
+
+        Raises:
+            UserError: other depths, or cells outside the domain of the training field.
+        """
+        check_depths(state["depths"], self.depths.tolist())
+        domain = state["domain"]
+        cell = spacing(self.latitude) if len(self.latitude) > 1 else 1.0
+        # A domain that is not periodic is half as wide as its period.
+        period, globe = domain["period"], self.period
+        width = period if self.wraps or period >= globe else period / 2
+        east = (self.longitude - domain["west"] + cell) % globe - cell
+        outside = (self.latitude < domain["south"] - cell) | (self.latitude > domain["north"] + cell)
+        beyond = (east > width + cell) & (width < globe)
+        if needs_domain and (outside.any() or beyond.any()):
+            raise UserError(
+                f"the region covers latitude {self.latitude[0]:g} to {self.latitude[-1]:g} and longitude {self.longitude[0]:g} "
+                f"to {self.longitude[-1]:g}, but the checkpoint was trained on latitude {domain['south']:g} to "
+                f"{domain['north']:g} and {width:g} degrees of longitude from {domain['west']:g}, outside of which its "
+                "climatology and positions mean nothing; set region.longitude and region.latitude inside of it"
+            )
+
+
+def field_of_grid(path: str | None, data: DictConfig) -> OceanField:
+    """The field that gives grid and ocean: of a file, or by default that of the `data` that a model was trained on.
+
+    Raises:
+        FileNotFoundError, UserError: no such file, or no such variable on a regular grid in it.
+    """
+    if path is None and "field" in data:
+        return instantiate(data.field)
+    options = {name: data.get(name) for name in ("variable", "max_depth", "periodic_longitude")}
+    if path is None:
+        path = instantiate(data.path) if isinstance(data.path, DictConfig) else data.path
+        options["coordinates"] = data.get("coordinates")
+    return open_field(path, **options)
+
+
+def _described(region: Box) -> str:
+    (west, east), (south, north) = region.longitude, region.latitude
+    return f"region.longitude=[{west:g},{east:g}] region.latitude=[{south:g},{north:g}]"

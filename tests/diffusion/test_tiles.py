@@ -44,7 +44,7 @@ def whole_region(width: int, members: int = 1) -> dict[str, Tensor]:
     }
 
 
-def region_of(tiles: Tiles, at_once: int = 4) -> TiledRegion:
+def region_of(tiles: Tiles, at_once: int = 400) -> TiledRegion:
     return TiledRegion(tiles, at_once, np.arange(tiles.height), np.arange(tiles.width))
 
 
@@ -181,7 +181,7 @@ def test_the_prediction_of_a_denoiser_that_sees_single_cells_is_not_changed_by_t
 
     whole = 0.5 * noisy + batch["latitude"][:, None, :, None]
     whole = whole + torch.sin(torch.deg2rad(batch["longitude"] * 5)[:, None, None])
-    tiled = TiledDenoiser(pointwise, region_of(tiles, at_once=3), dict)
+    tiled = TiledDenoiser(pointwise, region_of(tiles, at_once=7), dict)
     torch.testing.assert_close(tiled(noisy, torch.tensor(3), batch), whole, atol=1e-4, rtol=1e-4)
 
 

@@ -23,7 +23,7 @@ from depthdif.build import build_data, build_module
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.pipeline import OceanPipeline, ModelDescription
+from depthdif.export.pipeline import ModelDescription, OceanPipeline
 
 Config = Callable[..., DictConfig]
 Built = tuple[DiffusionModule, OceanDataModule, OceanPipeline]

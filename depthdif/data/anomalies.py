@@ -1,0 +1,119 @@
+"""Simulated departures of the ocean from its climatology, for training on a climatology alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from depthdif import EARTH_RADIUS, UserError
+
+# Waves that a random field is the sum of.
+_WAVES = 64
+# Scales in depth that a displacement is coherent over, metres.
+_DEPTH_SCALES = (150.0, 3000.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedAnomalies:
+    """The climatology displaced by eddies and waves, and warmed or cooled.
+
+    To first order in the displacements, T' = w dT/dz + v dT/dy + u dT/dx + r, with vertical displacement w, horizontal ones u and
+    v, and a remainder r, which are independent Gaussian random fields of position and depth. Anomalies are large where the
+    climatology has gradients: in the thermocline and at fronts.
+
+    The fields are sums of waves (random Fourier features, Rahimi & Recht 2007) with Gaussian correlation exp(-d^2 / (2 L^2)) in
+    the distance d on the sphere, where L is drawn log-uniformly for each wave, so that the correlation falls about
+    logarithmically from the least scale to the largest.
+
+    Args:
+        vertical: standard deviation of w, metres.
+        horizontal: of u and of v, km.
+        remainder: of r at the surface, in units of the field; it falls off exponentially in `remainder_depth` metres.
+        scales: least and largest L, km.
+        strength: least and largest factor on all of them, drawn log-uniformly for each patch.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    vertical: float = 20.0
+    horizontal: float = 180.0
+    remainder: float = 0.8
+    remainder_depth: float = 600.0
+    scales: Sequence[float] = (15.0, 3000.0)
+    strength: Sequence[float] = (0.7, 1.4)
+
+    def __post_init__(self) -> None:
+        for name in ("vertical", "horizontal", "remainder"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(
+                    f"data.anomalies.{name}={getattr(self, name)}; expected a standard deviation, at least 0, such as "
+                    f"data.anomalies.{name}=1"
+                )
+        if not 0 < self.remainder_depth < math.inf:
+            raise UserError(
+                f"data.anomalies.remainder_depth={self.remainder_depth}; expected metres above 0, such as "
+                "data.anomalies.remainder_depth=600"
+            )
+        for name in ("scales", "strength"):
+            low_high = tuple(getattr(self, name))
+            if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < math.inf:
+                raise UserError(
+                    f"data.anomalies.{name}={list(low_high)}; expected the least and the largest value, above 0, such as "
+                    f"data.anomalies.{name}={list(SimulatedAnomalies.__dataclass_fields__[name].default)}"
+                )
+
+    def __call__(
+        self,
+        climatology: np.ndarray,
+        depths: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        generator: np.random.Generator,
+    ) -> np.ndarray:
+        """Anomalies (D, H, W) float32 of a `climatology` (D, H, W), 0 where it is NaN; depths in metres, coordinates in degrees."""
+        vertical, northward, eastward = gradients(climatology, depths, latitude, longitude)
+        strength = np.exp(generator.uniform(*np.log(self.strength)))
+        w, v, u, r = (self._field(depths, latitude, longitude, generator) for _ in range(4))
+        decay = np.exp(-depths / self.remainder_depth)[:, None, None]
+        anomalies = self.vertical * w * vertical + self.horizontal * (v * northward + u * eastward)
+        anomalies += self.remainder * decay * r
+        return np.where(np.isfinite(climatology), strength * anomalies, 0.0).astype(np.float32)
+
+    def _field(
+        self, depths: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, generator: np.random.Generator
+    ) -> np.ndarray:
+        """A standard normal random field (D, H, W), float32."""
+        scale, depth_scale = (
+            np.exp(generator.uniform(*np.log(limits), _WAVES)) for limits in (self.scales, _DEPTH_SCALES)
+        )
+        waves = generator.normal(size=(3, _WAVES)) * (EARTH_RADIUS / scale)
+        phase = generator.uniform(0, 2 * np.pi, _WAVES)
+        lat, lon = np.deg2rad(latitude)[:, None], np.deg2rad(longitude)[None, :]
+        places = np.stack(
+            np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)), axis=-1
+        )
+        across = (places.reshape(-1, 3) @ waves + phase).astype(np.float32)
+        down = np.outer(depths, generator.normal(size=_WAVES) / depth_scale).astype(np.float32)
+        # cos(a + b) for all pairs of a depth and a column, as one matrix product.
+        levels = np.concatenate([np.cos(down), -np.sin(down)], axis=1)
+        columns = np.concatenate([np.cos(across), np.sin(across)], axis=1)
+        field: np.ndarray = math.sqrt(2 / _WAVES) * levels @ columns.T
+        return field.reshape(len(depths), *lat.shape[:1], lon.shape[1])
+
+
+def gradients(
+    field: np.ndarray, depths: np.ndarray, latitude: np.ndarray, longitude: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gradients (D, H, W) of a field: downwards per metre, northwards and eastwards per km; 0 beside missing cells."""
+    down, north, east = (
+        np.nan_to_num(np.gradient(field, positions, axis=axis))
+        if field.shape[axis] > 1
+        else np.zeros_like(field)
+        for axis, positions in enumerate((depths, latitude, longitude))
+    )
+    degree = math.radians(1) * EARTH_RADIUS
+    return down, north / degree, east / (degree * np.cos(np.deg2rad(latitude))[:, None].clip(0.05))

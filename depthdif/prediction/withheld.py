@@ -1,0 +1,242 @@
+"""Profiles that are hidden from a prediction, and how well it estimates them: the score where no dense truth exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depthdif import UserError
+from depthdif.diffusion.ensemble import Ensemble
+from depthdif.evaluation.result import MODEL, Method, compare
+from depthdif.evaluation.tally import GaussianForecast
+from depthdif.files import atomic_path
+from depthdif.observations.profiles import ProfileTable
+from depthdif.scores.score import Scores, Sums, over_depths, resample_counts
+
+Array = NDArray[np.floating]
+Forecast = GaussianForecast | Ensemble
+
+# In the names of the arrays of a file, between what an array is and its method.
+_OF = " of "
+
+
+def split_by_platform(table: ProfileTable, share: float, seed: int) -> tuple[ProfileTable, ProfileTable]:
+    """The profiles to predict from, and about a `share` of the profiles to hide.
+
+    Whole platforms are hidden, because a float's own neighbours would tell on it. A platform has a random number of the seed and
+    its name, and those of the least numbers are hidden, so that further platforms hardly change which ones.
+
+    Raises:
+        UserError: fewer than two platforms.
+    """
+    platforms, number, counts = np.unique(table.platform, return_inverse=True, return_counts=True)
+    if len(platforms) < 2:
+        raise UserError(
+            f"withhold={share}, but the profiles are of {len(platforms)} platform; set withhold=0, or observations of more"
+        )
+    draws = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in platforms]
+    order = np.array(sorted(range(len(draws)), key=draws.__getitem__))
+    total = np.cumsum(counts[order])
+    # As near to the share as possible, with a platform on each side at least.
+    hidden = int(np.abs(total[:-1] - share * len(table)).argmin()) + 1
+    is_hidden = np.isin(number, order[:hidden])
+    return table.take(~is_hidden), table.take(is_hidden)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HiddenValues:
+    """R observed values that were hidden, and what each method says there.
+
+    Attributes:
+        time: (R,) datetime64 of the prediction.
+        latitude, longitude: (R,) degrees, of the profile.
+        level: (R,) number of the depth.
+        platform: (R,) str.
+        observed: (R,) in units of the field.
+        forecasts: of each method; fields of (1, 1, 1, R), members of (1, E, 1, 1, R).
+    """
+
+    time: np.ndarray
+    latitude: Array
+    longitude: Array
+    level: NDArray[np.integer]
+    platform: np.ndarray
+    observed: Array
+    forecasts: Mapping[Method, Forecast]
+
+    def save(self, path: Path) -> None:
+        """Write a .npz file atomically."""
+        arrays = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "forecasts"
+        }
+        for method, forecast in self.forecasts.items():
+            if isinstance(forecast, Ensemble):
+                arrays[f"members{_OF}{method.weights}"] = forecast.members
+            else:
+                arrays[f"mean{_OF}{method.name}"] = forecast.mean
+                if forecast.deviation is not None:
+                    arrays[f"deviation{_OF}{method.name}"] = forecast.deviation
+        with atomic_path(path) as unfinished:
+            np.savez(unfinished, **arrays)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path], antithetic: bool, inflation: float) -> HiddenValues:
+        """Those of all times; the last two arguments are those of the sampler that made the members."""
+        files = [dict(np.load(path)) for path in paths]
+        joined = {name: np.concatenate([file[name] for file in files], axis=-1) for name in files[0]}
+        forecasts: dict[Method, Forecast] = {}
+        for name in [name for name in joined if _OF in name]:
+            kind, _, of = name.partition(_OF)
+            if kind == "members":
+                ensemble = Ensemble(joined.pop(name), antithetic, inflation)
+                forecasts[Method(MODEL, of, ensemble.members.shape[1])] = ensemble
+            elif kind == "mean":
+                forecasts[Method(of)] = GaussianForecast(joined[name], joined.get(f"deviation{_OF}{of}"))
+        return cls(**{name: array for name, array in joined.items() if _OF not in name}, forecasts=forecasts)
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    @property
+    def platforms(self) -> int:
+        """Number of platforms."""
+        return len(np.unique(self.platform))
+
+    def sums(self, depths: int) -> dict[Method, Sums]:
+        """Sums (P, D) over the values of each platform and depth, as `scores_from_sums` takes them."""
+        platform = np.unique(self.platform, return_inverse=True)[1]
+        shape = self.platforms, depths
+        place = platform * depths + self.level
+
+        def summed(values: Array) -> Array:
+            return np.bincount(place, np.broadcast_to(values.ravel(), place.shape), np.prod(shape)).reshape(
+                shape
+            )
+
+        truth, sums = self.observed.reshape(1, 1, 1, -1), {}
+        for method, forecast in self.forecasts.items():
+            error = forecast.mean - truth
+            # The CRPS of a single field is its absolute error.
+            single = isinstance(forecast, Ensemble) and not forecast.has_spread
+            sums[method] = {
+                "count": summed(np.ones(1)),
+                "error": summed(error),
+                "square": summed(np.square(error)),
+                "absolute": summed(np.abs(error)),
+                "crps": summed(np.abs(error) if single else forecast.crps(truth)),
+            }
+            if forecast.has_spread:
+                sums[method]["variance"] = summed(forecast.variance())
+        return sums
+
+
+def hidden_values(
+    profiles: ProfileTable,
+    values: Array,
+    cells: tuple[NDArray[np.integer], NDArray[np.integer]],
+    ocean_mask: NDArray[np.bool_],
+    time: np.datetime64,
+    forecasts: Mapping[Method, Forecast],
+) -> HiddenValues:
+    """The hidden values of one time, each beside the forecasts for its cell.
+
+    Args:
+        profiles: N that were hidden, with their `values` (N, D) at the depths of the model.
+        cells: row and column (N,) of each in the grid, -1 outside of it.
+        ocean_mask: (D, H, W); values elsewhere are left out.
+        forecasts: of the whole grid, (1, D, H, W) and (1, E, D, H, W).
+    """
+    row, column = cells
+    profile, level = np.nonzero(np.isfinite(values) & (row >= 0)[:, None])
+    kept = ocean_mask[level, row[profile], column[profile]]
+    profile, level = profile[kept], level[kept]
+
+    def at(field: Array) -> Array:
+        return field[..., level, row[profile], column[profile]][..., None, None, :]
+
+    def forecast_at(forecast: Forecast) -> Forecast:
+        if isinstance(forecast, Ensemble):
+            return dataclasses.replace(forecast, members=at(forecast.members))
+        deviation = None if forecast.deviation is None else at(forecast.deviation)
+        return GaussianForecast(at(forecast.mean), deviation)
+
+    return HiddenValues(
+        np.full(len(profile), time),
+        profiles.latitude[profile],
+        profiles.longitude[profile],
+        level,
+        profiles.platform[profile],
+        values[profile, level],
+        {method: forecast_at(forecast) for method, forecast in forecasts.items()},
+    )
+
+
+def with_single_members(hidden: HiddenValues) -> HiddenValues:
+    """Beside each ensemble also its first member alone, as the only estimate."""
+    forecasts: dict[Method, Forecast] = {}
+    for method, forecast in hidden.forecasts.items():
+        if isinstance(forecast, Ensemble) and method.members > 1:
+            forecasts[Method(MODEL, method.weights)] = dataclasses.replace(
+                forecast, members=forecast.members[:, :1]
+            )
+        forecasts[method] = forecast
+    return dataclasses.replace(hidden, forecasts=forecasts)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WithheldScores:
+    """Scores at the hidden values, with 95 % intervals over platforms.
+
+    Attributes:
+        overall: of each method, over all values, each with the same weight.
+        by_depth: of each method at each depth, empty where nothing was hidden.
+        counts: (D,) values at each depth.
+        values, platforms: numbers.
+    """
+
+    overall: Mapping[Method, Scores]
+    by_depth: Mapping[Method, Sequence[Scores]]
+    counts: NDArray[np.integer]
+    values: int
+    platforms: int
+
+    @classmethod
+    def of(cls, hidden: HiddenValues, depths: int, samples: int, seed: int) -> WithheldScores:
+        """Resample the platforms `samples` times: the values of a float are not independent of each other."""
+        hidden = with_single_members(hidden)
+        sums = hidden.sums(depths)
+        counts = resample_counts(hidden.platforms, samples, seed)
+        overall = compare({method: over_depths(each) for method, each in sums.items()}, counts)
+        return cls(
+            {method: scores for method, (scores,) in overall.items()},
+            compare(sums, counts),
+            np.bincount(hidden.level, minlength=depths),
+            len(hidden),
+            hidden.platforms,
+        )
+
+
+def rows_of(hidden: HiddenValues, depths: Array) -> list[dict[str, Any]]:
+    """A row for each hidden value: what was observed, and the mean and the standard deviation of each method."""
+    columns: dict[str, Any] = {
+        "time": np.datetime_as_string(hidden.time, unit="s"),
+        "latitude": hidden.latitude,
+        "longitude": hidden.longitude,
+        "depth_m": depths[hidden.level],
+        "platform": hidden.platform,
+        "observed": hidden.observed,
+    }
+    for method, forecast in hidden.forecasts.items():
+        columns[method.label] = forecast.mean.ravel()
+        if forecast.has_spread:
+            columns[f"{method.label}, deviation"] = np.sqrt(forecast.variance()).ravel()
+    lists = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
