@@ -17,8 +17,10 @@ def blocks(profiles: int, samples: int) -> Iterator[slice]:
 
 
 def pad(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-    """Samples (M,) of n profiles with `lengths` (n,) as (n, width); NaN, or False, behind the last of each."""
-    padded = np.full((len(lengths), width), np.nan if values.dtype.kind == "f" else False, values.dtype)
+    """Samples (M,) of n profiles with `lengths` (n,) as (n, width), with NaN behind the last of each; 0 where no float."""
+    padded = np.zeros((len(lengths), width), values.dtype)
+    if values.dtype.kind == "f":
+        padded.fill(np.nan)
     padded[np.arange(width) < lengths[:, None]] = values
     return padded
 
