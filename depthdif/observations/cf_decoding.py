@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import netCDF4
 import numpy as np
 import xarray as xr
@@ -27,21 +29,21 @@ def numbers(variable: xr.Variable) -> np.ndarray:
     """
     packed, attributes = variable.values, variable.attrs
     if packed.dtype.kind not in "iuf":
-        raise UserError(f"expected numbers in a variable of {', '.join(map(str, variable.dims))}, not text")
+        raise UserError(f"{attributes.get('standard_name', 'a variable')} is text; expected numbers")
     low, high = np.ravel(attributes.get("valid_range", (-np.inf, np.inf)))
     good = (packed >= attributes.get("valid_min", low)) & (packed <= attributes.get("valid_max", high))
-    values = packed * np.float64(attributes.get("scale_factor", 1)) + np.float64(attributes.get("add_offset", 0))
+    values = packed * np.float64(attributes.get("scale_factor", 1)) + np.float64(
+        attributes.get("add_offset", 0)
+    )
     return np.where(good & ~missing(variable), values, np.nan)
 
 
 def missing(variable: xr.Variable) -> np.ndarray:
     """Where a variable holds its fill value; blank text is missing too."""
     values, attributes = variable.values, variable.attrs
-    if values.dtype.kind in "SUO":
-        text = words(values)
-        fills = [str(word) for name in _FILLS if name in attributes for word in words(np.ravel(attributes[name]))]
-        return np.isin(text, ["", *fills])
     fills = [np.ravel(attributes[name]) for name in _FILLS if name in attributes]
+    if values.dtype.kind in "SUO":
+        return np.isin(words(values), ["", *(word for fill in fills for word in words(fill))])
     default = netCDF4.default_fillvals.get(values.dtype.str[1:])
     # Bytes have no default: all their values are in use.
     if not fills and default is not None and values.dtype.itemsize > 1:
@@ -84,7 +86,7 @@ def times(variable: xr.Variable) -> np.ndarray:
     return decoded.astype("datetime64[us]")
 
 
-def vertical(values: np.ndarray, attributes: dict[str, object], is_pressure: bool) -> np.ndarray:
+def vertical(values: np.ndarray, attributes: Mapping[str, object], is_pressure: bool) -> np.ndarray:
     """Depth in metres, positive downwards, or pressure in dbar.
 
     Depths count downwards and heights upwards unless `positive` says otherwise (CF 4.3).

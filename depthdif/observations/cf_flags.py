@@ -22,21 +22,19 @@ _MEANINGS = {
 }
 
 
-def flag_variables(dataset: xr.Dataset, variable: xr.Variable) -> list[str]:
-    """Names of the quality flags among the `ancillary_variables` of a variable.
+def flag_variables(dataset: xr.Dataset, variable: xr.Variable) -> list[xr.Variable]:
+    """The quality flags among the `ancillary_variables` of a variable.
 
     Raises:
         UserError: flags that are bits.
     """
-    names = [
-        name
-        for name in str(variable.attrs.get("ancillary_variables", "")).split()
-        if name in dataset.variables and _is_flag(dataset.variables[name])
-    ]
-    for name in names:
-        if "flag_masks" in dataset.variables[name].attrs:
-            raise UserError(f"the quality flags {name} are bits (flag_masks); expected flag_values")
-    return names
+    found = []
+    for name in str(variable.attrs.get("ancillary_variables", "")).split():
+        if name in dataset.variables and _is_flag(dataset.variables[name]):
+            if "flag_masks" in dataset.variables[name].attrs:
+                raise UserError(f"the quality flags {name} are bits (flag_masks); expected flag_values")
+            found.append(dataset.variables[name])
+    return found
 
 
 def _is_flag(variable: xr.Variable) -> bool:

@@ -69,11 +69,13 @@ class Ragged:
         self.dataset, self.samples_dimension = dataset, samples
         self.order: np.ndarray | None = None
         if count is not None:
-            (self.dimension,) = dataset.variables[count].dims
+            self.dimension = str(dataset.variables[count].dims[0])
             self.lengths = _integers(dataset.variables[count], 0)
             expected = dataset.sizes[samples]
             if self.lengths.sum() > expected:
-                raise UserError(f"{count} adds up to {self.lengths.sum()} samples, but {samples} has {expected}")
+                raise UserError(
+                    f"{count} adds up to {self.lengths.sum()} samples, but {samples} has {expected}"
+                )
         else:
             variable = dataset.variables[str(index)]
             self.dimension = str(variable.attrs["instance_dimension"])
@@ -101,9 +103,12 @@ class Ragged:
         dimensions: tuple[str, ...] = (self.dimension,)
         if self.parent is not None:
             parent = self.dataset.variables[self.parent]
-            dimensions = (self.dimension, parent.attrs["instance_dimension"])
+            dimensions = (self.dimension, str(parent.attrs["instance_dimension"]))
             if dimensions[1] in variable.dims:
-                variable = variable.isel({dimensions[1]: _integers(parent, 0)})
+                number = _integers(parent, -1)
+                if (number < 0).any() or (number >= self.dataset.sizes[dimensions[1]]).any():
+                    raise UserError(f"{self.parent} gives no {dimensions[1]} for some profiles")
+                variable = variable.isel({dimensions[1]: number})
                 return xr.Variable(("profile",), variable.values, variable.attrs)
         variable = _without_single(variable, {*dimensions, self.samples_dimension})
         _check_dimensions(variable, dimensions)
@@ -128,7 +133,10 @@ class Ragged:
         return np.arange(self.width) < self.lengths[block][:, None]
 
 
-def layout_of(dataset: xr.Dataset, data: xr.Variable, samples: str) -> Rectangle | Ragged:
+Layout = Rectangle | Ragged
+
+
+def layout_of(dataset: xr.Dataset, data: xr.Variable, samples: str) -> Layout:
     """The layout of a data variable whose samples of a profile lie along the dimension `samples`."""
     if data.dims == (samples,):
         for name, variable in dataset.variables.items():
@@ -149,7 +157,7 @@ def _integers(variable: xr.Variable, fill: int) -> np.ndarray:
     values = variable.values.astype(np.int64)
     for name in ("_FillValue", "missing_value"):
         values[variable.values == variable.attrs.get(name)] = fill
-    return values
+    return np.maximum(values, fill)  # the default fill value is negative
 
 
 def _without_single(variable: xr.Variable, known: set[str]) -> xr.Variable:
@@ -163,7 +171,8 @@ def _check_dimensions(variable: xr.Variable, allowed: tuple[str, ...]) -> None:
     if not set(variable.dims) <= set(allowed):
         name = variable.attrs.get("standard_name", variable.attrs.get("long_name", "a variable"))
         raise UserError(
-            f"{name} lies on the dimensions {_listed(variable.dims)}; expected {_listed(allowed)}, or fewer, in a file of profiles"
+            f"{name} lies on the dimensions {_listed(variable.dims)}; expected {_listed(allowed)}, or fewer, in a file of "
+            "profiles"
         )
 
 

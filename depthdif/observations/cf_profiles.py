@@ -5,8 +5,8 @@ Source: CF conventions 1.11, chapter 9 and appendix H.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -14,20 +14,19 @@ import xarray as xr
 from depthdif import UserError
 from depthdif.observations import cf_decoding
 from depthdif.observations.cf_flags import flag_variables, good_flags
-from depthdif.observations.cf_layout import Ragged, Rectangle, layout_of
+from depthdif.observations.cf_layout import Layout, layout_of
+from depthdif.observations.cf_platforms import platforms
 from depthdif.observations.profiles import RawProfiles
 from depthdif.observations.quality import Quality
 from depthdif.observations.ragged import own_platforms
 from depthdif.observations.refusals import Refusals
 
 _FEATURES = ("profile", "trajectoryprofile", "timeseriesprofile")
-# Standard names of the vertical coordinate; the first that a file has is taken: a depth needs no conversion.
-_DEPTHS = ("depth", "height", "altitude")
 _PRESSURES = ("sea_water_pressure", "sea_water_pressure_due_to_sea_water")
+# Standard names of the vertical coordinate. The first that a file has is taken: a depth needs no conversion.
+_VERTICAL = ("depth", *_PRESSURES, "height", "altitude")
 # Other standard names under which files hold a wanted one.
 _SYNONYMS = {"sea_water_practical_salinity": ("sea_water_salinity",)}
-_PLATFORM_NAMES = ("platform", "platform_id", "platform_number", "platform_code", "wmo", "wmo_id", "wmo_platform_code")
-_PLATFORM_ATTRIBUTES = ("wmo_platform_code", "wmo_code", "platform_code")
 
 
 def reads(dataset: xr.Dataset) -> bool:
@@ -46,95 +45,154 @@ def read(
         quality: which flags of values, depths, times and positions are good. Values without flags are taken, and noted.
 
     Raises:
-        UserError: none of the variables, no time, position or depth, or not one for each profile; units or flags that are not known.
+        UserError: none of the variables, no time, position or depth, or not one for each profile; units or flags that are not
+            known.
     """
-    data = {
-        name: found
-        for name in wanted
-        if (found := _only(dataset, (name, *_SYNONYMS.get(name, ())))) is not None
-    }
-    if not data:
-        raise UserError(f"no variable with standard_name {' or '.join(wanted)}")
-    first = dataset.variables[next(iter(data.values()))]
-    vertical, is_pressure = _vertical(dataset, first)
-    samples = _sample_dimension(dataset, first, dataset.variables[vertical])
-    layout = layout_of(dataset, first, samples)
-    time, latitude, longitude, good = _positions(dataset, layout, first, samples, quality, refusals)
-    platform = _platforms(dataset, layout)
-    unknown = np.array([name == "" for name in platform], bool)
-    platform = np.where(unknown, own_platforms(time, latitude, longitude), platform)
-
-    for block in layout.blocks():
+    file = _File.of(dataset, wanted, quality)
+    time, latitude, longitude, good = file.positions(refusals)
+    platform = platforms(dataset, file.layout)
+    platform = np.where(platform == "", own_platforms(time, latitude, longitude), platform)
+    for block in file.layout.blocks():
         (rows,) = np.nonzero(good[block])
-        if not len(rows):
-            continue
-        chosen = block.start + rows
-        variable = dataset.variables[vertical]
-        present = layout.present(block)[rows]
-        depth = cf_decoding.numbers(layout.samples(variable, block))[rows]
-        depth = cf_decoding.vertical(depth, variable.attrs, is_pressure)
-        usable, _ = _flags(dataset, layout, variable, block, quality)
-        depth, refused = np.where(present, depth, np.nan), ~usable[rows]
+        if len(rows):
+            chosen = block.start + rows
+            where = time[chosen], latitude[chosen], longitude[chosen], platform[chosen]
+            depth, values = file.samples(block, rows, refusals)
+            yield RawProfiles(*where, depth, file.is_pressure, values)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _File:
+    """The variables of a file of profiles.
+
+    Attributes:
+        data: variable by wanted standard name.
+        vertical: the vertical coordinate.
+        places: the variables of time, latitude and longitude of the profiles.
+    """
+
+    dataset: xr.Dataset
+    quality: Quality
+    layout: Layout
+    data: dict[str, xr.Variable]
+    vertical: xr.Variable
+    is_pressure: bool
+    places: dict[str, xr.Variable]
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset, wanted: Sequence[str], quality: Quality) -> _File:
+        """Find the variables; see `read` for the errors."""
+        data: dict[str, xr.Variable] = {}
+        for standard_name in wanted:
+            names = _named(dataset, standard_name, *_SYNONYMS.get(standard_name, ()))
+            if len(names) > 1:
+                raise UserError(
+                    f"{' and '.join(names)} have the standard_name {standard_name}; expected one such variable: remove the "
+                    "others, e.g. with ncks -x -v NAME IN.nc OUT.nc"
+                )
+            if names:
+                data[standard_name] = dataset.variables[names[0]]
+        if not data:
+            raise UserError(f"no variable with standard_name {' or '.join(wanted)}")
+        first = next(iter(data.values()))
+        vertical = next(
+            (
+                found
+                for name in _VERTICAL
+                for found in _coordinates(dataset, first, name)
+                if _share(found, first)
+            ),
+            None,
+        )
+        if vertical is None:
+            raise UserError(
+                f"no vertical coordinate of the samples; expected a variable with standard_name {', '.join(_VERTICAL)}"
+            )
+        samples = _sample_dimension(dataset, first, vertical)
+        places = {}
+        for role in ("time", "latitude", "longitude"):
+            # Gliders have times and positions of their samples beside those of their profiles.
+            found = [place for place in _coordinates(dataset, first, role) if samples not in place.dims]
+            if not found:
+                raise UserError(
+                    f"no {role} of the profiles; expected a variable with standard_name {role}, one value a profile"
+                )
+            places[role] = found[0]
+        is_pressure = vertical.attrs["standard_name"] in _PRESSURES
+        return cls(dataset, quality, layout_of(dataset, first, samples), data, vertical, is_pressure, places)
+
+    def positions(self, refusals: Refusals) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Time, latitude, longitude and whether all three are good, (N,) each; what is refused is counted."""
+        time = cf_decoding.times(self.layout.profiles(self.places["time"]))
+        latitude, longitude = (
+            cf_decoding.numbers(self.layout.profiles(self.places[role])) for role in ("latitude", "longitude")
+        )
+        flagged = np.ones(len(time), bool)
+        for variable in self.places.values():
+            for flags in flag_variables(self.dataset, variable):
+                flagged &= good_flags(self.layout.profiles(flags), self.quality.position)[0]
+        dated, placed = ~np.isnat(time), (np.abs(latitude) <= 90) & (np.abs(longitude) <= 360)
+        refusals.profiles("no time", int((~dated).sum()))
+        refusals.profiles("no position", int((dated & ~placed).sum()))
+        refusals.profiles("flag of time or position", int((dated & placed & ~flagged).sum()))
+        return time, latitude, longitude, dated & placed & flagged
+
+    def samples(
+        self, block: slice, rows: np.ndarray, refusals: Refusals
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Depth or pressure, and values by standard name, (n, L) of some rows of a block; what is refused is counted and NaN."""
+        depth = cf_decoding.numbers(self.layout.samples(self.vertical, block))[rows]
+        depth = cf_decoding.vertical(depth, self.vertical.attrs, self.is_pressure)
+        depth[~self.layout.present(block)[rows]] = np.nan
+        usable, _ = self._flags(self.vertical, block, rows)
         values, unflagged = {}, np.zeros(depth.shape, bool)
-        for standard_name, name in data.items():
-            variable = dataset.variables[name]
-            value = cf_decoding.numbers(layout.samples(variable, block))[rows]
-            value = cf_decoding.physical(value, str(variable.attrs.get("units", "")), standard_name)
-            there = present & np.isfinite(value) & np.isfinite(depth)
-            usable, absent = (flags[rows] for flags in _flags(dataset, layout, variable, block, quality))
-            refusals.samples("no flag", int((there & absent & ~refused).sum()))
-            refusals.samples("flag of the value", int((there & ~usable & ~absent & ~refused).sum()))
-            refusals.samples("flag of the depth", int((there & refused).sum()))
-            values[standard_name] = np.where(there & usable & ~refused, value, np.nan)
-            if not flag_variables(dataset, variable):
+        for name, variable in self.data.items():
+            value = cf_decoding.numbers(self.layout.samples(variable, block))[rows]
+            value = cf_decoding.physical(value, str(variable.attrs.get("units", "")), name)
+            there = np.isfinite(value) & np.isfinite(depth)
+            good, absent = self._flags(variable, block, rows)
+            refusals.samples("flag of the depth", int((there & ~usable).sum()))
+            refusals.samples("no flag", int((there & usable & absent).sum()))
+            refusals.samples("flag of the value", int((there & usable & ~absent & ~good).sum()))
+            values[name] = np.where(there & usable & good, value, np.nan)
+            if not flag_variables(self.dataset, variable):
                 unflagged |= there
         if unflagged.any():
             refusals.note("without quality flags", int(unflagged.sum()))
-        depth[refused] = np.nan
-        yield RawProfiles(
-            time[chosen], latitude[chosen], longitude[chosen], platform[chosen], depth, is_pressure, values
-        )
+        return np.where(usable, depth, np.nan), values
+
+    def _flags(self, variable: xr.Variable, block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where all flags of a variable are good and where one is missing, (n, L) bool of some rows of a block."""
+        usable = np.ones((len(rows), self.layout.width), bool)
+        absent = np.zeros_like(usable)
+        for flags in flag_variables(self.dataset, variable):
+            if self.layout.samples_dimension in flags.dims:
+                good, none = good_flags(self.layout.samples(flags, block), self.quality.good)
+            else:
+                good, none = good_flags(self.layout.profiles(flags)[block, None], self.quality.good)
+            usable, absent = usable & good[rows], absent | none[rows]
+        return usable, absent
 
 
-def _only(dataset: xr.Dataset, standard_names: Sequence[str]) -> str | None:
-    """The variable with one of some standard names; None without any."""
-    names = [
+def _named(dataset: xr.Dataset, *standard_names: str) -> list[str]:
+    """Names of the variables with one of some standard names."""
+    return [
         str(name)
         for name, variable in dataset.variables.items()
         if variable.attrs.get("standard_name") in standard_names
     ]
-    if len(names) > 1:
-        raise UserError(
-            f"{' and '.join(names)} have the standard_name {standard_names[0]}; expected one such variable: remove the others, "
-            "e.g. with ncks -x -v NAME IN.nc OUT.nc"
-        )
-    return names[0] if names else None
 
 
-def _coordinates(dataset: xr.Dataset, data: xr.Variable, standard_names: Sequence[str]) -> list[str]:
-    """Variables with one of some standard names, those among the `coordinates` or dimensions of the data first."""
+def _coordinates(dataset: xr.Dataset, data: xr.Variable, standard_name: str) -> list[xr.Variable]:
+    """Variables with a standard name, those among the `coordinates` or dimensions of the data first."""
     listed = {*str(data.attrs.get("coordinates", "")).split(), *map(str, data.dims)}
-    names = [
-        str(name)
-        for name, variable in dataset.variables.items()
-        if variable.attrs.get("standard_name") in standard_names
-    ]
-    return sorted(names, key=lambda name: name not in listed)
+    names = sorted(_named(dataset, standard_name), key=lambda name: name not in listed)
+    return [dataset.variables[name] for name in names]
 
 
-def _vertical(dataset: xr.Dataset, data: xr.Variable) -> tuple[str, bool]:
-    """The vertical coordinate, and whether it is pressure."""
-    for standard_name in (*_DEPTHS[:1], *_PRESSURES, *_DEPTHS[1:]):
-        names = [
-            name
-            for name in _coordinates(dataset, data, [standard_name])
-            if set(dataset.variables[name].dims) & set(data.dims)
-        ]
-        if names:
-            return names[0], standard_name in _PRESSURES
-    raise UserError(
-        f"no vertical coordinate of the samples; expected a variable with standard_name {', '.join((*_DEPTHS, *_PRESSURES))}"
-    )
+def _share(first: xr.Variable, second: xr.Variable) -> bool:
+    """Whether two variables have a dimension in common."""
+    return bool(set(first.dims) & set(second.dims))
 
 
 def _sample_dimension(dataset: xr.Dataset, data: xr.Variable, vertical: xr.Variable) -> str:
@@ -143,8 +201,8 @@ def _sample_dimension(dataset: xr.Dataset, data: xr.Variable, vertical: xr.Varia
         return str(vertical.dims[0])
     taken: set[object] = set()
     for role in ("time", "latitude", "longitude"):
-        names = _coordinates(dataset, data, [role])
-        taken |= set(dataset.variables[names[0]].dims) if names else set()
+        for place in _coordinates(dataset, data, role)[:1]:
+            taken |= set(place.dims)
     left = [name for name in data.dims if name not in taken]
     if len(left) != 1:
         raise UserError(
@@ -152,88 +210,3 @@ def _sample_dimension(dataset: xr.Dataset, data: xr.Variable, vertical: xr.Varia
             "samples of a profile; expected one time, latitude and longitude for each profile"
         )
     return str(left[0])
-
-
-def _positions(
-    dataset: xr.Dataset,
-    layout: Rectangle | Ragged,
-    data: xr.Variable,
-    samples: str,
-    quality: Quality,
-    refusals: Refusals,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Time, latitude, longitude and whether all three are good, (N,) each; what is refused is counted."""
-    found: dict[str, np.ndarray] = {}
-    flagged: np.ndarray | bool = True
-    for role in ("time", "latitude", "longitude"):
-        # Gliders have times and positions of their samples beside those of their profiles.
-        names = [
-            name for name in _coordinates(dataset, data, [role]) if samples not in dataset.variables[name].dims
-        ]
-        if not names:
-            raise UserError(f"no {role} of the profiles; expected a variable with standard_name {role}, one value a profile")
-        variable = dataset.variables[names[0]]
-        decode = cf_decoding.times if role == "time" else cf_decoding.numbers
-        found[role] = decode(layout.profiles(variable))
-        for name in flag_variables(dataset, variable):
-            flagged = flagged & good_flags(layout.profiles(dataset.variables[name]), quality.position)[0]
-    time, latitude, longitude = found.values()
-    dated = ~np.isnat(time)
-    placed = (np.abs(latitude) <= 90) & (np.abs(longitude) <= 360)
-    good = dated & placed & flagged
-    refusals.profiles("no time", int((~dated).sum()))
-    refusals.profiles("no position", int((dated & ~placed).sum()))
-    refusals.profiles("flag of time or position", int((dated & placed & ~good).sum()))
-    return time, latitude, longitude, good
-
-
-def _flags(
-    dataset: xr.Dataset, layout: Rectangle | Ragged, variable: xr.Variable, block: slice, quality: Quality
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where all flags of a variable are good and where one is missing, (n, L) bool for a block of n profiles."""
-    shape = (block.stop - block.start, layout.width)
-    usable, absent = np.ones(shape, bool), np.zeros(shape, bool)
-    for name in flag_variables(dataset, variable):
-        flags = dataset.variables[name]
-        if layout.samples_dimension in flags.dims:
-            good, none = good_flags(layout.samples(flags, block), quality.good)
-        else:
-            good, none = (part[block, None] for part in good_flags(layout.profiles(flags), quality.good))
-        usable, absent = usable & good, absent | none
-    return usable, absent
-
-
-def _platforms(dataset: xr.Dataset, layout: Rectangle | Ragged) -> np.ndarray:
-    """(N,) str, the platform of each profile; empty where it is not known."""
-    unknown = layout.profiles(xr.Variable((), ""))
-    for key in _PLATFORM_ATTRIBUTES:
-        if key in dataset.attrs:
-            return cf_decoding.words(layout.profiles(xr.Variable((), str(dataset.attrs[key]))).values)
-    for name, variable in dataset.variables.items():
-        for key in _PLATFORM_ATTRIBUTES:
-            # A variable without content that describes the platform of the whole file.
-            if str(name).startswith("platform") and key in variable.attrs:
-                return cf_decoding.words(layout.profiles(xr.Variable((), str(variable.attrs[key]))).values)
-    for name, variable in sorted(dataset.variables.items(), key=lambda item: not _names_platform(*item)):
-        attributes = variable.attrs
-        if _names_platform(name, variable) or attributes.get("cf_role") in ("trajectory_id", "timeseries_id"):
-            text = _joined(variable)
-            if text.ndim == 0 and text.dtype.kind not in "SUO":
-                continue
-            values = layout.profiles(text)
-            return np.where(cf_decoding.missing(values), "", cf_decoding.words(values.values))
-    return cf_decoding.words(unknown.values)
-
-
-def _names_platform(name: object, variable: xr.Variable) -> bool:
-    return str(name).lower() in _PLATFORM_NAMES or variable.attrs.get("standard_name") in (
-        "platform_id",
-        "platform_name",
-    )
-
-
-def _joined(variable: xr.Variable) -> xr.Variable:
-    """Arrays of characters as words; the last dimension goes."""
-    if variable.dtype.kind != "S" or not variable.ndim:
-        return variable
-    return xr.conventions.decode_cf_variable("platform", variable).load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,8 @@ def read(
         columns: names of columns by role where they are not the usual ones (`find_columns`).
 
     Raises:
-        UserError: columns that are missing or ambiguous, times that are no dates, rows of a profile that are not together in a table of
-            more than `ROWS` rows, or Parquet without pyarrow.
+        UserError: columns that are missing or ambiguous, times that are no dates, rows of a profile that are not together in a
+            table of more than `ROWS` rows, or Parquet without pyarrow.
     """
     try:
         chosen, chunks = _open(Path(path), wanted, columns)
@@ -61,19 +62,27 @@ def _open(
     """The columns of a table, and its rows chunk by chunk."""
     if path.suffix.lower() in (".parquet", ".pq"):
         try:
-            import pyarrow.parquet
+            import pyarrow.parquet  # type: ignore[import-untyped]
         except ImportError as error:
             raise UserError("a Parquet file needs pyarrow; run pip install 'depthdif[parquet]'") from error
-        file = pyarrow.parquet.ParquetFile(path)
+        try:
+            file = pyarrow.parquet.ParquetFile(path)
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(f"no Parquet file: {error}") from error
         names = file.schema_arrow.names
         chosen = find_columns(names, _units(names), wanted, columns)
         batches = file.iter_batches(batch_size=ROWS, columns=chosen.all)
         return chosen, (batch.to_pandas() for batch in batches)
-    heads = {
-        separator: pd.read_csv(path, sep=separator, nrows=1, dtype=str, comment="#")
-        for separator in _SEPARATORS
-    }
-    separator, head = max(heads.items(), key=lambda item: len(item[1].columns))
+    # With index_col=False rows that end with a separator are not shifted by one column.
+    options: dict[str, Any] = {"comment": "#", "index_col": False}
+    try:
+        headers = {
+            separator: pd.read_csv(path, sep=separator, nrows=0, **options) for separator in _SEPARATORS
+        }
+        separator = max(headers, key=lambda separator: len(headers[separator].columns))
+        head = pd.read_csv(path, sep=separator, nrows=1, dtype=str, **options)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"no table: {error}") from error
     names = list(head.columns)
     units, second = _units(names), [str(cell).strip() for cell in head.iloc[0]] if len(head) else []
     # ERDDAP writes the units into the second line.
@@ -82,14 +91,14 @@ def _open(
         units = {name: cell for name, cell in zip(names, second, strict=True) if cell not in ("", "nan")}
     chosen = find_columns(names, units, wanted, columns)
     words = [*chosen.roles.values(), *chosen.flags.values()]
-    options = {"decimal": ","} if separator == ";" else {}
+    if separator == ";":
+        options["decimal"] = ","
     chunks = pd.read_csv(
         path,
         sep=separator,
         usecols=chosen.all,
         dtype=dict.fromkeys(set(words) - {chosen.roles["latitude"], chosen.roles["longitude"]}, str),
-        skiprows=lambda row: has_units and row == 1,
-        comment="#",
+        skiprows=[1] if has_units else None,
         chunksize=ROWS,
         **options,
     )
@@ -112,6 +121,8 @@ def _whole_profiles(
     by += [roles["platform"]] if "platform" in roles else []
     for chunk in chunks:
         chunk = pd.concat([*held, chunk], ignore_index=True)
+        if not len(chunk):
+            continue
         number = chunk.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
         last = number == number[-1]
         held = [chunk[last]]
@@ -185,7 +196,9 @@ def _samples(
     attributes = {"standard_name": standard_name, "units": columns.units.get(columns.vertical, default)}
     depth = cf_decoding.vertical(_numbers(rows[columns.vertical]), attributes, columns.is_pressure)
     if np.nanmean(np.append(depth < -1, False)) > 0.5:
-        raise UserError(f"{columns.vertical} is mostly negative; expected depths counted downwards from the surface")
+        raise UserError(
+            f"{columns.vertical} is mostly negative; expected depths counted downwards from the surface"
+        )
     usable = np.ones(len(rows), bool)
     if columns.vertical in columns.flags:
         usable = _good(rows[columns.flags[columns.vertical]], quality.good)[0]
@@ -194,9 +207,7 @@ def _samples(
         default = "degree_Celsius" if "temperature" in name else "g kg-1" if "absolute" in name else "1"
         value = cf_decoding.physical(_numbers(rows[column]), columns.units.get(column, default), name)
         there = placed & np.isfinite(value) & np.isfinite(depth)
-        low, high = next(
-            (limits for word, limits in _POSSIBLE.items() if word in name), (-np.inf, np.inf)
-        )
+        low, high = next((limits for word, limits in _POSSIBLE.items() if word in name), (-np.inf, np.inf))
         possible = (value >= low) & (value <= high)
         refusals.samples("value impossible", int((there & ~possible).sum()))
         there &= possible
@@ -238,7 +249,8 @@ def _times(column: pd.Series, name: str) -> np.ndarray:
     """datetime64[us] in UTC; NaT where there is no date of ISO 8601: with other orders of day and month one cannot be sure."""
     if not pd.api.types.is_datetime64_any_dtype(column):
         text = column.dropna().astype(str)
-        if len(text) and re.fullmatch(r"-?\d+(\.\d*)?", text.iloc[0]) and len(text.iloc[0]) != len("20160131"):
+        # Eight digits are a date of ISO 8601.
+        if len(text) and re.fullmatch(r"(?!\d{8}$)-?\d+(\.\d*)?", text.iloc[0]):
             raise UserError(
                 f"{name} holds numbers such as {text.iloc[0]}; expected dates such as 2016-01-31T12:00 (ISO 8601)"
             )
@@ -252,6 +264,6 @@ def _check_one_time(time: np.ndarray, first: np.ndarray, profiles: pd.Series) ->
     span = np.fmax.reduceat(days, first) - np.fmin.reduceat(days, first)
     if (span > 1).any():
         raise UserError(
-            f"the rows of profile {profiles.iloc[int(np.nanargmax(span))]} are more than a day apart; set columns.platform=NAME where "
-            "each platform numbers its own profiles, or columns.profile=NAME of another column"
+            f"the rows of profile {profiles.iloc[int(np.nanargmax(span))]} are more than a day apart; "
+            "set columns.platform=NAME where each platform numbers its own profiles, or columns.profile=NAME of another column"
         )

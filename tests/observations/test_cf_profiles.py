@@ -47,13 +47,25 @@ def describe(file, profile_dimensions, sample_dimensions, depth_dimensions):
     depth = file.createVariable("z", "f4", depth_dimensions, fill_value=FILL)
     depth.setncatts({"standard_name": "depth", "units": "m", "positive": "down", "axis": "Z"})
     value = file.createVariable("temp", "f4", sample_dimensions, fill_value=FILL)
-    value.setncatts({"standard_name": TEMPERATURE, "units": "degree_Celsius", "coordinates": "time lat lon z"})
+    value.setncatts(
+        {"standard_name": TEMPERATURE, "units": "degree_Celsius", "coordinates": "time lat lon z"}
+    )
     value.ancillary_variables = "temp_qc"
     flag = file.createVariable("temp_qc", "i1", sample_dimensions, fill_value=-127)
-    flag.setncatts({"standard_name": "sea_water_temperature status_flag", "flag_values": np.array([1, 2, 3, 4, 9], "i1")})
+    flag.setncatts(
+        {"standard_name": "sea_water_temperature status_flag", "flag_values": np.array([1, 2, 3, 4, 9], "i1")}
+    )
     flag.flag_meanings = "good_data probably_good_data probably_bad_data bad_data missing_value"
     platform = file.createVariable("platform", "S1", (*profile_dimensions, "letters"))
-    return {"time": time, "lat": latitude, "lon": longitude, "z": depth, "temp": value, "temp_qc": flag, "platform": platform}
+    return {
+        "time": time,
+        "lat": latitude,
+        "lon": longitude,
+        "z": depth,
+        "temp": value,
+        "temp_qc": flag,
+        "platform": platform,
+    }
 
 
 def start(path, profiles, feature="profile"):
@@ -159,7 +171,13 @@ def table(parts: list[RawProfiles], name=TEMPERATURE):
         )
         for part in parts
         for time, latitude, longitude, platform, depth, value in zip(
-            part.time, part.latitude, part.longitude, part.platform, part.vertical, part.values[name], strict=True
+            part.time,
+            part.latitude,
+            part.longitude,
+            part.platform,
+            part.vertical,
+            part.values[name],
+            strict=True,
         )
     ]
 
@@ -195,7 +213,9 @@ ragged_profiles = st.lists(
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ragged_profiles, st.lists(st.integers(1, 8), min_size=6, max_size=6), st.sampled_from([1, 5, 10**6]))
-def test_ragged_layouts_give_the_same_profiles_as_the_rectangle_in_blocks_of_any_size(tmp_path, profiles, lengths, block):
+def test_ragged_layouts_give_the_same_profiles_as_the_rectangle_in_blocks_of_any_size(
+    tmp_path, profiles, lengths, block
+):
     for number, (profile, length) in enumerate(zip(profiles, lengths, strict=False)):
         profile.depth = [float(d) for d in range(5, 5 + 10 * length, 10)]
         profile.value = [10.0 + number - 0.5 * sample for sample in range(length)]
@@ -210,7 +230,9 @@ def test_ragged_layouts_give_the_same_profiles_as_the_rectangle_in_blocks_of_any
     assert found["contiguous"] == found["incomplete"]
     assert found["indexed"] == found["incomplete"]
     for (*_, values), profile in zip(found["incomplete"], profiles, strict=True):
-        good = [(d, v) for d, v, f in zip(profile.depth, profile.value, profile.flag, strict=True) if f in (1, 2)]
+        good = [
+            (d, v) for d, v, f in zip(profile.depth, profile.value, profile.flag, strict=True) if f in (1, 2)
+        ]
         assert values == good
 
 
@@ -220,7 +242,10 @@ def test_refused_samples_are_counted_by_reason(tmp_path):
         file["temp_qc"][0, 1] = -127
     refusals = Refusals()
     read(tmp_path / "a.nc", refusals=refusals)
-    assert {reason: n for reason, n in refusals.sample_counts.items() if n} == {"no flag": 1, "flag of the value": 2}
+    assert {reason: n for reason, n in refusals.sample_counts.items() if n} == {
+        "no flag": 1,
+        "flag of the value": 2,
+    }
     assert not any(refusals.profile_counts.values())
     assert not refusals.notes
 
@@ -262,12 +287,24 @@ def test_profiles_without_time_or_position_or_with_bad_flags_of_them_are_refused
     [
         ({"standard_name": "depth", "units": "m", "positive": "up"}, [-5, -10, -20], False, [5, 10, 20]),
         ({"standard_name": "altitude", "units": "m"}, [-5, -10, -20], False, [5, 10, 20]),
-        ({"standard_name": "height", "units": "km", "positive": "up"}, [-0.5, -1, -2], False, [500, 1000, 2000]),
+        (
+            {"standard_name": "height", "units": "km", "positive": "up"},
+            [-0.5, -1, -2],
+            False,
+            [500, 1000, 2000],
+        ),
         ({"standard_name": "sea_water_pressure", "units": "dbar"}, [5, 10, 20], True, [5, 10, 20]),
-        ({"standard_name": "sea_water_pressure", "units": "Pa", "positive": "down"}, [5e4, 1e5, 2e5], True, [5, 10, 20]),
+        (
+            {"standard_name": "sea_water_pressure", "units": "Pa", "positive": "down"},
+            [5e4, 1e5, 2e5],
+            True,
+            [5, 10, 20],
+        ),
     ],
 )
-def test_the_vertical_coordinate_is_depth_in_metres_or_pressure_in_dbar(tmp_path, attributes, stored, is_pressure, expected):
+def test_the_vertical_coordinate_is_depth_in_metres_or_pressure_in_dbar(
+    tmp_path, attributes, stored, is_pressure, expected
+):
     write_orthogonal(tmp_path / "a.nc", PROFILES[:1])
     with netCDF4.Dataset(tmp_path / "a.nc", "a") as file:
         file["z"].delncattr("positive")
@@ -418,7 +455,10 @@ def set_attribute(name, key, value):
         (rename("z", "x"), "no vertical coordinate"),
         (rename("lat", TEMPERATURE), "lat and temp have the standard_name sea_water_temperature"),
         (set_attribute("z", "units", "dbar"), "depth has units 'dbar'; expected m"),
-        (set_attribute("temp", "units", "1"), "sea_water_temperature has units '1'; expected degree_Celsius or K"),
+        (
+            set_attribute("temp", "units", "1"),
+            "sea_water_temperature has units '1'; expected degree_Celsius or K",
+        ),
         (set_attribute("time", "calendar", "360_day"), "standard calendar"),
         (set_attribute("time", "units", "days"), "times"),
         (set_attribute("temp_qc", "flag_masks", np.array([1, 2, 4, 8, 16], "i1")), "are bits"),

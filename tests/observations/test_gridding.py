@@ -13,7 +13,9 @@ GLOBE = np.arange(1.0, 360, 2)
 
 def test_the_superobservation_of_a_cell_is_the_mean_of_its_profiles_with_their_number():
     values = np.array([[1.0, 5.0], [3.0, np.nan], [7.0, 9.0]])
-    gridded = superobservations(values, np.array([-8.4, -7.6, -6]), np.array([52.3, 51.9, 56]), LATITUDE, LONGITUDE, 360)
+    gridded = superobservations(
+        values, np.array([-8.4, -7.6, -6]), np.array([52.3, 51.9, 56]), LATITUDE, LONGITUDE, 360
+    )
     mean, count = np.full((2, 3, 4), np.nan), np.zeros((2, 3, 4))
     mean[:, 1, 1], count[:, 1, 1] = [2, 5], [2, 1]
     mean[:, 2, 3], count[:, 2, 3] = [7, 9], [1, 1]
@@ -47,7 +49,13 @@ def test_profiles_outside_the_grid_have_no_cell():
 
 
 def test_cells_of_an_irregular_grid_meet_half_way_between_their_centres():
-    row, _ = cells(np.array([0.9, 1.1, 5.4, 5.6, 14.4]), np.zeros(5), np.array([0.0, 2.0, 9.0]), np.array([0.0, 1.0]), 360)
+    row, _ = cells(
+        np.array([0.9, 1.1, 5.4, 5.6, 14.4]),
+        np.zeros(5),
+        np.array([0.0, 2.0, 9.0]),
+        np.array([0.0, 1.0]),
+        360,
+    )
     np.testing.assert_array_equal(row, [0, 1, 1, 2, -1])
 
 
@@ -59,7 +67,13 @@ def test_longitudes_are_the_same_place_a_turn_further(turn):
 
 
 def test_a_region_across_the_date_line_takes_profiles_from_both_sides():
-    _, column = cells(np.zeros(4), np.array([178.5, -179.5, 181.5, -177.5]), np.array([0.0, 1.0]), np.array([179.0, 181.0, 183.0]), 360)
+    _, column = cells(
+        np.zeros(4),
+        np.array([178.5, -179.5, 181.5, -177.5]),
+        np.array([0.0, 1.0]),
+        np.array([179.0, 181.0, 183.0]),
+        360,
+    )
     np.testing.assert_array_equal(column, [0, 1, 1, 2])
 
 
@@ -91,7 +105,10 @@ def test_the_mean_over_all_cells_weighted_by_number_is_the_mean_of_the_profiles_
     gridded = superobservations(values, latitude, longitude, LATITUDE, LONGITUDE, 360)
     np.testing.assert_array_equal(gridded.count.sum(axis=(1, 2)), np.isfinite(values).sum(axis=0))
     np.testing.assert_allclose(
-        (np.nan_to_num(gridded.mean) * gridded.count).sum(axis=(1, 2)), np.nansum(values, axis=0), rtol=1e-5, atol=1e-3
+        (np.nan_to_num(gridded.mean) * gridded.count).sum(axis=(1, 2)),
+        np.nansum(values, axis=0),
+        rtol=1e-5,
+        atol=1e-3,
     )
     order = rng.permutation(number)
     permuted = superobservations(values[order], latitude[order], longitude[order], LATITUDE, LONGITUDE, 360)
@@ -103,7 +120,10 @@ def test_the_mean_over_all_cells_weighted_by_number_is_the_mean_of_the_profiles_
 def test_a_window_reaches_half_its_width_before_and_after_a_time():
     time = np.datetime64("2016-01-10", "us") + np.array([-121, -120, 0, 120, 121]).astype("timedelta64[h]")
     none = np.zeros(5)
-    profiles = ProfileTable(time, none, none, none.astype(str), np.zeros(6, np.int64), np.empty(0), np.empty(0))
+    profiles = ProfileTable(
+        time, none, none, none.astype(str), np.zeros(6, np.int64), np.empty(0), np.empty(0)
+    )
     np.testing.assert_array_equal(
-        in_window(profiles, np.datetime64("2016-01-10"), np.timedelta64(10, "D")), [False, True, True, True, False]
+        in_window(profiles, np.datetime64("2016-01-10"), np.timedelta64(10, "D")),
+        [False, True, True, True, False],
     )

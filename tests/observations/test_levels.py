@@ -34,9 +34,17 @@ def test_no_value_is_extrapolated_above_the_first_or_below_the_last_sample():
 
 @pytest.mark.parametrize(
     ("samples", "depth", "allowed"),
-    [((0, 10), 5, True), ((0, 11), 5, False), ((950, 1050), 1000, True), ((950, 1051), 1000, False), ((496, 545), 500, True)],
+    [
+        ((0, 10), 5, True),
+        ((0, 11), 5, False),
+        ((950, 1050), 1000, True),
+        ((950, 1051), 1000, False),
+        ((496, 545), 500, True),
+    ],
 )
-def test_samples_are_interpolated_where_not_more_than_10_m_or_a_tenth_of_the_depth_apart(samples, depth, allowed):
+def test_samples_are_interpolated_where_not_more_than_10_m_or_a_tenth_of_the_depth_apart(
+    samples, depth, allowed
+):
     values = at_depths(table((samples, [1, 1])), np.array([float(depth)]))
     assert np.isfinite(values[0, 0]) == allowed
 
