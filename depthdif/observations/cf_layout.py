@@ -37,7 +37,7 @@ class Rectangle:
         """Profiles that are read together."""
         outer = self.sizes[self.dimensions[0]] if self.dimensions else 1
         inner = math.prod(self.sizes[name] for name in self.dimensions[1:])
-        for block in blocks(outer, inner * self.width):
+        for block in blocks(np.full(outer, inner * self.width)):
             yield slice(block.start * inner, block.stop * inner)
 
     def samples(self, variable: xr.Variable, block: slice) -> xr.Variable:
@@ -84,7 +84,6 @@ class Ragged:
             self.order = belongs[np.argsort(number[belongs], kind="stable")]
             self.lengths = np.bincount(number[belongs], minlength=profiles)
         self.start = np.concatenate([[0], np.cumsum(self.lengths)])
-        self.width = int(self.lengths.max(initial=0))
         self.parent = next(
             (
                 name
@@ -117,7 +116,7 @@ class Ragged:
 
     def blocks(self) -> Iterator[slice]:
         """Profiles that are read together."""
-        return blocks(len(self.lengths), self.width)
+        return blocks(self.lengths)
 
     def samples(self, variable: xr.Variable, block: slice) -> xr.Variable:
         """A variable of the samples of a block of n profiles, with dimensions (n, L)."""
@@ -125,12 +124,11 @@ class Ragged:
         which = slice(self.start[block.start], self.start[block.stop])
         # The samples of a profile lie anywhere in an indexed file, which is read whole.
         values = variable[which].values if self.order is None else variable.values[self.order[which]]
-        padded = pad(values, self.lengths[block], self.width)
-        return xr.Variable(("profile", "sample"), padded, variable.attrs)
+        return xr.Variable(("profile", "sample"), pad(values, self.lengths[block]), variable.attrs)
 
     def present(self, block: slice) -> np.ndarray:
         """(n, L) bool, samples that exist."""
-        return np.arange(self.width) < self.lengths[block][:, None]
+        return pad(np.ones(self.lengths[block].sum(), bool), self.lengths[block])
 
 
 Layout = Rectangle | Ragged

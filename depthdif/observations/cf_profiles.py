@@ -31,6 +31,9 @@ _SYNONYMS = {"sea_water_practical_salinity": ("sea_water_salinity",)}
 
 def reads(dataset: xr.Dataset) -> bool:
     """Whether the `featureType` of a file is profile, trajectoryProfile or timeSeriesProfile, in any case."""
+    # Argo files are trajectoryProfile too, but their data mode says which of two variables counts.
+    if "DATA_MODE" in dataset.variables:
+        return False
     named = {str(name).lower(): value for name, value in dataset.attrs.items()}
     return str(named.get("featuretype", "")).strip().lower() in _FEATURES
 
@@ -163,8 +166,8 @@ class _File:
 
     def _flags(self, variable: xr.Variable, block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where all flags of a variable are good and where one is missing, (n, L) bool of some rows of a block."""
-        usable = np.ones((len(rows), self.layout.width), bool)
-        absent = np.zeros_like(usable)
+        absent = np.zeros_like(self.layout.present(block)[rows])
+        usable = ~absent
         for flags in flag_variables(self.dataset, variable):
             if self.layout.samples_dimension in flags.dims:
                 good, none = good_flags(self.layout.samples(flags, block), self.quality.good)

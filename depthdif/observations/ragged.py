@@ -9,15 +9,19 @@ import numpy as np
 BLOCK = 2_000_000  # samples, with padding, that are in memory at a time: 16 MB a variable
 
 
-def blocks(profiles: int, samples: int) -> Iterator[slice]:
-    """Profiles in blocks of about `BLOCK` samples, where each has at most `samples`."""
-    size = max(1, BLOCK // max(samples, 1))
-    for first in range(0, profiles, size):
-        yield slice(first, min(first + size, profiles))
+def blocks(lengths: np.ndarray, first: int = 0) -> Iterator[slice]:
+    """Cut profiles with `lengths` (N,) into blocks of at most `BLOCK` samples, padded to the longest of the block."""
+    count = len(lengths)
+    if count < 2 or count * int(lengths.max()) <= BLOCK:
+        yield slice(first, first + count)
+    else:
+        yield from blocks(lengths[: count // 2], first)
+        yield from blocks(lengths[count // 2 :], first + count // 2)
 
 
-def pad(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-    """Samples (M,) of n profiles with `lengths` (n,) as (n, width), with NaN behind the last of each; 0 where no float."""
+def pad(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Samples (M,) of n profiles with `lengths` (n,) as (n, longest), with NaN behind the last of each; 0 where no float."""
+    width = int(lengths.max(initial=0))
     padded = np.zeros((len(lengths), width), values.dtype)
     if values.dtype.kind == "f":
         padded.fill(np.nan)

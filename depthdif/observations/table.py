@@ -174,17 +174,16 @@ def _profiles(
     platform = np.where(platform == "", own_platforms(time, latitude, longitude), platform)
     depth, values = _samples(rows, np.repeat(good, lengths), columns, quality, refusals)
     start = np.append(first, len(rows))
-    for block in blocks(len(number), int(lengths.max(initial=0))):
+    for block in blocks(lengths):
         samples = slice(start[block.start], start[block.stop])
-        width = int(lengths[block].max())
         yield RawProfiles(
             time[block][good[block]],
             latitude[block][good[block]],
             longitude[block][good[block]],
             platform[block][good[block]].astype(str),
-            pad(depth[samples], lengths[block], width)[good[block]],
+            pad(depth[samples], lengths[block])[good[block]],
             columns.is_pressure,
-            {name: pad(value[samples], lengths[block], width)[good[block]] for name, value in values.items()},
+            {name: pad(value[samples], lengths[block])[good[block]] for name, value in values.items()},
         )
 
 

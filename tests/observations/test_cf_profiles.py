@@ -437,6 +437,8 @@ def test_other_feature_types_are_not_read(tmp_path, feature):
     dataset = xr.Dataset(attrs={"featureType": feature} if feature else {})
     assert not cf_profiles.reads(dataset)
     assert cf_profiles.reads(xr.Dataset(attrs={"featuretype": "Profile"}))
+    argo = xr.Dataset({"DATA_MODE": ("N_PROF", ["D"])}, attrs={"featureType": "trajectoryProfile"})
+    assert not cf_profiles.reads(argo)
 
 
 def rename(name, standard_name):
