@@ -10,7 +10,7 @@ from depthdif.observations.cf_layout import Layout
 
 _NAMES = ("platform", "platform_id", "platform_number", "platform_code", "wmo", "wmo_id", "wmo_platform_code")
 _STANDARD_NAMES = ("platform_id", "platform_name")
-_ATTRIBUTES = ("wmo_platform_code", "wmo_code", "platform_code")
+_ATTRIBUTES = ("wmo_platform_code", "wmo_code", "wmo_id", "platform_code")
 # Not profile_id: a platform makes many profiles.
 _ROLES = ("trajectory_id", "timeseries_id")
 

@@ -490,3 +490,30 @@ def test_lengths_that_do_not_fit_the_samples_are_refused(tmp_path):
         file["row_size"][0] = 10
     with pytest.raises(UserError, match="row_size adds up to 16 samples, but obs has 9"):
         read(tmp_path / "a.nc")
+
+
+def test_a_glider_file_is_one_profile_at_the_time_and_place_of_its_profile(tmp_path):
+    """Its samples have times and positions too."""
+    with start(tmp_path / "a.nc", PROFILES[:1], "trajectoryProfile") as file:
+        file.createDimension("obs", 3)
+        variables = describe(file, ("obs",), ("obs",), ("obs",))
+        file.renameVariable("platform", "unused")
+        variables["time"][:] = [24106.25, 24106.26, 24106.27]
+        variables["lat"][:], variables["lon"][:] = [1, 2, 3], [4, 5, 6]
+        for name, standard_name, value in (
+            ("profile_time", "time", 24107.0),
+            ("profile_lat", "latitude", 2.0),
+            ("profile_lon", "longitude", 5.0),
+        ):
+            scalar = file.createVariable(name, "f8", ())
+            scalar.standard_name = standard_name
+            scalar[:] = value
+        file["profile_time"].units = file["time"].units
+        container = file.createVariable("platform", "i4", ())
+        container.wmo_id = "4801234"
+        container[:] = 1
+        for name, key in (("z", "depth"), ("temp", "value"), ("temp_qc", "flag")):
+            variables[name][:] = getattr(PROFILES[0], key)
+    assert table(read(tmp_path / "a.nc")) == [
+        (np.datetime64("2016-01-02"), 2.0, 5.0, "4801234", [(5, 28.5), (10, 28.25), (20, 27.0)])
+    ]
