@@ -37,6 +37,12 @@ class OutputVariable:
     fill: np.float32 | np.int32
     attributes: dict[str, str]
 
+    @property
+    def bands(self) -> list[slice]:
+        """The rows of each row of chunks, by which a field is copied with little memory."""
+        height, rows = self.shape[-2], self.chunks[-2]
+        return [slice(first, first + rows) for first in range(0, height, rows)]
+
 
 def coordinates(plan: OutputPlan) -> xr.Dataset:
     """Coordinates with their bounds, and the global attributes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from depthdif.prediction.output_plan import OutputPlan
 def write_netcdf(
     arrays: Mapping[str, zarr.Array], plan: OutputPlan, variables: Mapping[str, OutputVariable], path: Path
 ) -> None:
-    """Write a NetCDF-4 file with the content of Zarr arrays; one field is in memory at a time."""
+    """Write a NetCDF-4 file with the content of Zarr arrays; a part of one field is in memory at a time."""
     coordinates(plan).to_netcdf(path, engine="netcdf4", unlimited_dims=["time"])
     with netCDF4.Dataset(path, "a") as file:
         for name, variable in variables.items():
@@ -28,10 +29,13 @@ def write_netcdf(
                 complevel=1,
                 shuffle=True,
                 chunksizes=variable.chunks,
+                # Chunks are written whole and once; the default keeps 64 MiB of each variable.
+                chunk_cache=2**20,
                 fill_value=variable.fill,
             )
             target.setncatts(variable.attributes)
             target.set_auto_maskandscale(False)
             source = arrays[name]
-            for index in np.ndindex(variable.shape[:-3]):
-                target[index] = source[index]
+            for index, rows in itertools.product(np.ndindex(variable.shape[:-3]), variable.bands):
+                band = (*index, slice(None), rows)
+                target[band] = source[band]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import textwrap
@@ -101,10 +102,10 @@ class PredictionStore:
             values = fields[name]
             if values.shape != (*leading, *ocean.shape):
                 raise ValueError(f"{name} has shape {values.shape}, not {(*leading, *ocean.shape)}")
-            for index in np.ndindex(leading):
-                slab = np.full(ocean.shape, variable.fill)
-                np.copyto(slab, values[index], where=ocean)
-                self._arrays[name][(*index, number)] = slab
+            for index, rows in itertools.product(np.ndindex(leading), variable.bands):
+                band = np.full_like(ocean[:, rows], variable.fill, variable.fill.dtype)
+                np.copyto(band, values[index][:, rows], where=ocean[:, rows])
+                self._arrays[name][(*index, number, slice(None), rows)] = band
         self._marker(number).touch()
 
     def extra(self, number: int) -> Path:
