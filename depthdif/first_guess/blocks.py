@@ -45,28 +45,28 @@ class Blocks:
     def cover(cls, domain: Cells, ocean: Tensor, side: int, period: float | None) -> Blocks:
         """Blocks of at most `side` rows and columns that cover the `ocean` (H, W) of a domain; `period` in degrees."""
         _, height, width = domain.shape
-        rows, row_weight = _axis(height, side, wraps=False)
-        columns, column_weight = _axis(width, side, wraps=period is not None)
+        rows, row_weights = _axis(height, side, wraps=False)
+        columns, column_weights = _axis(width, side, wraps=period is not None)
         cells = ocean.numpy(force=True)
         inside = [[cells[np.ix_(row, column)].any() for column in columns] for row in rows]
         down, across = np.nonzero(inside)
-        row_index, column_index, *weights = (
+        row_index, column_index, row_weight, column_weight = (
             torch.from_numpy(part).to(ocean.device)
-            for part in (rows[down], columns[across], row_weight[down], column_weight[across])
+            for part in (rows[down], columns[across], row_weights[down], column_weights[across])
         )
         latitude, longitude = domain.latitude.flatten()[row_index], domain.longitude.flatten()[column_index]
         radians = None if period is None else math.radians(period)
         if radians is not None:
             longitude = longitude[:, :1] + torch.remainder(longitude - longitude[:, :1], radians)
-        return cls(row_index, column_index, *weights, latitude, longitude, radians)
+        return cls(row_index, column_index, row_weight, column_weight, latitude, longitude, radians)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, numbers: Tensor) -> Blocks:
         """Some blocks by their numbers."""
-        *parts, period = vars(self).values()
-        return Blocks(*(part[numbers] for part in parts), period)
+        parts = {name: part[numbers] for name, part in vars(self).items() if name != "period"}
+        return Blocks(**parts, period=self.period)
 
     def cells(self, domain: Cells) -> Cells:
         """The h x w cells of each block."""
