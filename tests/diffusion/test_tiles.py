@@ -288,7 +288,7 @@ def test_observations_are_clamped_across_tiles(module: DiffusionModule) -> None:
     )
     observed = batch["observed_mask"][0].expand(2, -1, -1)
     assert (samples[observed] == 3).all()
-    assert samples[~observed].abs().max() < 3
+    assert not (samples[~observed] == 3).any()
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 5, 20])
@@ -319,5 +319,5 @@ def test_no_tile_at_once_is_refused() -> None:
 
 
 def test_an_overlap_of_a_whole_tile_is_refused() -> None:
-    with pytest.raises(UserError, match="such as overlap=0.5"):
+    with pytest.raises(UserError, match=r"such as overlap=0\.5"):
         Tiles(10, 10, (4, 4), overlap=1.0)
