@@ -1,0 +1,222 @@
+"""Figures of a prediction: maps, sections, and profiles where some were withheld."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from depthdif.figures.axes import scale_depth
+from depthdif.figures.globe import SEA_FLOOR, Field, borders, draw_on_globe, label_degrees
+from depthdif.figures.panel import nearest_levels, save_figure
+from depthdif.observations.profiles import ProfileTable
+from depthdif.prediction.panel_row import PanelRow
+from depthdif.prediction.places import Places, WithheldRows
+from depthdif.prediction.quantities import (
+    DIFFERENCE,
+    SPREAD,
+    Quantity,
+    dates,
+    each_once,
+    evenly,
+    quantities_of,
+    title_of,
+    units_of,
+)
+from depthdif.prediction.section import Section, SectionLine
+from depthdif.prediction.withheld_figure import withheld_figure
+
+MOST_TIMES = 12
+# More than a figure has pixels for.
+MOST_COLUMNS = 1500
+DPI = 120
+# Square inches of a map, inches of a section.
+MAP_AREA, SECTION_SIZE = 15.0, (4.6, 3.6)
+USED = {"marker": "o", "markersize": 3.6, "markerfacecolor": "black", "markeredgecolor": "white", "markeredgewidth": 0.5}
+WITHHELD = {"marker": "D", "markersize": 4.8, "markerfacecolor": "#56B4E9", "markeredgecolor": "black", "markeredgewidth": 0.8}
+GROUND = "grey: land, lighter where the sea floor is shallower"
+
+Fields = Mapping[Quantity, Field]
+
+
+def draw_prediction(
+    dataset: xr.Dataset,
+    name: str,
+    variants: Sequence[str],
+    observations: Sequence[ProfileTable],
+    folder: Path,
+    depths: Sequence[float],
+    section: Section,
+    withheld: WithheldRows | None = None,
+) -> list[Path]:
+    """Draw the figures of a prediction into `folder` and return their paths.
+
+    At each of at most 12 times, evenly chosen: maps at the levels nearest to `depths` (metres), and the section. Each shows
+    first guess, mean and spread of one variant; with several variants a further one shows how they differ. The colours are
+    the same at all times. Withheld profiles are drawn against depth.
+
+    Args:
+        dataset: the output of a prediction (docs/prediction.md); only what is drawn is read.
+        name: of the variable.
+        observations: the profiles that each time is predicted from, (T,).
+    """
+    numbers = evenly(dataset.sizes["time"], MOST_TIMES)
+    groups = quantities_of(dataset, name, variants)
+    marks = [Marks.of(dataset, number, observations[number], withheld) for number in numbers]
+    days = dates(dataset["time"].values)
+    ends = [f"{days[number].replace(':', '')}_time_{number + 1}_of_{len(days)}.png" for number in numbers]
+    paths = []
+
+    coarse = thinned(dataset, MOST_COLUMNS)
+    depth_of = dataset["depth"].values
+    levels = nearest_levels(depth_of, [0.0, *depths])
+    fields = read(coarse, groups, numbers, {"depth": levels})
+    for level in nearest_levels(depth_of, depths):
+        at = {quantity: field[:, levels.index(level)] for quantity, field in fields.items()}
+        ranges = limits_of(at)
+        for place, (number, end) in enumerate(zip(numbers, ends, strict=True)):
+            ocean = np.isfinite(fields[groups[variants[0]][-1]][place, 0])
+            for group, quantities in groups.items():
+                shown = {quantity: at[quantity][place] for quantity in quantities}
+                title = f"{title_of(name)} at {depth_of[level]:g} m, {days[number]}"
+                figure = map_figure(coarse, shown, ranges, ocean, marks[place].at(level), title)
+                paths.append(save_figure(figure, folder / f"map_{group}_{depth_of[level]:g}m_{end}", dpi=DPI))
+
+    line = section.on(dataset["latitude"].values, dataset["longitude"].values)
+    cells = {name: xr.DataArray(at, dims="cell") for name, at in (("latitude", line.rows), ("longitude", line.columns))}
+    fields = read(dataset, groups, numbers, cells)
+    ranges = limits_of(fields)
+    for place, (number, end) in enumerate(zip(numbers, ends, strict=True)):
+        for group, quantities in groups.items():
+            shown = {quantity: fields[quantity][place] for quantity in quantities}
+            title = f"{title_of(name)} {line.title}, {days[number]}"
+            figure = section_figure(dataset, shown, ranges, line, marks[place], title)
+            paths.append(save_figure(figure, folder / f"section_{group}_{end}", dpi=DPI))
+
+    if withheld is not None and len(withheld.observed):
+        figure = withheld_figure(dataset, name, variants, withheld)
+        paths.append(save_figure(figure, folder / "withheld_profiles.png", dpi=DPI))
+    return paths
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """The profiles of one time."""
+
+    used: Places
+    withheld: Places
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset, number: int, profiles: ProfileTable, rows: WithheldRows | None) -> Marks:
+        """Those of the time `number` of a prediction."""
+        return cls(Places.used(dataset, number, profiles), Places.withheld(dataset, number, rows))
+
+    def at(self, level: int) -> Marks:
+        """Those that count at one depth."""
+        return Marks(self.used.at(level), self.withheld.at(level))
+
+    def draw(self, axis: Axes, find: Callable[[Places], tuple[Field, Field]]) -> list[Line2D]:
+        """Draw each kind where `find` says, and return their entries of a legend."""
+        kinds = ((self.used, USED, "profiles used"), (self.withheld, WITHHELD, "profiles withheld"))
+        drawn = []
+        for places, style, label in kinds:
+            x, y = find(places)
+            if len(x):
+                drawn += axis.plot(x, y, linestyle="", **style, label=f"{label} ({len(x)})", clip_on=False)
+        return drawn
+
+
+def thinned(dataset: xr.Dataset, most_columns: int) -> xr.Dataset:
+    """Every so many rows and columns of cells, so that there are at most `most_columns` columns, and half as many rows."""
+    step = max(-(-dataset.sizes["longitude"] // most_columns), -(-2 * dataset.sizes["latitude"] // most_columns))
+    return dataset.isel(latitude=slice(step // 2, None, step), longitude=slice(step // 2, None, step))
+
+
+def read(
+    dataset: xr.Dataset, groups: Mapping[str, Sequence[Quantity]], numbers: Iterable[int], where: Mapping[str, Any]
+) -> dict[Quantity, Field]:
+    """The quantities at some times, (T, ...), read time by time, as the output is stored."""
+    return {
+        quantity: np.stack([quantity.of(dataset).isel(time=number).isel(where).values for number in numbers])
+        for quantity in each_once(groups)
+    }
+
+
+def limits_of(fields: Fields) -> dict[Quantity, tuple[float, float]]:
+    """Ends of the colours of each quantity: the same for all values, and for all spreads."""
+    alike = {
+        quantity: [quantity] if quantity.kind == DIFFERENCE else [one for one in fields if one.kind == quantity.kind]
+        for quantity in fields
+    }
+    return {quantity: quantity.limits(np.stack([fields[one] for one in alike[quantity]])) for quantity in fields}
+
+
+def map_figure(
+    dataset: xr.Dataset,
+    fields: Fields,
+    limits: Mapping[Quantity, tuple[float, float]],
+    ocean: NDArray[np.bool_],
+    marks: Marks,
+    title: str,
+) -> Figure:
+    """Fields (H, W) of one time and depth side by side, with the profiles; `ocean` (H, W) is that of the shallowest level."""
+    latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
+    width, height = np.ptp(borders(longitude)), np.ptp(borders(latitude))
+    shape = width * np.cos(np.deg2rad((latitude[0] + latitude[-1]) / 2)) / height
+    row = PanelRow(len(fields), np.sqrt(MAP_AREA * shape), np.sqrt(MAP_AREA / shape), title)
+    for number, (quantity, field) in enumerate(fields.items()):
+        axis, colours = row.axes[number], quantity.colours(dataset)
+        image = draw_on_globe(axis, latitude, longitude, field, colours, limits[quantity], ocean.astype(float))
+        axis.set_title(quantity.label, fontsize=12)
+        handles = marks.draw(axis, lambda places: (places.longitude, places.latitude))
+        row.add_colour_bar(number, image, units_of(dataset, quantity.variable), quantity.extend)
+    row.add_note(GROUND, handles)
+    return row.figure
+
+
+def section_figure(
+    dataset: xr.Dataset,
+    fields: Fields,
+    limits: Mapping[Quantity, tuple[float, float]],
+    line: SectionLine,
+    marks: Marks,
+    title: str,
+) -> Figure:
+    """Fields (D, N) of one time along a line, with the profiles in its cells above them; lines of equal value at the ticks."""
+    depths = dataset["depth"].values
+    edges = np.maximum(borders(depths), 0.0)
+    x_label = "distance (km)" if line.along == "distance" else ""
+    row = PanelRow(len(fields), *SECTION_SIZE, title, x_label)
+    for number, (quantity, field) in enumerate(fields.items()):
+        axis, (low, high) = row.axes[number], limits[quantity]
+        axis.set_facecolor(SEA_FLOOR)
+        image = axis.pcolormesh(
+            borders(line.position), edges, np.ma.masked_invalid(field), cmap=quantity.colours(dataset), vmin=low, vmax=high
+        )
+        if quantity.kind != SPREAD and len(depths) > 1:
+            levels = MaxNLocator(8).tick_values(low, high)
+            axis.contour(line.position, depths, field, levels, colors="black", linewidths=0.5, alpha=0.6)
+        scale_depth(axis, edges[-1])
+        if line.along != "distance":
+            label_degrees(axis.xaxis, "EW" if line.along == "longitude" else "NS")
+        axis.set_title(quantity.label, fontsize=12, pad=10)
+        handles = marks.draw(axis, lambda places: _above(places, line))
+        row.add_colour_bar(number, image, units_of(dataset, quantity.variable), quantity.extend)
+    row.axes[0].set_ylabel("depth (m)", fontsize=10)
+    row.add_note("grey: land and sea floor", handles)
+    return row.figure
+
+
+def _above(places: Places, line: SectionLine) -> tuple[Field, Field]:
+    """The top of the section where profiles lie in its cells."""
+    position = line.position[line.numbers_of(places.row, places.column)]
+    return position, np.zeros(len(position))
