@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
-from depthdif.figures.globe import draw_on_globe
+from depthdif.figures.globe import draw_on_globe, label_degrees
 
 
 def rmse_maps(evaluation: Evaluation) -> Figure | None:
@@ -37,7 +37,9 @@ def rmse_maps(evaluation: Evaluation) -> Figure | None:
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (title, field, colours, limits, extend) in zip(axes, panels, strict=True):
         shown = field[rows][:, columns]
-        image = draw_on_globe(axis, grid.latitude[rows], longitude, shown, colours, limits, land)
+        _, image = draw_on_globe(axis, grid.latitude[rows], longitude, shown, colours, limits, land)
+        label_degrees(axis.xaxis, "EW")
+        label_degrees(axis.yaxis, "NS")
         bar = figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, extend=extend)
         bar.ax.tick_params(labelsize=7)
         axis.tick_params(labelsize=7)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
@@ -55,15 +55,11 @@ def draw_on_globe(
     colours: Colormap,
     limits: tuple[float, float],
     behind: Field,
-) -> ScalarMappable:
+) -> list[Artist]:
     """Draw a field (H, W) on axes of degrees. Where it is NaN, `behind` is seen: 0 for land, 1 for sea floor, NaN for neither."""
-    edges = borders(longitude), borders(latitude)
-    axis.pcolorfast(*edges, behind, cmap=GROUND_COLOURS, vmin=0, vmax=1)
-    low, high = limits
-    image = axis.pcolorfast(*edges, np.ma.masked_invalid(field), cmap=colours, vmin=low, vmax=high)
-    label_degrees(axis.xaxis, "EW")
-    label_degrees(axis.yaxis, "NS")
-    return image
+    edges, (low, high) = (borders(longitude), borders(latitude)), limits
+    ground = axis.pcolorfast(*edges, behind, cmap=GROUND_COLOURS, vmin=0, vmax=1)
+    return [ground, axis.pcolorfast(*edges, np.ma.masked_invalid(field), cmap=colours, vmin=low, vmax=high)]
 
 
 def label_degrees(ticks: Axis, letters: str) -> None:

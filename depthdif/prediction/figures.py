@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,7 +24,7 @@ from depthdif.prediction.panel_row import PanelRow
 from depthdif.prediction.places import Places, WithheldRows
 from depthdif.prediction.quantities import (
     DIFFERENCE,
-    SPREAD,
+    VALUE,
     Quantity,
     dates,
     each_once,
@@ -43,7 +44,6 @@ DPI = 120
 MAP_AREA, SECTION_SIZE = 15.0, (4.6, 3.6)
 USED = {"marker": "o", "markersize": 3.6, "markerfacecolor": "black", "markeredgecolor": "white", "markeredgewidth": 0.5}
 WITHHELD = {"marker": "D", "markersize": 4.8, "markerfacecolor": "#56B4E9", "markeredgecolor": "black", "markeredgewidth": 0.8}
-GROUND = "grey: land, lighter where the sea floor is shallower"
 
 Fields = Mapping[Quantity, Field]
 
@@ -76,35 +76,36 @@ def draw_prediction(
     ends = [f"{days[number].replace(':', '')}_time_{number + 1}_of_{len(days)}.png" for number in numbers]
     paths = []
 
-    coarse = thinned(dataset, MOST_COLUMNS)
-    depth_of = dataset["depth"].values
-    levels = nearest_levels(depth_of, [0.0, *depths])
+    def save(figures: Iterable[Figure], start: str) -> None:
+        paths.extend(
+            save_figure(figure, folder / f"{start}_{end}", DPI) for figure, end in zip(figures, ends, strict=True)
+        )
+
+    coarse, all_depths = thinned(dataset, MOST_COLUMNS), dataset["depth"].values
+    levels = nearest_levels(all_depths, [0.0, *depths])
     fields = read(coarse, groups, numbers, {"depth": levels})
-    for level in nearest_levels(depth_of, depths):
+    oceans = [np.isfinite(fields[groups[variants[0]][-1]][place, 0]) for place in range(len(numbers))]
+    for level in nearest_levels(all_depths, depths):
         at = {quantity: field[:, levels.index(level)] for quantity, field in fields.items()}
-        ranges = limits_of(at)
-        for place, (number, end) in enumerate(zip(numbers, ends, strict=True)):
-            ocean = np.isfinite(fields[groups[variants[0]][-1]][place, 0])
-            for group, quantities in groups.items():
-                shown = {quantity: at[quantity][place] for quantity in quantities}
-                title = f"{title_of(name)} at {depth_of[level]:g} m, {days[number]}"
-                figure = map_figure(coarse, shown, ranges, ocean, marks[place].at(level), title)
-                paths.append(save_figure(figure, folder / f"map_{group}_{depth_of[level]:g}m_{end}", dpi=DPI))
+        limits = limits_of(at)
+        titles = [f"{title_of(name)} at {all_depths[level]:g} m, {days[number]}" for number in numbers]
+        for group, quantities in groups.items():
+            shown = {quantity: at[quantity] for quantity in quantities}
+            figures = map_figures(coarse, shown, limits, oceans, [one.at(level) for one in marks], titles)
+            save(figures, f"map_{group}_{all_depths[level]:g}m")
 
     line = section.on(dataset["latitude"].values, dataset["longitude"].values)
-    cells = {name: xr.DataArray(at, dims="cell") for name, at in (("latitude", line.rows), ("longitude", line.columns))}
+    cells = {key: xr.DataArray(at, dims="cell") for key, at in (("latitude", line.rows), ("longitude", line.columns))}
     fields = read(dataset, groups, numbers, cells)
-    ranges = limits_of(fields)
-    for place, (number, end) in enumerate(zip(numbers, ends, strict=True)):
-        for group, quantities in groups.items():
-            shown = {quantity: fields[quantity][place] for quantity in quantities}
-            title = f"{title_of(name)} {line.title}, {days[number]}"
-            figure = section_figure(dataset, shown, ranges, line, marks[place], title)
-            paths.append(save_figure(figure, folder / f"section_{group}_{end}", dpi=DPI))
+    limits = limits_of(fields)
+    titles = [f"{title_of(name)} {line.title}, {days[number]}" for number in numbers]
+    for group, quantities in groups.items():
+        shown = {quantity: fields[quantity] for quantity in quantities}
+        save(section_figures(dataset, shown, limits, line, marks, titles), f"section_{group}")
 
     if withheld is not None and len(withheld.observed):
         figure = withheld_figure(dataset, name, variants, withheld)
-        paths.append(save_figure(figure, folder / "withheld_profiles.png", dpi=DPI))
+        paths.append(save_figure(figure, folder / "withheld_profiles.png", DPI))
     return paths
 
 
@@ -160,60 +161,89 @@ def limits_of(fields: Fields) -> dict[Quantity, tuple[float, float]]:
     return {quantity: quantity.limits(np.stack([fields[one] for one in alike[quantity]])) for quantity in fields}
 
 
-def map_figure(
+def map_figures(
     dataset: xr.Dataset,
     fields: Fields,
     limits: Mapping[Quantity, tuple[float, float]],
-    ocean: NDArray[np.bool_],
-    marks: Marks,
-    title: str,
-) -> Figure:
-    """Fields (H, W) of one time and depth side by side, with the profiles; `ocean` (H, W) is that of the shallowest level."""
+    oceans: Sequence[NDArray[np.bool_]],
+    marks: Sequence[Marks],
+    titles: Sequence[str],
+) -> Iterator[Figure]:
+    """Fields (T, H, W) of one depth side by side, with the profiles; `oceans` (T, H, W) are those of the shallowest level.
+
+    One figure for each time, which is valid until the next one.
+    """
     latitude, longitude = dataset["latitude"].values, dataset["longitude"].values
     width, height = np.ptp(borders(longitude)), np.ptp(borders(latitude))
     shape = width * np.cos(np.deg2rad((latitude[0] + latitude[-1]) / 2)) / height
-    row = PanelRow(len(fields), np.sqrt(MAP_AREA * shape), np.sqrt(MAP_AREA / shape), title)
-    for number, (quantity, field) in enumerate(fields.items()):
-        axis, colours = row.axes[number], quantity.colours(dataset)
-        image = draw_on_globe(axis, latitude, longitude, field, colours, limits[quantity], ocean.astype(float))
-        axis.set_title(quantity.label, fontsize=12)
-        handles = marks.draw(axis, lambda places: (places.longitude, places.latitude))
-        row.add_colour_bar(number, image, units_of(dataset, quantity.variable), quantity.extend)
-    row.add_note(GROUND, handles)
-    return row.figure
+    size = np.sqrt(MAP_AREA * shape), np.sqrt(MAP_AREA / shape)
+    row = _panels(dataset, fields, limits, size, "grey: land, lighter where the sea floor is shallower")
+    for axis in row.axes:
+        label_degrees(axis.xaxis, "EW")
+        label_degrees(axis.yaxis, "NS")
+    for time, title in enumerate(titles):
+        drawn: list[Artist] = []
+        for axis, (quantity, field) in zip(row.axes, fields.items(), strict=True):
+            behind, colours = oceans[time].astype(float), quantity.colours(dataset)
+            drawn += draw_on_globe(axis, latitude, longitude, field[time], colours, limits[quantity], behind)
+            handles = marks[time].draw(axis, lambda places: (places.longitude, places.latitude))
+            drawn += handles
+        yield row.fill(title, drawn, handles)
+        row.clear()
 
 
-def section_figure(
+def section_figures(
     dataset: xr.Dataset,
     fields: Fields,
     limits: Mapping[Quantity, tuple[float, float]],
     line: SectionLine,
-    marks: Marks,
-    title: str,
-) -> Figure:
-    """Fields (D, N) of one time along a line, with the profiles in its cells above them; lines of equal value at the ticks."""
-    depths = dataset["depth"].values
+    marks: Sequence[Marks],
+    titles: Sequence[str],
+) -> Iterator[Figure]:
+    """Fields (T, D, N) along a line side by side, with lines of equal value, and above them the profiles in its cells.
+
+    One figure for each time, which is valid until the next one.
+    """
+    depths, position = dataset["depth"].values, line.position
     edges = np.maximum(borders(depths), 0.0)
     x_label = "distance (km)" if line.along == "distance" else ""
-    row = PanelRow(len(fields), *SECTION_SIZE, title, x_label)
-    for number, (quantity, field) in enumerate(fields.items()):
-        axis, (low, high) = row.axes[number], limits[quantity]
+    row = _panels(dataset, fields, limits, SECTION_SIZE, "grey: land and sea floor", x_label)
+    row.axes[0].set_ylabel("depth (m)", fontsize=10)
+    for axis in row.axes:
         axis.set_facecolor(SEA_FLOOR)
-        image = axis.pcolormesh(
-            borders(line.position), edges, np.ma.masked_invalid(field), cmap=quantity.colours(dataset), vmin=low, vmax=high
-        )
-        if quantity.kind != SPREAD and len(depths) > 1:
-            levels = MaxNLocator(8).tick_values(low, high)
-            axis.contour(line.position, depths, field, levels, colors="black", linewidths=0.5, alpha=0.6)
+        axis.set_xlim(*borders(position)[[0, -1]])
         scale_depth(axis, edges[-1])
         if line.along != "distance":
             label_degrees(axis.xaxis, "EW" if line.along == "longitude" else "NS")
-        axis.set_title(quantity.label, fontsize=12, pad=10)
-        handles = marks.draw(axis, lambda places: _above(places, line))
-        row.add_colour_bar(number, image, units_of(dataset, quantity.variable), quantity.extend)
-    row.axes[0].set_ylabel("depth (m)", fontsize=10)
-    row.add_note("grey: land and sea floor", handles)
-    return row.figure
+    for time, title in enumerate(titles):
+        drawn: list[Artist] = []
+        for axis, (quantity, field) in zip(row.axes, fields.items(), strict=True):
+            shown, (low, high) = np.ma.masked_invalid(field[time]), limits[quantity]
+            colours = {"cmap": quantity.colours(dataset), "vmin": low, "vmax": high}
+            drawn.append(axis.pcolormesh(borders(position), edges, shown, **colours))
+            if quantity.kind == VALUE and len(depths) > 1:
+                levels = MaxNLocator(8).tick_values(low, high)
+                drawn.append(axis.contour(position, depths, shown, levels, colors="black", linewidths=0.5, alpha=0.6))
+            handles = marks[time].draw(axis, lambda places: _above(places, line))
+            drawn += handles
+        yield row.fill(title, drawn, handles)
+        row.clear()
+
+
+def _panels(
+    dataset: xr.Dataset,
+    quantities: Iterable[Quantity],
+    limits: Mapping[Quantity, tuple[float, float]],
+    size: tuple[float, float],
+    note: str,
+    x_label: str = "",
+) -> PanelRow:
+    """A panel for each quantity, with its colour bar."""
+    row = PanelRow([quantity.label for quantity in quantities], *size, note, x_label)
+    for number, quantity in enumerate(quantities):
+        units = units_of(dataset, quantity.variable)
+        row.add_colour_bar(number, quantity.colours(dataset), limits[quantity], units, quantity.extend)
+    return row
 
 
 def _above(places: Places, line: SectionLine) -> tuple[Field, Field]:

@@ -76,7 +76,7 @@ def make_prediction(*variants: str, times: int = 3, profiles: int = 60, seed: in
     for rank, variant in enumerate(variants):
         name = "temperature" if len(variants) == 1 else f"temperature_{variant}"
         dataset[name] = truth + (0.3 + 0.4 * rank) * smooth
-        dataset[f"{name}_spread"] = 0.3 + 0.2 * rank + np.abs(smooth) + 0.01 * np.abs(truth)
+        dataset[f"{name}_spread"] = 0.3 + (1 - 0.4 * rank) * np.abs(smooth) + 0.01 * np.abs(truth)
     for variable in dataset.data_vars:
         if variable != "number_of_observations":
             dataset[variable].attrs = {"units": "degree_Celsius", "standard_name": "sea_water_temperature"}
