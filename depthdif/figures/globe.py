@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colorizer import ColorizingArtist
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def draw_on_globe(
     colours: Colormap,
     limits: tuple[float, float],
     behind: Field,
-) -> list[Artist]:
+) -> list[ColorizingArtist]:
     """Draw a field (H, W) on axes of degrees. Where it is NaN, `behind` is seen: 0 for land, 1 for sea floor, NaN for neither."""
     edges, (low, high) = (borders(longitude), borders(latitude)), limits
     ground = axis.pcolorfast(*edges, behind, cmap=GROUND_COLOURS, vmin=0, vmax=1)

@@ -42,8 +42,20 @@ MOST_COLUMNS = 1500
 DPI = 120
 # Square inches of a map, inches of a section.
 MAP_AREA, SECTION_SIZE = 15.0, (4.6, 3.6)
-USED = {"marker": "o", "markersize": 3.6, "markerfacecolor": "black", "markeredgecolor": "white", "markeredgewidth": 0.5}
-WITHHELD = {"marker": "D", "markersize": 4.8, "markerfacecolor": "#56B4E9", "markeredgecolor": "black", "markeredgewidth": 0.8}
+USED: Mapping[str, Any] = {
+    "marker": "o",
+    "markersize": 3.6,
+    "markerfacecolor": "black",
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.5,
+}
+WITHHELD: Mapping[str, Any] = {
+    "marker": "D",
+    "markersize": 4.8,
+    "markerfacecolor": "#56B4E9",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.8,
+}
 
 Fields = Mapping[Quantity, Field]
 
@@ -74,11 +86,12 @@ def draw_prediction(
     marks = [Marks.of(dataset, number, observations[number], withheld) for number in numbers]
     days = dates(dataset["time"].values)
     ends = [f"{days[number].replace(':', '')}_time_{number + 1}_of_{len(days)}.png" for number in numbers]
-    paths = []
+    paths: list[Path] = []
 
     def save(figures: Iterable[Figure], start: str) -> None:
         paths.extend(
-            save_figure(figure, folder / f"{start}_{end}", DPI) for figure, end in zip(figures, ends, strict=True)
+            save_figure(figure, folder / f"{start}_{end}", DPI)
+            for figure, end in zip(figures, ends, strict=True)
         )
 
     coarse, all_depths = thinned(dataset, MOST_COLUMNS), dataset["depth"].values
@@ -95,7 +108,10 @@ def draw_prediction(
             save(figures, f"map_{group}_{all_depths[level]:g}m")
 
     line = section.on(dataset["latitude"].values, dataset["longitude"].values)
-    cells = {key: xr.DataArray(at, dims="cell") for key, at in (("latitude", line.rows), ("longitude", line.columns))}
+    cells = {
+        key: xr.DataArray(at, dims="cell")
+        for key, at in (("latitude", line.rows), ("longitude", line.columns))
+    }
     fields = read(dataset, groups, numbers, cells)
     limits = limits_of(fields)
     titles = [f"{title_of(name)} {line.title}, {days[number]}" for number in numbers]
@@ -138,12 +154,17 @@ class Marks:
 
 def thinned(dataset: xr.Dataset, most_columns: int) -> xr.Dataset:
     """Every so many rows and columns of cells, so that there are at most `most_columns` columns, and half as many rows."""
-    step = max(-(-dataset.sizes["longitude"] // most_columns), -(-2 * dataset.sizes["latitude"] // most_columns))
+    step = max(
+        -(-dataset.sizes["longitude"] // most_columns), -(-2 * dataset.sizes["latitude"] // most_columns)
+    )
     return dataset.isel(latitude=slice(step // 2, None, step), longitude=slice(step // 2, None, step))
 
 
 def read(
-    dataset: xr.Dataset, groups: Mapping[str, Sequence[Quantity]], numbers: Iterable[int], where: Mapping[str, Any]
+    dataset: xr.Dataset,
+    groups: Mapping[str, Sequence[Quantity]],
+    numbers: Iterable[int],
+    where: Mapping[str, Any],
 ) -> dict[Quantity, Field]:
     """The quantities at some times, (T, ...), read time by time, as the output is stored."""
     return {
@@ -155,10 +176,14 @@ def read(
 def limits_of(fields: Fields) -> dict[Quantity, tuple[float, float]]:
     """Ends of the colours of each quantity: the same for all values, and for all spreads."""
     alike = {
-        quantity: [quantity] if quantity.kind == DIFFERENCE else [one for one in fields if one.kind == quantity.kind]
+        quantity: [quantity]
+        if quantity.kind == DIFFERENCE
+        else [one for one in fields if one.kind == quantity.kind]
         for quantity in fields
     }
-    return {quantity: quantity.limits(np.stack([fields[one] for one in alike[quantity]])) for quantity in fields}
+    return {
+        quantity: quantity.limits(np.stack([fields[one] for one in alike[quantity]])) for quantity in fields
+    }
 
 
 def map_figures(
@@ -219,11 +244,13 @@ def section_figures(
         drawn: list[Artist] = []
         for axis, (quantity, field) in zip(row.axes, fields.items(), strict=True):
             shown, (low, high) = np.ma.masked_invalid(field[time]), limits[quantity]
-            colours = {"cmap": quantity.colours(dataset), "vmin": low, "vmax": high}
+            colours: Mapping[str, Any] = {"cmap": quantity.colours(dataset), "vmin": low, "vmax": high}
             drawn.append(axis.pcolormesh(borders(position), edges, shown, **colours))
             if quantity.kind == VALUE and len(depths) > 1:
                 levels = MaxNLocator(8).tick_values(low, high)
-                drawn.append(axis.contour(position, depths, shown, levels, colors="black", linewidths=0.5, alpha=0.6))
+                drawn.append(
+                    axis.contour(position, depths, shown, levels, colors="black", linewidths=0.5, alpha=0.6)
+                )
             handles = marks[time].draw(axis, lambda places: _above(places, line))
             drawn += handles
         yield row.fill(title, drawn, handles)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 # Inches.
@@ -28,7 +30,9 @@ class PanelRow:
         x_label: of every panel.
     """
 
-    def __init__(self, headings: Sequence[str], width: float, height: float, note: str, x_label: str = "") -> None:
+    def __init__(
+        self, headings: Sequence[str], width: float, height: float, note: str, x_label: str = ""
+    ) -> None:
         self._below = TITLES + height + (X_LABEL if x_label else 0)
         size = LEFT + len(headings) * (width + GAP) - GAP + RIGHT, self._below + BELOW
         self.figure = Figure(figsize=size)
@@ -43,7 +47,9 @@ class PanelRow:
         self._write(LEFT, size[1] - 0.18, note, fontsize=9, color="0.35")
         self._filling: list[Artist] = []
 
-    def add_colour_bar(self, number: int, colours: Colormap, limits: tuple[float, float], units: str, extend: str) -> None:
+    def add_colour_bar(
+        self, number: int, colours: Colormap, limits: tuple[float, float], units: str, extend: str
+    ) -> None:
         """The colour bar of one panel, with the units at its right end."""
         whole, _ = self.figure.get_size_inches()
         place = self.axes[number].get_position()
@@ -51,7 +57,9 @@ class PanelRow:
         room, top = 0.15 + 0.085 * len(units), self._below + BAR_DROP
         colour_of = ScalarMappable(Normalize(*limits), colours)
         bar_axis = self._add_axes(left + 0.05, top, width - room - 0.1, BAR_HEIGHT)
-        self.figure.colorbar(colour_of, cax=bar_axis, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
+        self.figure.colorbar(
+            colour_of, cax=bar_axis, orientation="horizontal", extend=extend, ticks=MaxNLocator(5)
+        )
         bar_axis.tick_params(labelsize=9)
         self._write(left + width - room + 0.1, top + BAR_HEIGHT / 2, units, fontsize=10)
 
@@ -61,8 +69,14 @@ class PanelRow:
         self._filling = list(drawn)
         if handles:
             whole, _ = self.figure.get_size_inches()
-            place = {"loc": "lower right", "bbox_to_anchor": (1 - RIGHT / whole / 2, 0.0), "borderaxespad": 0.2}
-            legend = self.figure.legend(handles=handles, ncols=len(handles), fontsize=9, frameon=False, **place)
+            place = {
+                "loc": "lower right",
+                "bbox_to_anchor": (1 - RIGHT / whole / 2, 0.0),
+                "borderaxespad": 0.2,
+            }
+            legend = self.figure.legend(
+                handles=handles, ncols=len(handles), fontsize=9, frameon=False, **place
+            )
             self._filling.append(legend)
         return self.figure
 
@@ -76,7 +90,7 @@ class PanelRow:
         whole, tall = self.figure.get_size_inches()
         return self.figure.add_axes((left / whole, 1 - (top + height) / tall, width / whole, height / tall))
 
-    def _write(self, left: float, top: float, text: str, **style: object) -> Artist:
+    def _write(self, left: float, top: float, text: str, **style: Any) -> Text:
         """Text whose left end is so many inches from the upper left corner."""
         whole, tall = self.figure.get_size_inches()
         return self.figure.text(left / whole, 1 - top / tall, text, va="center", **style)

@@ -62,7 +62,12 @@ class Places:
 
     @classmethod
     def _on_grid(
-        cls, dataset: xr.Dataset, latitude: Field, longitude: Field, platform: NDArray[np.str_], levels: NDArray[np.bool_]
+        cls,
+        dataset: xr.Dataset,
+        latitude: Field,
+        longitude: Field,
+        platform: NDArray[np.str_],
+        levels: NDArray[np.bool_],
     ) -> Places:
         grid = dataset["latitude"].values, dataset["longitude"].values
         east = eastward(longitude, borders(grid[1])[0])
@@ -87,7 +92,10 @@ class Places:
         table = table_of(dataset, rows)
         depths = dataset["depth"].values
         profiles = [profile for _, profile in table[table["number"] == number].groupby(PROFILE, sort=False)]
-        levels = [np.isclose(depths[:, None], profile["depth"].to_numpy(), rtol=1e-4).any(axis=1) for profile in profiles]
+        levels = [
+            np.isclose(depths[:, None], profile["depth"].to_numpy(), rtol=1e-4).any(axis=1)
+            for profile in profiles
+        ]
         first = [profile.iloc[0] for profile in profiles]
         return cls._on_grid(
             dataset,
@@ -108,4 +116,6 @@ def table_of(dataset: xr.Dataset, rows: WithheldRows | None) -> pd.DataFrame:
     times = dataset["time"].values
     distance = np.abs(rows.time.astype(times.dtype)[:, None] - times)
     columns = ("time", "platform", "latitude", "longitude", "depth", "observed")
-    return pd.DataFrame({"number": distance.argmin(axis=1), **{name: getattr(rows, name) for name in columns}})
+    return pd.DataFrame(
+        {"number": distance.argmin(axis=1), **{name: getattr(rows, name) for name in columns}}
+    )

@@ -85,7 +85,10 @@ def quantities_of(dataset: xr.Dataset, name: str, variants: Sequence[str]) -> di
     for variant in variants[1:]:
         label = f"{variant_label(variant)} minus {variant_label(variants[0])}"
         pairs = zip(
-            names_of(dataset, name, variant), names_of(dataset, name, variants[0]), ("mean", "spread"), strict=True
+            names_of(dataset, name, variant),
+            names_of(dataset, name, variants[0]),
+            ("mean", "spread"),
+            strict=True,
         )
         groups[f"{variant}_minus_{variants[0]}"] = [
             Quantity(f"{label}, {what}", DIFFERENCE, of, minus)

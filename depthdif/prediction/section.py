@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,7 +67,9 @@ class Section:
             if getattr(self, field.name) is not None
         }
         if len(given) != 1:
-            raise UserError(f"section={given or '{}'}; expected one of longitude, latitude and track: set section={EXAMPLES}")
+            raise UserError(
+                f"section={given or '{}'}; expected one of longitude, latitude and track: set section={EXAMPLES}"
+            )
         ((name, place),) = given.items()
         points = place if name == "track" else [[0.0, place] if name == "latitude" else [place, 0.0]]
         if not all(map(_is_place, points)) or (name == "track" and len(points) < 2):
@@ -80,7 +83,9 @@ class Section:
             return cls(longitude=float(longitudes[len(longitudes) // 2]))
         unknown = [key for key in setting if key not in {field.name for field in dataclasses.fields(cls)}]
         if unknown:
-            raise UserError(f"section has the key {unknown[0]!r}; expected longitude, latitude or track: set section={EXAMPLES}")
+            raise UserError(
+                f"section has the key {unknown[0]!r}; expected longitude, latitude or track: set section={EXAMPLES}"
+            )
         return cls(**setting)
 
     def on(self, latitude: Field, longitude: Field) -> SectionLine:
@@ -89,7 +94,7 @@ class Section:
         Raises:
             UserError: a section that crosses fewer than two cells.
         """
-        distance = None
+        distance: Field | None = None
         if self.track is not None:
             north, east, distance = great_circles(np.array(self.track, float), _spacing(latitude, longitude))
         elif self.latitude is not None:
@@ -108,13 +113,16 @@ class Section:
                 f"{latitude[-1]:g} and longitude {longitude[0]:g} to {longitude[-1]:g}; set section={EXAMPLES}, inside of it"
             )
         rows, columns = rows[entered], columns[entered]
-        if distance is not None:
-            position, along = distance[inside][entered], "distance"
-        elif self.latitude is not None:
-            position, along = longitude[columns], "longitude"
-        else:
-            position, along = latitude[rows], "latitude"
-        return SectionLine(rows, columns, position, along, self.title)
+        if distance is None:
+            along, position = (
+                ("longitude", longitude[columns])
+                if self.latitude is not None
+                else ("latitude", latitude[rows])
+            )
+            return SectionLine(rows, columns, position, along, self.title)
+        # Of the middle of the points in each cell.
+        middle = np.add.reduceat(distance[inside], entered) / np.diff(entered, append=inside.sum())
+        return SectionLine(rows, columns, middle, "distance", self.title)
 
     @property
     def title(self) -> str:
@@ -123,7 +131,10 @@ class Section:
             return f"along {format_degrees(self.latitude, 'NS')}"
         if self.longitude is not None:
             return f"along {format_degrees(self.longitude, 'EW')}"
-        ends = [f"{format_degrees(north, 'NS')} {format_degrees(east, 'EW')}" for east, north in (self.track or [])]
+        ends = [
+            f"{format_degrees(north, 'NS')} {format_degrees(east, 'EW')}"
+            for east, north in (self.track or [])
+        ]
         return f"from {ends[0]} to {ends[-1]}"
 
 
@@ -132,12 +143,14 @@ def great_circles(points: Field, spacing: float) -> tuple[Field, Field, Field]:
     east, north = np.deg2rad(points).T
     corners = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=-1)
     parts, lengths, start = [], [], 0.0
-    for one, other in zip(corners[:-1], corners[1:], strict=True):
+    for one, other in itertools.pairwise(corners):
         angle = math.atan2(np.linalg.norm(np.cross(one, other)), one @ other)
         share = np.linspace(0, 1, 2 + math.ceil(np.rad2deg(angle) / spacing))[:, None]
         # Spherical interpolation; equal points have no angle between them.
         weights = np.sin([(1 - share) * angle, share * angle]) / (math.sin(angle) or 1.0)
-        parts.append(weights[0] * one + weights[1] * other if angle else np.broadcast_to(one, (len(share), 3)))
+        parts.append(
+            weights[0] * one + weights[1] * other if angle else np.broadcast_to(one, (len(share), 3))
+        )
         lengths.append(start + share[:, 0] * angle * EARTH_RADIUS)
         start += angle * EARTH_RADIUS
     x, y, z = np.concatenate(parts).T
@@ -150,5 +163,7 @@ def _spacing(latitude: Field, longitude: Field) -> float:
 
 
 def _is_place(point: Any) -> bool:
-    numbers = isinstance(point, Sequence) and len(point) == 2 and all(isinstance(at, int | float) for at in point)
+    numbers = (
+        isinstance(point, Sequence) and len(point) == 2 and all(isinstance(at, int | float) for at in point)
+    )
     return numbers and all(map(math.isfinite, point)) and abs(point[1]) <= 90

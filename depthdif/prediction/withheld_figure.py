@@ -38,7 +38,9 @@ def withheld_figure(dataset: xr.Dataset, name: str, variants: Sequence[str], row
     table["error"] = (rows.estimates[variants[-1]] - rows.observed) ** 2
     squares = table.groupby(PROFILE)["error"].agg(["mean", "size"])
     long = squares[squares["size"] >= min(FEWEST_DEPTHS, squares["size"].max())].sort_values("mean")
-    chosen = [long.index[number] for number in np.unique(np.round(np.array(SHOWN) * (len(long) - 1)).astype(int))]
+    chosen = [
+        long.index[number] for number in np.unique(np.round(np.array(SHOWN) * (len(long) - 1)).astype(int))
+    ]
     groups = table.groupby(PROFILE).indices
     units, days = units_of(dataset, names_of(dataset, name, variants[0])[0]), dates(dataset["time"].values)
     figure, (axes,) = subplots(2.3 * len(chosen) + 0.6, 4.6, 1, len(chosen), sharey=True)
@@ -52,8 +54,18 @@ def withheld_figure(dataset: xr.Dataset, name: str, variants: Sequence[str], row
             axis.plot(mean, depth, color=colour, linewidth=1.6, label=f"{variant_label(variant)} mean")
             if variant in rows.deviations:
                 spread, label = rows.deviations[variant][at], "± standard deviation"
-                axis.fill_betweenx(depth, mean - spread, mean + spread, color=colour, alpha=0.22, linewidth=0, label=label)
-        axis.plot(rows.observed[at], depth, "o", color=TRUTH_COLOUR, markersize=4, markerfacecolor="white", label="observed")
+                axis.fill_betweenx(
+                    depth, mean - spread, mean + spread, color=colour, alpha=0.22, linewidth=0, label=label
+                )
+        axis.plot(
+            rows.observed[at],
+            depth,
+            "o",
+            color=TRUTH_COLOUR,
+            markersize=4,
+            markerfacecolor="white",
+            label="observed",
+        )
         scale_depth(axis, 1.05 * rows.depth.max())
         number, platform, _, latitude, longitude = profile
         error = np.sqrt(long.loc[profile, "mean"])

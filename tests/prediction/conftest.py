@@ -43,7 +43,9 @@ class Predicted:
         return self.dataset, "temperature", self.variants, self.observations
 
 
-def make_prediction(*variants: str, times: int = 3, profiles: int = 60, seed: int = 0, **region: Any) -> Predicted:
+def make_prediction(
+    *variants: str, times: int = 3, profiles: int = 60, seed: int = 0, **region: Any
+) -> Predicted:
     """Months of the WOA sample as the mean of each variant, with made-up first guess, spread and profiles."""
     region = region or {"longitude": slice(30, 110), "latitude": slice(-40, 25), "depth": slice(0, 600)}
     variants = variants or ("ema",)
@@ -62,14 +64,28 @@ def make_prediction(*variants: str, times: int = 3, profiles: int = 60, seed: in
         cells = ocean[generator.choice(len(ocean), 2 * profiles, replace=False)]
         north = latitude[cells[:, 0]] + generator.uniform(-0.9, 0.9, len(cells))
         east = longitude[cells[:, 1]] + generator.uniform(-0.9, 0.9, len(cells))
-        values = truth[number].values[:, cells[:, 0], cells[:, 1]].T + generator.normal(0, 0.3, (len(cells), truth.sizes["depth"]))
+        values = truth[number].values[:, cells[:, 0], cells[:, 1]].T + generator.normal(
+            0, 0.3, (len(cells), truth.sizes["depth"])
+        )
         good = np.isfinite(values)
         start = np.concatenate([[0], np.cumsum(good.sum(axis=1))])
         depth = np.broadcast_to(truth["depth"].values, values.shape)[good]
-        table = ProfileTable(np.full(len(cells), time).astype("datetime64[us]"), north, east, platform, start, depth, values[good])
+        table = ProfileTable(
+            np.full(len(cells), time).astype("datetime64[us]"),
+            north,
+            east,
+            platform,
+            start,
+            depth,
+            values[good],
+        )
         used = np.arange(len(cells)) < profiles
         tables.append(table.take(used))
-        np.add.at(counts.values[number], (slice(None), cells[used, 0], cells[used, 1]), good[used].T.astype(np.int32))
+        np.add.at(
+            counts.values[number],
+            (slice(None), cells[used, 0], cells[used, 1]),
+            good[used].T.astype(np.int32),
+        )
         hidden.append((number, table.take(np.flatnonzero(~used)[: profiles // 4])))
     dataset = xr.Dataset({"number_of_observations": counts})
     dataset["temperature_first_guess"] = truth + 1.5 * smooth
@@ -90,7 +106,9 @@ def rows_of(dataset: xr.Dataset, variants: tuple[str, ...], hidden: list[tuple[i
     parts: list[dict[str, np.ndarray]] = []
     for number, table in hidden:
         profile = np.repeat(np.arange(len(table)), np.diff(table.start))
-        row, column = (at.astype(int)[profile] for at in places_on_grid(table.latitude, table.longitude, *grid))
+        row, column = (
+            at.astype(int)[profile] for at in places_on_grid(table.latitude, table.longitude, *grid)
+        )
         level = np.abs(dataset["depth"].values[:, None] - table.depth).argmin(axis=0)
         part = {name: getattr(table, name)[profile] for name in ("time", "platform", "latitude", "longitude")}
         part |= {"depth": table.depth, "observed": table.value}
