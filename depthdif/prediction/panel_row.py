@@ -69,14 +69,11 @@ class PanelRow:
         self._filling = list(drawn)
         if handles:
             whole, _ = self.figure.get_size_inches()
-            place = {
-                "loc": "lower right",
-                "bbox_to_anchor": (1 - RIGHT / whole / 2, 0.0),
-                "borderaxespad": 0.2,
-            }
+            corner = (1 - RIGHT / whole / 2, 0.0)
             legend = self.figure.legend(
-                handles=handles, ncols=len(handles), fontsize=9, frameon=False, **place
-            )
+                handles=handles, loc="lower right", bbox_to_anchor=corner, ncols=len(handles), fontsize=9, frameon=False,
+                borderaxespad=0.2,
+            )  # fmt: skip
             self._filling.append(legend)
         return self.figure
 

@@ -110,7 +110,7 @@ PROFILE = ["number", "platform", "time", "latitude", "longitude"]
 
 
 def table_of(dataset: xr.Dataset, rows: WithheldRows | None) -> pd.DataFrame:
-    """The rows as a table, with the `number` of the time of the prediction that is nearest to each; PROFILE tells profiles apart."""
+    """The rows as a table, with the `number` of the nearest time of the prediction; PROFILE tells profiles apart."""
     if rows is None:
         return pd.DataFrame({name: [] for name in (*PROFILE, "depth", "observed")})
     times = dataset["time"].values
