@@ -21,7 +21,7 @@ from depthdif.figures.globe import SEA_FLOOR, Field, borders, draw_on_globe, lab
 from depthdif.figures.panel import nearest_levels, save_figure
 from depthdif.observations.profiles import ProfileTable
 from depthdif.prediction.panel_row import PanelRow
-from depthdif.prediction.places import Places, WithheldRows
+from depthdif.prediction.places import Places
 from depthdif.prediction.quantities import (
     DIFFERENCE,
     VALUE,
@@ -34,6 +34,7 @@ from depthdif.prediction.quantities import (
     units_of,
 )
 from depthdif.prediction.section import Section, SectionLine
+from depthdif.prediction.withheld import HiddenValues
 from depthdif.prediction.withheld_figure import withheld_figure
 
 MOST_TIMES = 12
@@ -68,7 +69,7 @@ def draw_prediction(
     folder: Path,
     depths: Sequence[float],
     section: Section,
-    withheld: WithheldRows | None = None,
+    withheld: HiddenValues | None = None,
 ) -> list[Path]:
     """Draw the figures of a prediction into `folder` and return their paths.
 
@@ -119,8 +120,8 @@ def draw_prediction(
         shown = {quantity: fields[quantity] for quantity in quantities}
         save(section_figures(dataset, shown, limits, line, marks, titles), f"section_{group}")
 
-    if withheld is not None and len(withheld.observed):
-        figure = withheld_figure(dataset, name, variants, withheld)
+    if withheld:
+        figure = withheld_figure(dataset, name, units_of(dataset, groups[variants[0]][-1].variable), withheld)
         paths.append(save_figure(figure, folder / "withheld_profiles.png", DPI))
     return paths
 
@@ -133,9 +134,11 @@ class Marks:
     withheld: Places
 
     @classmethod
-    def of(cls, dataset: xr.Dataset, number: int, profiles: ProfileTable, rows: WithheldRows | None) -> Marks:
+    def of(
+        cls, dataset: xr.Dataset, number: int, profiles: ProfileTable, hidden: HiddenValues | None
+    ) -> Marks:
         """Those of the time `number` of a prediction."""
-        return cls(Places.used(dataset, number, profiles), Places.withheld(dataset, number, rows))
+        return cls(Places.used(dataset, number, profiles), Places.withheld(dataset, number, hidden))
 
     def at(self, level: int) -> Marks:
         """Those that count at one depth."""

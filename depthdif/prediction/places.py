@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,26 +11,7 @@ from numpy.typing import NDArray
 
 from depthdif.figures.globe import Field, borders, eastward, places_on_grid
 from depthdif.observations.profiles import ProfileTable
-
-
-class WithheldRows(Protocol):
-    """The comparison at withheld profiles: R rows, one for each profile and depth.
-
-    Attributes:
-        time, platform: (R,) datetime64 and str.
-        latitude, longitude, depth, observed: (R,) float.
-        estimates: (R,) of each method; a variant of the weights is one, by its name.
-        deviations: (R,) standard deviations of the methods that have one.
-    """
-
-    time: NDArray[np.datetime64]
-    platform: NDArray[np.str_]
-    latitude: Field
-    longitude: Field
-    depth: Field
-    observed: Field
-    estimates: Mapping[str, Field]
-    deviations: Mapping[str, Field]
+from depthdif.prediction.withheld import HiddenValues
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,35 +66,22 @@ class Places:
         return dataclasses.replace(every, levels=counts.transpose("profile", "depth").values > 0)
 
     @classmethod
-    def withheld(cls, dataset: xr.Dataset, number: int, rows: WithheldRows | None) -> Places:
-        """The profiles withheld from time `number`, which is the one nearest to them; they count where they have a row."""
-        table = table_of(dataset, rows)
-        depths = dataset["depth"].values
-        profiles = [profile for _, profile in table[table["number"] == number].groupby(PROFILE, sort=False)]
-        levels = [
-            np.isclose(depths[:, None], profile["depth"].to_numpy(), rtol=1e-4).any(axis=1)
-            for profile in profiles
-        ]
-        first = [profile.iloc[0] for profile in profiles]
-        return cls._on_grid(
-            dataset,
-            np.array([one["latitude"] for one in first], float),
-            np.array([one["longitude"] for one in first], float),
-            np.array([one["platform"] for one in first], str),
-            np.array(levels, bool).reshape(len(first), len(depths)),
-        )
+    def withheld(cls, dataset: xr.Dataset, number: int, hidden: HiddenValues | None) -> Places:
+        """The profiles withheld from time `number`; they count at the depths of their values."""
+        rows = profile_rows(hidden, dataset["time"].values[number]) if hidden else {}
+        levels = np.zeros((len(rows), dataset.sizes["depth"]), bool)
+        if hidden:
+            for profile, values in enumerate(rows.values()):
+                levels[profile, hidden.level[values]] = True
+        platform, latitude, longitude = ([profile[column] for profile in rows] for column in range(3))
+        place = np.array(latitude, float), np.array(longitude, float)
+        return cls._on_grid(dataset, *place, np.array(platform, str), levels)
 
 
-PROFILE = ["number", "platform", "time", "latitude", "longitude"]
-
-
-def table_of(dataset: xr.Dataset, rows: WithheldRows | None) -> pd.DataFrame:
-    """The rows as a table, with the `number` of the nearest time of the prediction; PROFILE tells profiles apart."""
-    if rows is None:
-        return pd.DataFrame({name: [] for name in (*PROFILE, "depth", "observed")})
-    times = dataset["time"].values
-    distance = np.abs(rows.time.astype(times.dtype)[:, None] - times)
-    columns = ("time", "platform", "latitude", "longitude", "depth", "observed")
-    return pd.DataFrame(
-        {"number": distance.argmin(axis=1), **{name: getattr(rows, name) for name in columns}}
-    )
+def profile_rows(
+    hidden: HiddenValues, time: np.datetime64
+) -> dict[tuple[str, float, float], NDArray[np.integer]]:
+    """The numbers of the values of each profile hidden from a time, by its platform, latitude and longitude."""
+    at = pd.Series(np.flatnonzero(hidden.time == time))
+    keys = [column[at] for column in (hidden.platform, hidden.latitude, hidden.longitude)]
+    return {profile: rows.to_numpy() for profile, rows in at.groupby(keys, sort=False)}

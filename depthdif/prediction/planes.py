@@ -47,7 +47,9 @@ def coded(fields: Field, ocean: NDArray[np.bool_]) -> Coded:
     low, high = (np.where(np.isfinite(end), end, 0.0).astype(float) for end in (low, high))
     step = np.where(high > low, (high - low) / HIGHEST, 1.0)
     shape = (1, -1, *(1,) * (fields.ndim - 2))
-    codes = np.rint((np.where(missing, 0, fields) - low.reshape(shape)) / step.reshape(shape)).clip(0, HIGHEST)
+    codes = np.rint((np.where(missing, 0, fields) - low.reshape(shape)) / step.reshape(shape)).clip(
+        0, HIGHEST
+    )
     codes = np.where(missing, np.where(ocean[:, None], SEA_FLOOR, LAND), codes).astype(np.uint8)
     ranges = np.stack([low, low + HIGHEST * step], axis=1).tolist()
     return Coded(ranges, [base64.b64encode(zlib.compress(code.tobytes(), 9)).decode() for code in codes])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import cmocean
@@ -105,7 +106,8 @@ def each_once(groups: Mapping[str, Sequence[Quantity]]) -> list[Quantity]:
 
 def names_of(dataset: xr.Dataset, name: str, variant: str) -> tuple[str, str]:
     """Names of mean and spread of a variant."""
-    mean = name if name in dataset else f"{name}_{variant}"
+    # Letters, digits and underscores only (CF section 2.3).
+    mean = name if name in dataset else re.sub(r"\W", "_", f"{name}_{variant}")
     return mean, f"{mean}_spread"
 
 

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from depthdif.diffusion.ensemble import Ensemble
+from depthdif.evaluation.result import MODEL, OI, Method
+from depthdif.evaluation.tally import GaussianForecast
 from depthdif.figures.globe import places_on_grid
 from depthdif.observations.profiles import ProfileTable
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """The comparison at withheld profiles."""
-
-    time: np.ndarray
-    platform: np.ndarray
-    latitude: np.ndarray
-    longitude: np.ndarray
-    depth: np.ndarray
-    observed: np.ndarray
-    estimates: dict[str, np.ndarray]
-    deviations: dict[str, np.ndarray]
+from depthdif.prediction.withheld import HiddenValues, hidden_values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +27,7 @@ class Predicted:
     dataset: xr.Dataset
     variants: tuple[str, ...]
     observations: list[ProfileTable]
-    withheld: Rows
+    withheld: HiddenValues
 
     @property
     def arguments(self) -> tuple[xr.Dataset, str, tuple[str, ...], list[ProfileTable]]:
@@ -97,40 +89,44 @@ def make_prediction(
         if variable != "number_of_observations":
             dataset[variable].attrs = {"units": "degree_Celsius", "standard_name": "sea_water_temperature"}
     dataset.attrs = {"Conventions": "CF-1.11", "title": "A prediction <b>for tests</b>", "source": "depthdif"}
-    return Predicted(dataset, tuple(variants), tables, rows_of(dataset, variants, hidden))
-
-
-def rows_of(dataset: xr.Dataset, variants: tuple[str, ...], hidden: list[tuple[int, ProfileTable]]) -> Rows:
-    """The values of the prediction at hidden profiles."""
-    grid = dataset["latitude"].values, dataset["longitude"].values
-    parts: list[dict[str, np.ndarray]] = []
-    for number, table in hidden:
-        profile = np.repeat(np.arange(len(table)), np.diff(table.start))
-        row, column = (
-            at.astype(int)[profile] for at in places_on_grid(table.latitude, table.longitude, *grid)
-        )
-        level = np.abs(dataset["depth"].values[:, None] - table.depth).argmin(axis=0)
-        part = {name: getattr(table, name)[profile] for name in ("time", "platform", "latitude", "longitude")}
-        part |= {"depth": table.depth, "observed": table.value}
-        for key, variable in names(variants).items():
-            part[key] = dataset[variable].values[number, level, row, column].astype(float)
-        parts.append(part)
-    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    known = ("time", "platform", "latitude", "longitude", "depth", "observed")
-    return Rows(
-        **{key: columns[key] for key in known},
-        estimates={key: columns[key] for key in ("OI", *variants)},
-        deviations={variant: columns[f"{variant} spread"] for variant in variants},
+    return Predicted(
+        dataset, tuple(variants), tables, joined([hidden_at(dataset, variants, *one) for one in hidden])
     )
 
 
-def names(variants: tuple[str, ...]) -> dict[str, str]:
-    """Variables by the column of the rows that holds them."""
-    found = {"OI": "temperature_first_guess"}
+def hidden_at(
+    dataset: xr.Dataset, variants: tuple[str, ...], number: int, table: ProfileTable
+) -> HiddenValues:
+    """What the prediction of one time says at hidden profiles, whose samples are at its depths."""
+    depths = dataset["depth"].values
+    values = np.full((len(table), len(depths)), np.nan)
+    profile = np.repeat(np.arange(len(table)), np.diff(table.start))
+    values[profile, np.abs(depths[:, None] - table.depth).argmin(axis=0)] = table.value
+    grid = dataset["latitude"].values, dataset["longitude"].values
+    row, column = (at.astype(int) for at in places_on_grid(table.latitude, table.longitude, *grid))
+
+    def field(name: str) -> np.ndarray:
+        return dataset[name].values[number][None]
+
+    forecasts: dict[Method, GaussianForecast | Ensemble] = {
+        OI: GaussianForecast(field("temperature_first_guess"))
+    }
     for variant in variants:
-        found[variant] = "temperature" if len(variants) == 1 else f"temperature_{variant}"
-        found[f"{variant} spread"] = f"{found[variant]}_spread"
-    return found
+        name = "temperature" if len(variants) == 1 else f"temperature_{variant}"
+        # Two members, of which mean and spread are those of the output.
+        mean, offset = field(name), field(f"{name}_spread") / np.sqrt(2)
+        forecasts[Method(MODEL, variant, 2)] = Ensemble(np.stack([mean - offset, mean + offset], axis=1))
+    ocean = np.isfinite(field("temperature_first_guess")[0])
+    return hidden_values(table, values, (row, column), ocean, dataset["time"].values[number], forecasts)
+
+
+def joined(parts: list[HiddenValues]) -> HiddenValues:
+    """Those of all times, by way of files."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.npz" for number in range(len(parts))]
+        for path, part in zip(paths, parts, strict=True):
+            part.save(path)
+        return HiddenValues.load(paths, antithetic=False, inflation=1.0)
 
 
 @pytest.fixture(scope="session")

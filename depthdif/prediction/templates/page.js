@@ -84,6 +84,13 @@ const imageOf = (name, { axes, codes, rangeOf, limits }) => {
   return canvas;
 };
 
+// The depth of the maps in the section.
+const depthLine = () => {
+  const level = data.levels[at().depth];
+  const down = (data.section.edges[level] + data.section.edges[level + 1]) / 2;
+  return [[0, down], [1, down]];
+};
+
 const frameOf = (canvas) => {
   const width = canvas.clientWidth - MARGIN.left - MARGIN.right;
   return { left: MARGIN.left, top: MARGIN.top, width, height: width * data[canvas.dataset.kind].aspect };
@@ -141,7 +148,7 @@ const drawField = (canvas, quantity, shown) => {
   context.textBaseline = "middle";
   for (const [share, label] of axes.y) context.fillText(label, frame.left - 6, y(share));
   context.beginPath();
-  for (const [across, down] of axes.line) context.lineTo(x(across), y(down));
+  for (const [across, down] of axes.line ?? depthLine()) context.lineTo(x(across), y(down));
   context.setLineDash([5, 4]);
   context.stroke();
   context.setLineDash([]);
