@@ -57,8 +57,8 @@ def write_page(
         observations: the profiles that each time is predicted from, (T,).
         withheld: the values of withheld profiles, for their positions.
         scores: rows of a table of scores at these; missing values are empty.
-        megabytes: size of the page. Where the prediction is larger, the page shows some of its times and depths, evenly chosen, and
-            says so; cells are left out where a map has more than its pixels.
+        megabytes: size of the page. Of a larger prediction it shows some times and depths, evenly chosen, and says so. Cells
+            are left out where a map has more of them than pixels.
 
     Raises:
         UserError: no positive size.

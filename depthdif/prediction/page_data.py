@@ -172,7 +172,9 @@ def _shares(latitude: Field, longitude: Field, coarse: xr.Dataset) -> list[list[
 def _profiles(
     marks: Marks, coarse: xr.Dataset, levels: NDArray[np.int64], line: SectionLine
 ) -> dict[str, list[Any]]:
-    """Profiles of one time: on the maps [x, y, withheld, depths at which they count, platform], above the section [x, withheld]."""
+    """Profiles of one time: on the maps [x, y, withheld, whether they count at each depth, platform], above the section
+    [x, withheld].
+    """
     on_map: list[Any] = []
     above: list[Any] = []
     grid = coarse["latitude"].values, coarse["longitude"].values
