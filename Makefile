@@ -26,9 +26,9 @@ test-kernels: .venv/installed
 			$(BIN)/python -m pytest $(PARALLEL) -m 'not browser and not end_to_end' $(NUMERIC) || exit 1; \
 	done; done
 
-# The page of scripts/compare.py in a real browser: needs Chromium or Chrome, and fails without.
+# The pages of scripts/compare.py and scripts/predict.py in a real browser: need Chromium or Chrome, and fail without.
 browser-test: .venv/installed
-	$(BIN)/python -m pytest -m browser tests/comparison
+	$(BIN)/python -m pytest -m browser tests/comparison tests/prediction
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -8,11 +8,12 @@ import json
 import logging
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -22,6 +23,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 # Tensors are tiny here: with more threads they wait for each other, most of all on a busy machine. `make test-kernels` sets
 # the variable, because a result may depend on the number of threads.
@@ -175,3 +179,90 @@ def make_batch() -> Callable[..., dict[str, Tensor]]:
         }
 
     return made
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Milliseconds: long, because the machine may be busy.
+PATIENCE = 300_000
+QUIET = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+def find_browser() -> str:
+    """The browser of this machine; a test that needs one fails without it."""
+    browser = os.environ.get("BROWSER_FOR_TESTS") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.fail(
+            "no browser: apt-get install chromium, or BROWSER_FOR_TESTS=/path/to/chrome make browser-test"
+        )
+    return browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=find_browser(), args=list(QUIET), timeout=PATIENCE
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[Path], Page]]:
+    """Opens a page that needs nothing but its file, whatever a test does with it: no error, warning or request is allowed."""
+    opened: list[Page] = []
+    messages: list[str] = []
+    requests: list[str] = []
+    allowed: list[str] = []
+
+    def open_file(path: Path) -> Page:
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: messages.append(dialog.message))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        opened.append(page)
+        allowed.append(path.as_uri())
+        return page
+
+    yield open_file
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == allowed
+    for page in opened:
+        page.close()
+
+
+@pytest.fixture
+def contrasts() -> Callable[[Page], list[float]]:
+    """Measures the contrast of each text of a page with its background, as WCAG 2.1 defines it."""
+    return lambda page: page.evaluate(CONTRASTS)
+
+
+CONTRASTS = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const back = rgb(getComputedStyle(node).backgroundColor);
+      if (back.length < 4 || back[3] > 0) return back;
+    }
+  };
+  const nodes = document.querySelectorAll("p, th, td, dt, dd, .chip, button, a, h1, h2, figcaption, label, output, svg.chart text");
+  return [...nodes].filter((n) => n.textContent.trim() && n.getClientRects().length).map((n) => {
+    const style = getComputedStyle(n);
+    const ink = luminance(rgb(n instanceof SVGElement ? style.fill : style.color));
+    const back = luminance(behind(n));
+    return (Math.max(ink, back) + 0.05) / (Math.min(ink, back) + 0.05);
+  });
+}"""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from depthdif.figures.page_templates import page_templates
 
 WIDTH, HEIGHT = 640.0, 380.0
 LEFT, RIGHT, TOP, BOTTOM = 74.0, WIDTH - 24.0, 14.0, HEIGHT - 46.0
@@ -16,13 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 74.0, WIDTH - 24.0, 14.0, HEIGHT - 46.0
 COLOURS = ((47, 126, 216), (123, 97, 214), (189, 75, 176), (217, 83, 106), (217, 122, 31))
 STANDARD_COLOUR = "#7d7d7d"
 LOG_SPAN = 20.0
-TEMPLATES = Environment(
-    loader=PackageLoader("depthdif.comparison"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = page_templates("depthdif.comparison")
 
 
 class Point(NamedTuple):

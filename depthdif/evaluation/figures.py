@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from depthdif.evaluation.figure_style import TRUTH_COLOUR, plain_ticks, style, subplots, titled
+from depthdif.evaluation.figure_style import style
 from depthdif.evaluation.followed_figure import followed_figure
 from depthdif.evaluation.map_figure import rmse_maps
 from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEAN, Evaluation, Method
 from depthdif.evaluation.scale_figures import gradient_figure, spectrum_figure
 from depthdif.evaluation.tally import SPREAD_GROUPS, Tally
+from depthdif.figures.axes import TRUTH_COLOUR, plain_ticks, scale_depth, subplots, titled
 from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
 from depthdif.scores.score import Score
 from depthdif.scores.score_names import variant_label
@@ -24,7 +25,6 @@ from depthdif.scores.score_names import variant_label
 Array = NDArray[np.floating]
 
 DPI = 200
-DEPTH_TICKS = (0, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 6000)
 
 
 def draw_figures(evaluation: Evaluation, folder: Path) -> None:
@@ -66,11 +66,7 @@ def rmse_by_depth(evaluation: Evaluation) -> Figure:
     left.set_xlabel(f"RMSE ({evaluation.units})", fontsize=9)
     left.set_ylabel("depth (m)", fontsize=9)
     right.set_xlabel("RMSE as a ratio to OI", fontsize=9)
-    # Observed levels crowd near the surface.
-    left.set_yscale("function", functions=(np.sqrt, np.square))
-    deepest = evaluation.depths[-1]
-    left.set_ylim(deepest * 1.02, 0)
-    left.set_yticks([depth for depth in DEPTH_TICKS if depth <= deepest])
+    scale_depth(left, 1.02 * evaluation.depths[-1])
     return titled(figure, "RMSE over unobserved ocean cells; bands: 95 % over patches", legend=left)
 
 

@@ -4,51 +4,45 @@ from __future__ import annotations
 
 import cmocean
 import numpy as np
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
-from depthdif.figures.level_maps import LAND, format_degrees
+from depthdif.figures.globe import draw_on_globe, label_degrees
 
 
 def rmse_maps(evaluation: Evaluation) -> Figure | None:
     """RMSE over depths and patches of OI and of the model, and their difference, where patches lie."""
     if evaluation.best is None:
         return None
-    shown = [method for method in (OI, evaluation.best) if method in evaluation.tallies]
-    fields = [evaluation.tallies[method].rmse_map for method in shown]
+    methods = [method for method in (OI, evaluation.best) if method in evaluation.tallies]
+    fields = [evaluation.tallies[method].rmse_map for method in methods]
     limits = (0.0, float(np.nanpercentile(fields, 98)))
     panels = [
         (f"{method.label}\nRMSE", field, cmocean.cm.amp, limits, "max")
-        for method, field in zip(shown, fields, strict=True)
+        for method, field in zip(methods, fields, strict=True)
     ]
-    if OI in shown:
+    if OI in methods:
         difference = fields[1] - fields[0]
         limit = float(np.nanpercentile(np.abs(difference), 98)) or 1.0
         title = f"{evaluation.best.label}\nminus OI"
         panels.append((title, difference, cmocean.cm.balance, (-limit, limit), "both"))
     best = evaluation.tallies[evaluation.best]
     grid, (columns, rows) = best.grid, covered(best)
-    latitude, step = grid.latitude[rows], np.median(np.diff(grid.longitude))
-    half_row, west = np.median(np.diff(latitude)) / 2, grid.longitude[columns[0]] - step / 2
-    extent = (west, west + step * len(columns), latitude[0] - half_row, latitude[-1] + half_row)
-    land = np.where(grid.ocean[rows][:, columns], np.nan, 1.0)
+    # Ascending also across the seam of the grid.
+    longitude = grid.longitude[columns[0]] + np.median(np.diff(grid.longitude)) * np.arange(len(columns))
+    land = np.where(grid.ocean[rows][:, columns], np.nan, 0.0)
     figure = Figure(figsize=(2.9 * len(panels) + 0.4, 4.2), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (title, field, colours, (low, high), extend) in zip(axes, panels, strict=True):
-        axis.imshow(land, cmap=ListedColormap([LAND]), origin="lower", extent=extent, aspect="auto")
-        image = axis.imshow(
-            np.ma.masked_invalid(field[rows][:, columns]), cmap=colours, vmin=low, vmax=high, origin="lower",
-            extent=extent, aspect="auto", interpolation="nearest",
-        )  # fmt: skip
+    for axis, (title, field, colours, limits, extend) in zip(axes, panels, strict=True):
+        shown = field[rows][:, columns]
+        _, image = draw_on_globe(axis, grid.latitude[rows], longitude, shown, colours, limits, land)
+        label_degrees(axis.xaxis, "EW")
+        label_degrees(axis.yaxis, "NS")
         bar = figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, extend=extend)
         bar.ax.tick_params(labelsize=7)
         axis.tick_params(labelsize=7)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda east, _: format_degrees(east, "EW")))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda north, _: format_degrees(north, "NS")))
         axis.set_title(f"{title} ({evaluation.units})", fontsize=9)
     figure.suptitle("RMSE over all depths and patches; grey: land; white: scored in no patch", fontsize=9)
     return figure

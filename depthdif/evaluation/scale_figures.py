@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from depthdif.evaluation.figure_style import TRUTH_COLOUR, plain_ticks, style, subplots, titled
+from depthdif.evaluation.figure_style import style
 from depthdif.evaluation.result import OI, Evaluation, Method
+from depthdif.figures.axes import TRUTH_COLOUR, plain_ticks, subplots, titled
 
 # Shares of the ocean that the distribution of gradients shows.
 SHARES = (1e-4, 0.9)
