@@ -137,7 +137,7 @@ class HiddenValues:
         shape = self.platforms, depths
         place = platform * depths + self.level
 
-        def summed(values: Array) -> Array:
+        def summed(values: Array) -> NDArray[Any]:
             return np.bincount(place, values, np.prod(shape)).reshape(shape)
 
         def error_sums(estimates: Array) -> dict[str, Array]:
@@ -149,14 +149,15 @@ class HiddenValues:
                 "absolute": summed(np.abs(errors).mean(axis=0)),
             }
 
-        truth, sums = self.observed.reshape(1, 1, 1, -1), {}
+        truth, sums = self.observed.reshape(1, 1, 1, -1), dict[Method, Sums]()
         for method, forecast in self.forecasts.items():
             if method.members > 1 and isinstance(forecast, Ensemble):
                 single = error_sums(forecast.members)
                 sums[Method(MODEL, method.weights)] = {**single, "crps": np.full(shape, np.nan)}
-            sums[method] = {**error_sums(forecast.mean), "crps": summed(forecast.crps(truth).ravel())}
+            best = {**error_sums(forecast.mean), "crps": summed(forecast.crps(truth).ravel())}
             if forecast.has_spread:
-                sums[method]["variance"] = summed(forecast.variance().ravel())
+                best["variance"] = summed(forecast.variance().ravel())
+            sums[method] = best
         return sums
 
 

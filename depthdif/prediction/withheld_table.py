@@ -15,11 +15,13 @@ from depthdif.evaluation.result import MODEL, OI, Method
 from depthdif.evaluation.table import against_oi, cell
 from depthdif.files import near, write_csv
 from depthdif.prediction.withheld import HiddenValues, WithheldScores, rows_of
-from depthdif.scores.score import Scores, in_units
+from depthdif.scores.score import RATIOS, Scores, in_units
 from depthdif.terminal import print_lines, print_table
 
 # With fewer platforms the percentiles of the bootstrap are coarse and too narrow.
 ENOUGH_PLATFORMS = 24
+# Width of a terminal, in columns, that fits the table with all its intervals.
+WIDE = 160
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
@@ -38,7 +40,7 @@ def print_scores(
     files = [stem.with_name(f"{stem.name}_{name}.csv") for name in ("scores", "withheld")]
     write_csv(files[0], list(score_rows(scores, depths, units)))
     write_csv(files[1], rows_of(hidden, depths))
-    print_table(console, overall_table(scores, units))
+    print_table(console, overall_table(scores, units, narrow=console.width < WIDE))
     print_table(console, depth_table(scores, depths, units))
     print_lines(
         console, *summary(scores), f"scores:   {near(files[0])}, each withheld value: {near(files[1])}"
@@ -65,18 +67,22 @@ def means(methods: Iterable[Method]) -> list[Method]:
     return list(largest.values())
 
 
-def overall_table(scores: WithheldScores, units: str) -> Table:
-    """A row for each method, over all depths."""
+def overall_table(scores: WithheldScores, units: str, narrow: bool = False) -> Table:
+    """A row for each method, over all depths; on a `narrow` terminal only the ratios to OI show their intervals."""
     table = Table(
         title=f"At {scores.values} values of {scores.profiles} withheld profiles of {scores.platforms} platforms, in {units}, "
         "error of the observations included; in brackets 95 % intervals over platforms",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
-    columns = [column for column in COLUMNS if any(column[0] in each for each in scores.overall.values())]
+    columns = [
+        (name, heading, interval and not (narrow and name not in RATIOS))
+        for name, heading, interval in COLUMNS
+        if any(name in each for each in scores.overall.values())
+    ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for method, each in scores.overall.items():
         table.add_row(method.label, *(cell(each, name, interval) for name, _, interval in columns))
     return table
@@ -94,8 +100,8 @@ def depth_table(scores: WithheldScores, depths: np.ndarray, units: str) -> Table
     headings = [method.label.replace(", ", ",\n") for method in methods]
     ratios = [f"{method.label} / OI".replace(", ", ",\n") for method in compared]
     for heading in ("depth,\nm", "profiles", "plat-\nforms", *headings, *ratios):
-        table.add_column(heading, justify="right")
-    for level in np.flatnonzero(scores.counts["values"]):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for level in np.flatnonzero(scores.counts["values"]).tolist():
         at_level = {method: levels[level] for method, levels in scores.by_depth.items()}
         table.add_row(
             f"{depths[level]:.4g}",

@@ -195,6 +195,8 @@ def test_a_constant_offset_is_bias_and_rmse_and_its_members_count_one_by_one() -
     assert (mean["bias"].value, mean["rmse"].value, mean["rmse_ratio"].value) == pytest.approx((1, 1, 0.5))
     # The mean square of the errors -1 and 3.
     assert (one["bias"].value, one["rmse"].value) == pytest.approx((1, 5**0.5))
+    # One draw from a distribution has neither spread nor CRPS; they are left out, and not 0.
+    assert set(one) == {"rmse", "bias", "mae", "rmse_ratio"}
     # Members that differ by 4: variance 8, of which their mean has 3/2. CRPS: mean of 1 and 3, minus 4 / 2.
     assert (mean["spread_skill"].value, mean["crps"].value) == pytest.approx((12**0.5, 0))
 
@@ -304,7 +306,10 @@ def test_tables_and_files_hold_the_scores(tmp_path: Path) -> None:
     scores = WithheldScores.of(hidden, 3, 200, 0)
     console = Console(file=io.StringIO(), width=160)
     paths = print_scores(scores, hidden, DEPTHS, "°C", tmp_path / "indian", console)
-    printed = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    lines = console.file.getvalue()  # type: ignore[attr-defined]
+    printed = " ".join(lines.split())
+    # No interval is broken into two lines.
+    assert all(line.count("(") == line.count(")") for line in lines.splitlines())
     assert [path.name for path in paths] == ["indian_scores.csv", "indian_withheld.csv"]
     assert "At 40 values of 40 withheld profiles of 10 platforms, in °C, error of the observations" in printed
     assert "EMA, mean of 8 against OI at the withheld profiles: RMSE 0." in printed
