@@ -116,17 +116,18 @@ class HiddenValues:
         shape = self.platforms, depths
         place = platform * depths + self.level
 
-        def summed(values: Array) -> Array:
+        def summed(values: Array) -> NDArray[Any]:
             return np.bincount(place, np.broadcast_to(values.ravel(), place.shape), np.prod(shape)).reshape(
                 shape
             )
 
-        truth, sums = self.observed.reshape(1, 1, 1, -1), {}
+        truth = self.observed.reshape(1, 1, 1, -1)
+        sums: dict[Method, Sums] = {}
         for method, forecast in self.forecasts.items():
             error = forecast.mean - truth
             # The CRPS of a single field is its absolute error.
             single = isinstance(forecast, Ensemble) and not forecast.has_spread
-            sums[method] = {
+            of_method = {
                 "count": summed(np.ones(1)),
                 "error": summed(error),
                 "square": summed(np.square(error)),
@@ -134,7 +135,8 @@ class HiddenValues:
                 "crps": summed(np.abs(error) if single else forecast.crps(truth)),
             }
             if forecast.has_spread:
-                sums[method]["variance"] = summed(forecast.variance())
+                of_method["variance"] = summed(forecast.variance())
+            sums[method] = of_method
         return sums
 
 

@@ -70,7 +70,7 @@ def depth_table(scores: WithheldScores, depths: np.ndarray, units: str) -> Table
     table = Table(title=f"RMSE by depth, in {units}", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for heading in ("depth, m", "values", *(method.label for method in scores.by_depth)):
         table.add_column(heading, justify="right")
-    for level in np.flatnonzero(scores.counts):
+    for level in np.flatnonzero(scores.counts).tolist():
         rmse = [levels[level].get("rmse") for levels in scores.by_depth.values()]
         table.add_row(
             f"{depths[level]:.4g}",
