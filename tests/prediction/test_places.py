@@ -30,7 +30,9 @@ def test_profiles_outside_of_the_grid_are_left_out_and_longitudes_are_those_of_t
 ) -> None:
     table = predicted.observations[0].take(np.array([0, 1, 2]))
     moved = dataclasses.replace(
-        table, latitude=table.latitude + [0, 90, 0], longitude=table.longitude + [0, 0, 360]
+        table,
+        latitude=table.latitude + np.array([0, 90, 0]),
+        longitude=table.longitude + np.array([0, 0, 360]),
     )
     places = Places.used(predicted.dataset, 0, moved)
     assert places.platform.tolist() == table.platform[[0, 2]].tolist()

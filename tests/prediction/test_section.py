@@ -98,5 +98,5 @@ def test_a_section_that_is_none_is_refused_with_examples(setting: dict[str, Any]
 
 
 def test_a_section_beyond_the_region_is_refused_with_its_ends() -> None:
-    with pytest.raises(UserError, match="along 80°E crosses fewer than two cells .* longitude 171 to 199"):
+    with pytest.raises(UserError, match=r"along 80°E crosses fewer than two cells .* longitude 171 to 199"):
         Section(longitude=80).on(LATITUDE, LONGITUDE)
