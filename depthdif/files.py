@@ -1,8 +1,9 @@
-"""Atomic writing of files, and paths as they are printed."""
+"""Atomic writing of files, their digests, and paths as they are printed."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,12 @@ def read_csv(path: str | Path) -> list[dict[str, str]]:
         return []
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, which distinguishes it from one that overwrites it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def near(path: str | Path) -> str:

@@ -74,7 +74,7 @@ class SimulatedAnomalies:
         longitude: np.ndarray,
         generator: np.random.Generator,
     ) -> np.ndarray:
-        """Anomalies (D, H, W) float32 of a `climatology` (D, H, W), 0 where it is NaN; depths in metres, coordinates in degrees."""
+        """Anomalies (D, H, W) float32 of a `climatology` (D, H, W), 0 where it is NaN; depths in m, coordinates in degrees."""
         vertical, northward, eastward = gradients(climatology, depths, latitude, longitude)
         strength = np.exp(generator.uniform(*np.log(self.strength)))
         w, v, u, r = (self._field(depths, latitude, longitude, generator) for _ in range(4))

@@ -85,7 +85,8 @@ class DiffusionModule(LightningModule):
         of the seed, the member, the `time` and the cells of the grid.
 
         Raises:
-            ValueError: for a batch that the model cannot reconstruct (`check_batch`).
+            UserError: for a batch that the model cannot reconstruct (`check_batch`), or with a `region` a scheduler that draws
+                noise of its own at every step.
         """
         timed = region is not None or self.sampler.time_correlated_noise is not None
         check_batch(batch, self.denoiser, first_guess=self.residual.std is not None, time=timed)
@@ -99,9 +100,9 @@ class DiffusionModule(LightningModule):
             samples = self.sampler(denoiser, self.noise_schedule, known, batch, noise)
         return self.residual.to_field(samples, batch)
 
-    def noise_of_region(self, region: TiledRegion, day: int, depths: int, member: int) -> Tensor:
-        """(D, H, W) noise that a member starts from on a day; of the seed of the sampler and the cells of the whole grid."""
-        identity = [self.sampler.seed, member]
+    def noise_of_region(self, region: TiledRegion, day: int, depths: int, member: int, step: int) -> Tensor:
+        """(D, H, W) noise of a member at a step on a day; of the seed of the sampler and the cells of the whole grid."""
+        identity = [self.sampler.seed, member, step]
         efolding = self.sampler.time_correlated_noise
         return noise_of_cells(depths, region.rows, region.columns, identity, day, efolding)
 

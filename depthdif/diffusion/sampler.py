@@ -24,6 +24,8 @@ STOCHASTIC = (
     "LCMScheduler",
 )
 Denoiser = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+# The noise of a member at a step.
+NoiseOfMember = Callable[[int, int], Tensor]
 LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
@@ -97,17 +99,18 @@ class ReverseSampler:
         noise_schedule: Any,
         known: Tensor,
         batch: Mapping[str, Tensor],
-        noise: Callable[[int], Tensor] | None = None,
+        noise_of_member: NoiseOfMember | None = None,
     ) -> Tensor:
         """E samples of the diffused quantity for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
 
-        `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract. `noise` gives
-        that of a member, (D, H, W), for a single patch; None draws it as described above.
+        `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract.
+        `noise_of_member` gives the noise (D, H, W) of a member at a step for a single patch: 0 is before the first step, and
+        schedulers with fresh noise at every step use the others. None draws it as described above.
         """
         members = range(self.ensemble_size)
         at_once = self.members_at_once or self.ensemble_size
         parts = [members[first : first + at_once] for first in members[::at_once]]
-        chains = [self.chain(denoiser, noise_schedule, known, batch, part, noise) for part in parts]
+        chains = [self.chain(denoiser, noise_schedule, known, batch, part, noise_of_member) for part in parts]
         return torch.cat(chains, dim=1)
 
     def chain(
@@ -117,29 +120,32 @@ class ReverseSampler:
         known: Tensor,
         batch: Mapping[str, Tensor],
         members: range,
-        noise_of_member: Callable[[int], Tensor] | None = None,
+        noise_of_member: NoiseOfMember | None = None,
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
-        scheduler = self.prepared_scheduler(noise_schedule, known.device)
+        scheduler = self.prepared_scheduler(noise_schedule, known.device, noise_of_member is not None)
         chains = [(index, member) for index in batch["index"].tolist() for member in members]
         generators = [generator_of([self.seed, index, self.leader(member)]) for index, member in chains]
         known = repeated(known, len(members))
         batch = {name: repeated(tensor, len(members)) for name, tensor in batch.items()}
         signs = [1 if member == self.leader(member) else -1 for _, member in chains]
         if noise_of_member is not None:
-            draws = [noise_of_member(self.leader(member)) for _, member in chains]
-            noise = torch.stack(draws).to(known.device)
+            noise = self.noise_of_members(noise_of_member, members, 0).to(known.device)
         elif self.time_correlated_noise is None:
             noise = self.initial_noise(known, generators)
         else:
             noise = self.noise_of_places(known, batch, [member for _, member in chains])
         noise *= torch.tensor(signs, device=known.device)[:, None, None, None]
         field = noise * scheduler.init_noise_sigma
+        if not self.clamp_observations:
+            del noise  # a field of the size of the region less in memory
         # Only the stochastic schedulers take generators.
         takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        arguments = {"generator": generators} if takes_generator else {}
+        arguments: dict[str, Any] = {"generator": generators} if takes_generator else {}
         # Heun's scheduler lists each inner time step twice: the network is evaluated once an entry.
         for position, timestep in enumerate(scheduler.timesteps):
+            if noise_of_member is not None and is_stochastic(scheduler):
+                arguments = {"variance_noise": self.noise_of_members(noise_of_member, members, position + 1)}
             prediction = denoiser(scheduler.scale_model_input(field, timestep), timestep, batch)
             field = scheduler.step(prediction, timestep, field, **arguments).prev_sample
             if self.clamp_observations:
@@ -151,12 +157,16 @@ class ReverseSampler:
         samples = torch.where(batch["ocean_mask"], field, 0)
         return samples.unflatten(0, (-1, len(members)))
 
-    def prepared_scheduler(self, noise_schedule: Any, device: torch.device) -> Any:
+    def prepared_scheduler(
+        self, noise_schedule: Any, device: torch.device, noise_is_given: bool = False
+    ) -> Any:
         """A new scheduler for each chain, because schedulers keep the state of a chain.
+
+        `noise_is_given` says whether the chain takes its noise from `noise_of_member`.
 
         Raises:
             UserError: more steps than the noise schedule has, or antithetic pairs or noise that is correlated in time with a
-                stochastic scheduler.
+                stochastic scheduler, or a given noise with one that draws its own at every step.
         """
         available = noise_schedule.config.num_train_timesteps
         if self.steps > available:
@@ -176,12 +186,22 @@ class ReverseSampler:
                 f"antithetic=true with the stochastic {type(scheduler).__name__}: pairs from opposite noise halve the "
                 "independent members and gain nothing; set model.sampler.antithetic=false"
             )
+        takes_noise = "variance_noise" in inspect.signature(scheduler.step).parameters
+        if noise_is_given and is_stochastic(scheduler) and not takes_noise:
+            raise UserError(
+                f"the stochastic {type(scheduler).__name__} draws its noise for a whole region and not cell by cell; set "
+                "model/sampler=dpm_solver_sde, or model/sampler=dpm_solver without fresh noise"
+            )
         scheduler.set_timesteps(self.steps, device=device)
         return scheduler
 
     def leader(self, member: int) -> int:
         """The member whose noise a member starts from: the even one of an antithetic pair, else itself."""
         return member - member % 2 if self.antithetic else member
+
+    def noise_of_members(self, noise_of_member: NoiseOfMember, members: range, step: int) -> Tensor:
+        """Given noise (len(members), D, H, W) at a step; that of both of an antithetic pair is the same."""
+        return torch.stack([noise_of_member(self.leader(member), step) for member in members])
 
     def noise_of_places(self, like: Tensor, batch: Mapping[str, Tensor], members: Sequence[int]) -> Tensor:
         """Noise of the shape of `like` (N, D, H, W) that is correlated in time, of the place, time and member of each sample."""

@@ -16,9 +16,9 @@ from torch import Tensor
 from depthdif import UserError
 from depthdif.diffusion.sampler import Denoiser
 
-# Share of a tile at each of its borders in which its weight is next to nothing, before it rises as a squared sine to the middle,
-# and the least argument of that sine.
-MARGIN, LEAST = 1 / 8, 1e-3
+# Share of an overlap at each of its sides that one tile alone predicts; between, the weights change as squared sine and cosine.
+# The least argument of that sine.
+MARGIN, LEAST = 1 / 4, 1e-3
 
 
 class Corner(NamedTuple):
@@ -32,7 +32,8 @@ class Corner(NamedTuple):
 class Tiles:
     """Overlapping tiles of a region of H x W cells.
 
-    The tiles are evenly spaced, so that none is a sliver, and none is larger than the region.
+    The tiles are evenly spaced, so that none is a sliver, and none is larger than the region. Where the region wraps, tiles cross
+    the last column, even those as wide as the region.
 
     Args:
         height, width: of the region.
@@ -56,11 +57,6 @@ class Tiles:
             )
         object.__setattr__(self, "size", (min(self.size[0], self.height), min(self.size[1], self.width)))
 
-    @property
-    def is_circle(self) -> bool:
-        """Whether tiles cross the last column."""
-        return self.wraps and self.size[1] < self.width
-
     def columns(self, corner: Corner) -> Tensor:
         """(w,) numbers of the columns of a tile."""
         return torch.arange(corner.column, corner.column + self.size[1]) % self.width
@@ -69,11 +65,11 @@ class Tiles:
     def weights(self) -> dict[Corner, Tensor]:
         """(h, w) float32 weight of each tile; those of a cell add up to 1.
 
-        They fall to next to nothing at the borders, where a network sees zeros instead of the neighbours, but not at the borders
-        of the region. Where a single tile covers a cell, its weight is exactly 1.
+        They fall to next to nothing in the outer quarter of an overlap, where a network sees zeros instead of the neighbours, but
+        not at the borders of the region. Where a single tile covers a cell, its weight is exactly 1.
         """
         rows = _shares(self.height, self.size[0], self.overlap, circle=False)
-        columns = _shares(self.width, self.size[1], self.overlap, circle=self.is_circle)
+        columns = _shares(self.width, self.size[1], self.overlap, circle=self.wraps)
         return {
             Corner(row, column): (down[:, None] * across).float()
             for row, down in rows.items()
@@ -127,7 +123,7 @@ class TiledRegion:
 
     Attributes:
         tiles: of the region.
-        patches_at_once: tiles of all members in one call of the network, which bounds the memory.
+        patches_at_once: tiles times members in one call of the network, which bounds the memory.
         rows, columns: (H,) and (W,) numbers of the rows and columns in the whole grid, by which noise is drawn.
         advance: called after each evaluation of the whole region.
     """
@@ -137,6 +133,12 @@ class TiledRegion:
     rows: NDArray[np.integer]
     columns: NDArray[np.integer]
     advance: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.patches_at_once < 1:
+            raise UserError(
+                f"patches_at_once={self.patches_at_once}; expected at least 1, such as patches_at_once=64"
+            )
 
 
 class TiledDenoiser:
@@ -162,20 +164,25 @@ class TiledDenoiser:
         self._denoiser, self._region, self._conditions = denoiser, region, conditions
 
     def __call__(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """The prediction (E, D, H, W) for E members, from their `noisy` states and a `batch` of one or E samples."""
-        tiles, total, members = self._region.tiles, torch.zeros_like(noisy), len(noisy)
-        weights = tiles.weights
+        """The prediction (E, D, H, W) for E members, from their `noisy` states and the `batch` of the region, once or E times."""
+        tiles, total, at_once = self._region.tiles, torch.zeros_like(noisy), self._region.patches_at_once
+        batch = {name: tensor[:1] for name, tensor in batch.items()}
         ocean = batch["ocean_mask"][0].any(dim=0)
-        corners = [corner for corner in weights if tiles.cut(ocean, corner).any()]
-        at_once = max(1, self._region.patches_at_once // members)
-        for first in range(0, len(corners), at_once):
-            group = corners[first : first + at_once]
-            parts = [self._conditions(tiles.batch(batch, corner)) for corner in group]
-            joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            cut = torch.cat([tiles.cut(noisy, corner) for corner in group])
-            predictions = self._denoiser(cut, timestep, joined).split(members)
-            for corner, prediction in zip(group, predictions, strict=True):
-                tiles.add(total, prediction * weights[corner].to(prediction), corner)
+        corners = [corner for corner in tiles.weights if tiles.cut(ocean, corner).any()]
+        for states, sums in zip(noisy.split(at_once), total.split(at_once), strict=True):
+            members = len(states)
+            count = at_once // members
+            for first in range(0, len(corners), count):
+                group = corners[first : first + count]
+                parts = [self._conditions(tiles.batch(batch, corner)) for corner in group]
+                joined = {
+                    name: torch.cat([part[name].expand(members, *part[name].shape[1:]) for part in parts])
+                    for name in parts[0]
+                }
+                cut = torch.cat([tiles.cut(states, corner) for corner in group])
+                predictions = self._denoiser(cut, timestep, joined).split(members)
+                for corner, prediction in zip(group, predictions, strict=True):
+                    tiles.add(sums, prediction * tiles.weights[corner].to(prediction), corner)
         if self._region.advance:
             self._region.advance()
         return total
@@ -193,16 +200,18 @@ def starts(length: int, size: int, overlap: float, circle: bool) -> list[int]:
 
 def _shares(length: int, size: int, overlap: float, circle: bool) -> dict[int, Tensor]:
     """(size,) float64 weights along one axis of the tiles by their first cells; those of a cell add up to exactly or nearly 1."""
-    margin = MARGIN * size
-    place = torch.arange(size, dtype=torch.float64)
+    first = starts(length, size, overlap, circle)
+    spacing = max(np.diff([*first, first[0] + length] if circle else first), default=size)
+    margin, ramp = MARGIN * (size - spacing), (1 - 2 * MARGIN) * (size - spacing)
+    place = torch.arange(size, dtype=torch.float64) + 0.5
     total, shares = torch.zeros(length, dtype=torch.float64), {}
-    for start in starts(length, size, overlap, circle):
+    for start in first:
         distance = torch.full((size,), float(size), dtype=torch.float64)
         if circle or start > 0:
-            distance = torch.minimum(distance, place + 0.5)
+            distance = torch.minimum(distance, place)
         if circle or start + size < length:
-            distance = torch.minimum(distance, size - place - 0.5)
-        ramp = ((distance - margin) / (size / 2 - margin)).clamp(LEAST, 1)
-        shares[start] = torch.sin(ramp * (math.pi / 2)).square()
+            distance = torch.minimum(distance, size - place)
+        height = ((distance - margin) / max(ramp, LEAST)).clamp(LEAST, 1)
+        shares[start] = torch.sin(height * (math.pi / 2)).square()
         total.index_add_(0, (start + torch.arange(size)) % length, shares[start])
     return {start: share / total[(start + torch.arange(size)) % length] for start, share in shares.items()}

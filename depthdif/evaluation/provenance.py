@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from depthdif.checkpoints.trained_run import TrainedRun
 from depthdif.checkpoints.trusted_targets import check_targets
 from depthdif.data.patches import Selection
 from depthdif.evaluation.plan import EvaluationPlan
+from depthdif.files import sha256
 
 PACKAGES = ("depthdif", "torch", "pytorch-lightning", "diffusers", "numpy", "xarray")
 
@@ -55,12 +54,6 @@ def provenance(
         "run": OmegaConf.to_container(run.cfg, resolve=True),
         "evaluation": {key: value for key, value in config.items() if key not in ("data", "model")},
     }
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, which distinguishes this checkpoint from one that overwrites it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def seen_in_training(run: TrainedRun, config: Mapping[str, Any]) -> bool:

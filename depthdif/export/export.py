@@ -14,9 +14,9 @@ from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.evaluation.provenance import sha256
 from depthdif.export.model_card import evaluation_record, model_card
 from depthdif.export.pipeline import ModelDescription, OceanPipeline
+from depthdif.files import sha256
 
 log = logging.getLogger(__name__)
 

@@ -40,9 +40,7 @@ class ObservedColumns:
             levels, deepest = observed.sum(axis=0), len(observed) - observed[::-1].argmax(axis=0)
             order = np.lexsort([-levels, levels < deepest])
             columns.append(cells[order])
-            lacks_one_before = np.logical_or.accumulate(~observed[:, order], axis=1)
-            is_late = (lacks_one_before & observed[:, order]).any(axis=0)
-            late.append(len(cells) - int(is_late.argmax()) if is_late.any() else 0)
+            late.append(int(count_late(observed[:, order])))
         count = [len(cells) for cells in columns]
         index = np.full((len(masks), max(count, default=0)), masks.shape[2])
         for row, cells in zip(index, columns, strict=True):
@@ -63,6 +61,24 @@ class ObservedColumns:
     def to(self, device: torch.device) -> ObservedColumns:
         """On another device, which is not waited for."""
         return dataclasses.replace(self, index=self.index.to(device, non_blocking=True))
+
+
+def count_late(observed: np.ndarray) -> np.ndarray:
+    """How many columns there are from the first that a level observes although it lacks one before it, (...) of (..., D, N)."""
+    lacks_one_before = np.logical_or.accumulate(~observed, axis=-1)
+    is_late = (lacks_one_before & observed).any(axis=-2)
+    return np.logical_or.accumulate(is_late, axis=-1).sum(axis=-1)
+
+
+def at_places(values: Tensor, place: Tensor, cells: int) -> Tensor:
+    """Values (B, D, N) of columns in `cells` cells, (B, D, cells), 0 where there is none.
+
+    `place` (B, N) is the cell of each column, any other number where it has none.
+    """
+    # Those without a place go to a cell after the last one.
+    place = torch.where((place >= 0) & (place < cells), place, cells)
+    grid = values.new_zeros(*values.shape[:2], cells + 1)
+    return grid.scatter_(2, place[:, None].expand(-1, values.shape[1], -1), values)[..., :-1]
 
 
 class Profiles(NamedTuple):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from depthdif import EARTH_RADIUS
-from depthdif.first_guess.protocol import PatchData
 
 # Decay length of the weights that fill missing surface cells, in cells, and the largest exponent: exp(-exponent) must
 # not underflow.
@@ -33,12 +32,20 @@ class Cells:
     surface: Tensor
 
     @classmethod
-    def from_patches(cls, patches: PatchData) -> Cells:
-        """All H x W cells."""
+    def on_grid(
+        cls,
+        latitude: Tensor,
+        longitude: Tensor,
+        surface: Tensor,
+        surface_mask: Tensor,
+        *,
+        wraps: bool = False,
+    ) -> Cells:
+        """All cells of grids with latitudes (B, H) and longitudes (B, W) in degrees; for the rest see `fill_surface`."""
         return cls(
-            torch.deg2rad(patches.latitude.double())[:, :, None],
-            torch.deg2rad(patches.longitude.double())[:, None, :],
-            fill_surface(patches.surface, patches.surface_mask),
+            torch.deg2rad(latitude.double())[:, :, None],
+            torch.deg2rad(longitude.double())[:, None, :],
+            fill_surface(surface, surface_mask, wraps=wraps),
         )
 
     def take(self, index: Tensor) -> Cells:
@@ -50,13 +57,21 @@ class Cells:
         surface = self.surface.flatten(2).gather(2, known[:, None].expand(-1, self.surface.shape[1], -1))
         return Cells(latitude[..., None], longitude[..., None], surface[..., None])
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """B, h and w."""
+        batch, _, height, width = self.surface.shape
+        return batch, height, width
+
     def rows(self, rows: slice) -> Cells:
         """The cells of some rows."""
         return Cells(self.latitude[:, rows], self.longitude, self.surface[:, :, rows])
 
 
-def fill_surface(surface: Tensor, surface_mask: Tensor) -> Tensor:
+def fill_surface(surface: Tensor, surface_mask: Tensor, *, wraps: bool = False) -> Tensor:
     """Surface fields (..., H, W) with their missing cells interpolated from the defined cells of the patch, float64.
+
+    `wraps` says that the last column is the western neighbour of the first.
 
     Weights decrease exponentially with the number of rows and columns between, so that a missing cell takes the
     values at the edge of its gap. A field without any defined cell becomes its training mean (0) everywhere and
@@ -66,10 +81,13 @@ def fill_surface(surface: Tensor, surface_mask: Tensor) -> Tensor:
     # Another device would be waited for.
     if known.device.type == "cpu" and surface_mask.all():
         return known
-    down, across = (
-        torch.exp(-((index[:, None] - index).abs() / _FILL_LENGTH).clamp(max=_LARGEST_EXPONENT))
+    steps = [
+        (index[:, None] - index).abs()
         for index in (torch.arange(n, dtype=known.dtype, device=known.device) for n in surface.shape[-2:])
-    )
+    ]
+    if wraps:
+        steps[1] = torch.minimum(steps[1], surface.shape[-1] - steps[1])
+    down, across = (torch.exp(-(step / _FILL_LENGTH).clamp(max=_LARGEST_EXPONENT)) for step in steps)
     # Products from the right alone, which need no copy of the weights for each field.
     total, weight = ((torch.stack([known, surface_mask.double()]) @ across).mT @ down).mT
     return torch.where(surface_mask, known, total / torch.where(weight > 0, weight, 1))

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from depthdif import EARTH_RADIUS, UserError
-from depthdif.first_guess.columns import Profiles
-from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData
+from depthdif.first_guess.columns import at_places
+from depthdif.first_guess.covariance import Cells
+from depthdif.first_guess.interpolation import Interpolation, Sources, pairs_at_once
+from depthdif.first_guess.protocol import PatchData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,35 +33,38 @@ class InverseDistance(Interpolation):
                 "model.first_guess.power=2"
             )
 
-    def interpolate(self, patches: PatchData) -> FirstGuessResult:
-        """See `Interpolation`; the surface is not used."""
-        profiles = patches.profiles()
-        observed, ocean, seen = profiles.observed.double(), patches.ocean_mask, patches.observed_mask
-        *_, height, width = patches.shape
-        # The weights of a block of cells are stored, which bounds the memory.
-        block = max(1, patches.pairs_at_once // max(1, len(seen) * observed.shape[2]))
-        estimates = []
-        for targets in torch.arange(height * width, device=seen.device).split(block):
-            weights = self._weights(targets.expand(len(seen), -1), patches)
-            total = observed @ weights
-            estimates.append(profiles.values @ weights / torch.where(total > 0, total, 1))
-        estimate = torch.where(seen, patches.observations, torch.cat(estimates, dim=2).view(patches.shape))
-        variance, *leave_one_out = self._leave_one_out(profiles, patches)
-        return FirstGuessResult(
-            torch.where(ocean, estimate, 0).float(),
-            torch.where(ocean & ~seen, variance[..., None, None], 0).float(),
-            *leave_one_out,
-        )
+    def cells(self, patches: PatchData, *, wraps: bool = False) -> Cells:
+        """The surface is not used."""
+        none = patches.surface[:, :0]
+        return Cells.on_grid(patches.latitude, patches.longitude, none, none.bool(), wraps=wraps)
 
-    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
+    def estimate(
+        self, sources: Sources, targets: Cells, place: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `Interpolation`."""
-        _, misfit, misfit_variance = self._leave_one_out(patches.profiles(), patches)
+        values, observed, _ = sources.profiles
+        _, height, width = targets.shape
+        # The weights of a block of rows are stored, which bounds the memory.
+        block = max(1, pairs_at_once(place.device) // max(1, width * place.numel()))
+        estimates = []
+        for row in range(0, height, block):
+            weights = self._weights(sources.cells, targets.rows(slice(row, row + block)))
+            total = observed.double() @ weights
+            estimates.append(values @ weights / torch.where(total > 0, total, 1))
+        seen = at_places(observed, place, height * width)
+        estimate = torch.where(seen, at_places(values, place, height * width), torch.cat(estimates, dim=2))
+        variance, misfit, misfit_variance = self._leave_one_out(sources)
+        return estimate, torch.where(seen, 0, variance[..., None]), misfit, misfit_variance
+
+    def cross_validate(self, sources: Sources) -> tuple[Tensor, Tensor]:
+        """See `Interpolation`."""
+        _, misfit, misfit_variance = self._leave_one_out(sources)
         return misfit, misfit_variance
 
-    def _leave_one_out(self, profiles: Profiles, patches: PatchData) -> tuple[Tensor, Tensor, Tensor]:
-        """Error variance of each level (B, D), misfit and its variance (B, D, H, W)."""
-        values, observed, _ = profiles
-        weights = self._weights(patches.columns.index, patches)
+    def _leave_one_out(self, sources: Sources) -> tuple[Tensor, Tensor, Tensor]:
+        """Error variance of each level (B, D), misfit and its variance (B, D, N)."""
+        values, observed, _ = sources.profiles
+        weights = self._weights(sources.cells, sources.cells)
         weights.diagonal(dim1=1, dim2=2).zero_()
         total = observed.double() @ weights
         # A single observation has no others: the estimate is the mean, 0.
@@ -67,27 +72,20 @@ class InverseDistance(Interpolation):
         misfit = torch.where(observed, values - estimate, 0)
         counts = observed.sum(dim=2)
         variance = torch.where(counts > 1, misfit.square().sum(dim=2) / counts.clamp(min=1), 1)
-        return variance, patches.on_grid(misfit), patches.on_grid(variance[..., None] * observed)
+        return variance, misfit, variance[..., None] * observed
 
-    def _weights(self, targets: Tensor, patches: PatchData) -> Tensor:
-        """(B, N, M) distance^-power from the observed columns to cells (B, M), flat, distances in 1000 km."""
-        kilometres = great_circle(patches.columns.index, targets, patches.latitude, patches.longitude)
+    def _weights(self, first: Cells, second: Cells) -> Tensor:
+        """(B, N, M) distance^-power from N x 1 to h x w cells, distances in 1000 km."""
         # Nearer than 1 m two cells are the same place.
-        return (kilometres.clamp(min=1e-3) / 1000).pow_(-self.power)
+        return (great_circle(first, second).clamp(min=1e-3) / 1000).pow_(-self.power)
 
 
-def great_circle(first: Tensor, second: Tensor, latitude: Tensor, longitude: Tensor) -> Tensor:
-    """(B, N, M) great-circle distances in km between flat cells (B, N) and (B, M) of grids, by the haversine formula.
-
-    Latitude (B, H) and longitude (B, W) are degrees; a cell beyond the last has the place of the last.
-    """
-    height, width = latitude.shape[1], longitude.shape[1]
-    latitude, longitude = (torch.deg2rad(degrees.double()) for degrees in (latitude, longitude))
-    places = []
-    for cells in (first, second):
-        known = cells.clamp(max=height * width - 1)
-        places.append((latitude.gather(1, known // width), longitude.gather(1, known % width)))
-    (lat1, lon1), (lat2, lon2) = places
+def great_circle(first: Cells, second: Cells) -> Tensor:
+    """(B, N, h w) great-circle distances in km between N x 1 and h x w cells, by the haversine formula."""
+    (lat1, lon1), (lat2, lon2) = (
+        (cells.latitude.expand(cells.shape).flatten(1), cells.longitude.expand(cells.shape).flatten(1))
+        for cells in (first, second)
+    )
     lat1, lon1, lat2, lon2 = lat1[..., None], lon1[..., None], lat2[:, None], lon2[:, None]
     across = lat1.cos() * lat2.cos() * torch.sin((lon1 - lon2) / 2).square()
     haversine = torch.sin((lat1 - lat2) / 2).square() + across

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from depthdif import UserError
-from depthdif.first_guess.columns import ObservedColumns, Profiles
+from depthdif.first_guess.columns import Profiles
 from depthdif.first_guess.covariance import Cells, powered_exponential
-from depthdif.first_guess.protocol import FirstGuessResult, Interpolation, PatchData
+from depthdif.first_guess.interpolation import Interpolation, Sources, pairs_at_once
+from depthdif.first_guess.protocol import PatchData
 from depthdif.first_guess.regressions import completed
 
 _EXPONENTS = {"gaussian": 2.0, "exponential": 1.0}
@@ -90,55 +91,56 @@ class OptimalInterpolation(Interpolation):
                 # Read for every patch, and slow as the list of a config.
                 object.__setattr__(self, name, tuple(_numbers(value)))
 
-    def interpolate(self, patches: PatchData) -> FirstGuessResult:
+    def scales(self) -> tuple[float, float]:
         """See `Interpolation`."""
-        cells = Cells.from_patches(patches)
-        drift, profiles = self._regressed(patches, cells)
-        solution = self._solve(patches, cells, profiles)
-        estimate, variance = self._estimate(patches, cells, solution)
-        estimate, variance = (
-            torch.where(patches.ocean_mask, field.view(patches.shape), 0).float()
-            for field in (estimate + drift, variance)
-        )
-        return FirstGuessResult(estimate, variance, *self._misfit(patches, profiles, solution))
+        return self.latitude_scale, self.longitude_scale
 
-    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
-        """See `Interpolation`."""
-        cells = Cells.from_patches(patches)
-        _, profiles = self._regressed(patches, cells)
-        return self._misfit(patches, profiles, self._solve(patches, cells, profiles))
-
-    def _regressed(self, patches: PatchData, cells: Cells) -> tuple[Tensor | float, Profiles]:
-        """What the surface says of each level of each cell, (B, D, H W), and the profiles minus it, their gaps filled."""
+    def prepared(self, patches: PatchData, sources: Cells) -> Profiles:
+        """With regressions minus what the surface says of each level, and their gaps filled."""
         profiles = patches.profiles()
         if not self.regressions:
-            return 0.0, profiles
+            return profiles
         if patches.surface_slopes is None or patches.level_covariance is None:
             raise UserError(
                 "model.first_guess.regressions=true, but the samples hold no regressions; make them with this first guess, "
                 "or set model.first_guess.regressions=false"
             )
-        drift = patches.surface_slopes.double() @ cells.surface.flatten(2)
-        values = profiles.values - patches.at_columns(drift.view(patches.shape))
+        values = profiles.values - patches.surface_slopes.double() @ sources.surface.flatten(2)
         anomalies = profiles._replace(values=torch.where(profiles.observed, values, 0))
         ocean = patches.at_columns(patches.ocean_mask)
         incomplete = max(patches.columns.incomplete)
-        return drift, completed(anomalies, ocean, patches.level_covariance, self.nugget, incomplete)
+        return completed(anomalies, ocean, patches.level_covariance, self.nugget, incomplete)
 
-    def _estimate(self, patches: PatchData, cells: Cells, solution: _Solution) -> tuple[Tensor, Tensor]:
-        """Estimate and error variance of every cell, (B, D, H W)."""
-        batch, depths, height, width = patches.shape
-        sources = cells.take(patches.columns.index)
-        trend = self._for_each_surface("trend_variance", cells.surface)
+    def estimate(
+        self, sources: Sources, targets: Cells, place: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `Interpolation`."""
+        solution = self._solve(sources)
+        estimate, variance = self._estimate(sources, targets, place, solution)
+        if self.regressions and sources.surface_slopes is not None:
+            estimate = estimate + sources.surface_slopes.double() @ targets.surface.flatten(2)
+        return estimate, variance, *self._misfit(sources, solution)
+
+    def cross_validate(self, sources: Sources) -> tuple[Tensor, Tensor]:
+        """See `Interpolation`."""
+        return self._misfit(sources, self._solve(sources))
+
+    def _estimate(
+        self, sources: Sources, targets: Cells, place: Tensor, solution: _Solution
+    ) -> tuple[Tensor, Tensor]:
+        """Estimate, without the slopes of the regressions, and error variance of every cell, (B, D, h w)."""
+        batch, depths, _ = solution.coefficients.shape
+        _, height, width = targets.shape
+        trend = self._for_each_surface("trend_variance", targets.surface)
         # The most that is stored of each cell are its whitened covariances, or those with the others of each level.
         most = batch * width * max(1, solution.root.shape[1], depths * solution.basis.shape[2])
-        block = max(1, 4 * patches.pairs_at_once // most)
+        block = max(1, 4 * pairs_at_once(place.device) // most)
         parts = []
         for row in range(0, height, block):
-            targets = cells.rows(slice(row, row + block))
-            whitened = solution.root @ self._covariance(sources, targets, patches.columns.index - row * width)
+            part = targets.rows(slice(row, row + block))
+            whitened = solution.root @ self._covariance(sources.cells, part, place - row * width)
             # Without any observation, in units of sigma^2.
-            prior = 1 + self.mean_variance + trend @ targets.surface.flatten(2).square()
+            prior = 1 + self.mean_variance + trend @ part.surface.flatten(2).square()
             # Round-off at observed cells can fall below zero.
             remaining = (prior[:, None] - solution.explained(whitened)).clamp_(min=0)
             parts.append((solution.coefficients @ whitened, remaining))
@@ -146,33 +148,33 @@ class OptimalInterpolation(Interpolation):
         variance = solution.scale[..., None] * remaining
         if not (self.regressions or self.background == "climatology"):
             # Without observation nothing but the mean profile is known.
-            variance = torch.where(patches.observed_mask.flatten(2).any(dim=2, keepdim=True), variance, 1)
+            variance = torch.where(sources.profiles.observed.any(dim=2, keepdim=True), variance, 1)
         return estimate, variance
 
-    def _misfit(self, patches: PatchData, profiles: Profiles, solution: _Solution) -> tuple[Tensor, Tensor]:
-        """Leave-one-out misfit and its variance, (B, D, H, W) float64.
+    def _misfit(self, sources: Sources, solution: _Solution) -> tuple[Tensor, Tensor]:
+        """Leave-one-out misfit and its variance, (B, D, N).
 
         In closed form (Dubrule 1983, doi 10.1007/BF01033232): no system is solved again.
         """
+        profiles = sources.profiles
         observed = profiles.observed & (profiles.noise == 0)
         precision = torch.where(observed, solution.explained(solution.root), 1)
         error = torch.where(observed, solution.coefficients @ solution.root / precision, 0)
         others = (solution.squares[..., None] - error.square() * precision).clamp(min=0)
         scale = self._scale(others, profiles.observed.sum(dim=2, keepdim=True) - 1)
         variance = torch.where(observed, scale / precision, 0)
-        return patches.on_grid(error), patches.on_grid(variance)
+        return error, variance
 
-    def _solve(self, patches: PatchData, cells: Cells, profiles: Profiles) -> _Solution:
+    def _solve(self, sources: Sources) -> _Solution:
         """Factorise the covariance of all columns, C = L L^T, and for each level that of its others.
 
         T, the rows of L of the others without their part in the first columns, gives their covariance conditional on the first,
         T T^T, to which the level adds its noise. No difference of large numbers is taken, however near to singular C is.
         """
-        values, observed, noise = profiles
-        sources = cells.take(patches.columns.index)
+        values, observed, noise = sources.profiles
         real = observed.any(dim=1)
         place = torch.arange(real.shape[1], device=real.device).expand_as(real)
-        covariance = self._covariance(sources, sources, place) * (real[:, None] & real[..., None])
+        covariance = self._covariance(sources.cells, sources.cells, place) * (real[:, None] & real[..., None])
         # With 1e-9 more than the nugget: a Gaussian covariance without nugget is singular in float64.
         covariance.diagonal(dim1=1, dim2=2).add_((~real).double() + self.nugget + 1e-9)
         factor = torch.linalg.cholesky_ex(covariance).L
@@ -181,7 +183,7 @@ class OptimalInterpolation(Interpolation):
         first = certain & ((~certain & real[:, None]).cumsum(dim=2) == 0)
         whitened = torch.where(first, values @ root.mT, 0)
         # From `start` on columns may be incomplete, from `late` on others than the first columns of a level may be observed.
-        start, late = (len(real[0]) - count for count in self._others(patches.columns))
+        start, late = (real.shape[1] - count for count in self._others(sources))
         other, behind = (observed & ~first)[..., late:], ~first[..., start:]
         upper = factor[:, None, late:, start:] * (other[..., None] & behind[..., None, :])
         conditional = upper @ upper.mT
@@ -196,11 +198,10 @@ class OptimalInterpolation(Interpolation):
         scale = self._scale(squares, observed.sum(dim=2))
         return _Solution(root, first.double(), basis, coefficients, squares, scale)
 
-    def _others(self, columns: ObservedColumns) -> tuple[int, int]:
+    def _others(self, sources: Sources) -> tuple[int, int]:
         """The most columns of a patch that are incomplete, and from the first that a level may observe after one it lacks."""
-        incomplete = max(columns.incomplete)
         # An estimate in place of what a level lacks is an observation with noise.
-        return incomplete, incomplete if self.regressions else max(columns.late)
+        return sources.incomplete, sources.incomplete if self.regressions else sources.late
 
     def _scale(self, squares: Tensor, count: Tensor) -> Tensor:
         """sigma^2 from the sum of `count` squared whitened observations and the prior (inverse gamma)."""

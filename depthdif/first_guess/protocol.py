@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,12 +11,7 @@ import torch
 from torch import Tensor
 
 from depthdif import UserError
-from depthdif.first_guess.columns import ObservedColumns, Profiles
-
-BACKGROUNDS = ("mean_profile", "climatology")
-
-# Pairs of a profile and a cell that are computed at a time: what the cache of a CPU holds, and 128 MiB elsewhere.
-_CPU_PAIRS, _DEVICE_PAIRS = 2**18, 2**24
+from depthdif.first_guess.columns import ObservedColumns, Profiles, at_places
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,11 +74,6 @@ class PatchData:
         """Numbers as a tensor on the device, which is not waited for."""
         return torch.tensor(numbers, dtype=torch.int64).to(self.observations.device, non_blocking=True)
 
-    @property
-    def pairs_at_once(self) -> int:
-        """How many pairs of a profile and a cell should be computed at a time, which bounds the memory."""
-        return _CPU_PAIRS if self.observations.device.type == "cpu" else _DEVICE_PAIRS
-
     def anomalies(self) -> PatchData:
         """Observations and surface fields minus their backgrounds; a UserError where there are none."""
         if self.background is None or self.surface_background is None:
@@ -120,11 +110,8 @@ class PatchData:
 
     def on_grid(self, values: Tensor) -> Tensor:
         """Values (B, D, N) at the observed columns on the grid (B, D, H, W), 0 elsewhere."""
-        batch, depths, height, width = self.shape
-        # The padding goes to a cell after the last one.
-        grid = values.new_zeros(batch, depths, height * width + 1)
-        grid.scatter_(2, self.columns.index[:, None].expand(-1, depths, -1), values)
-        return grid[..., :-1].reshape(self.shape)
+        *_, height, width = self.shape
+        return at_places(values, self.columns.index, height * width).reshape(self.shape)
 
 
 def _check(batch: Mapping[str, Any]) -> None:
@@ -171,76 +158,6 @@ class FirstGuessResult(NamedTuple):
     error_variance: Tensor
     misfit: Tensor
     misfit_variance: Tensor
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Interpolation:
-    """A first guess that interpolates the anomalies of the observations from a background.
-
-    Args:
-        background: "mean_profile", the training mean of each level, or "climatology", the `background` of a patch; the surface
-            fields are then anomalies as well.
-
-    Raises:
-        UserError: another background, or (when called) patches without climatology.
-    """
-
-    background: str = "mean_profile"
-
-    def __post_init__(self) -> None:
-        if self.background not in BACKGROUNDS:
-            raise UserError(
-                f"model.first_guess.background={self.background}; expected {' or '.join(BACKGROUNDS)}, e.g. "
-                "model.first_guess.background=mean_profile"
-            )
-
-    def __call__(self, patches: PatchData) -> FirstGuessResult:
-        """See `FirstGuess`."""
-        *_, height, width = patches.shape
-        result = FirstGuessResult(
-            *_in_parts(self.interpolate, self._about_background(patches), height * width)
-        )
-        if self.background == "mean_profile" or patches.background is None:
-            return result
-        return result._replace(
-            estimate=result.estimate + torch.where(patches.ocean_mask, patches.background, 0)
-        )
-
-    def leave_one_out(self, patches: PatchData) -> tuple[Tensor, Tensor]:
-        """See `FirstGuess`."""
-        profiles = max(patches.columns.count)
-        misfit, variance = _in_parts(self.cross_validate, self._about_background(patches), profiles)
-        return misfit, variance
-
-    def _about_background(self, patches: PatchData) -> PatchData:
-        return patches if self.background == "mean_profile" else patches.anomalies()
-
-    def interpolate(self, patches: PatchData) -> FirstGuessResult:
-        """The result for a field with background 0."""
-        raise NotImplementedError
-
-    def cross_validate(self, patches: PatchData) -> tuple[Tensor, Tensor]:
-        """Misfit and its variance for a field with background 0."""
-        raise NotImplementedError
-
-
-def _in_parts(
-    function: Callable[[PatchData], Sequence[Tensor]], patches: PatchData, partners: int
-) -> list[Tensor]:
-    """`function` of patches with similar numbers of profiles together, so that little is padded; in the order of the patches.
-
-    `partners` is the number of cells that each profile is paired with.
-    """
-    count = patches.columns.count
-    order = sorted(range(len(count)), key=count.__getitem__, reverse=True)
-    results, start = [], 0
-    while start < len(order):
-        pairs = max(1, count[order[start]] * partners)
-        part = order[start : start + max(1, patches.pairs_at_once // pairs)]
-        results.append(function(patches.take(part)))
-        start += len(part)
-    place = patches.index(sorted(range(len(order)), key=order.__getitem__))
-    return [torch.cat(fields)[place] for fields in zip(*results, strict=True)]
 
 
 class FirstGuess(Protocol):

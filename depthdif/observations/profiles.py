@@ -22,6 +22,9 @@ class RawProfiles:
         is_pressure: whether `vertical` is pressure.
         values: (N, L) float64 by CF standard name (temperatures in degree_Celsius, practical salinity in 1), NaN where there is
             no good value.
+        identity: (N,) str, what a profile is known by in several files, such as float, cycle and direction; "" where nothing is
+            known. None for all unknown.
+        rank: (N,) int; of profiles with the same identity the one with the largest counts. None for all 0.
     """
 
     time: np.ndarray
@@ -31,6 +34,30 @@ class RawProfiles:
     vertical: np.ndarray
     is_pressure: bool
     values: Mapping[str, np.ndarray]
+    identity: np.ndarray | None = None
+    rank: np.ndarray | None = None
+
+    def identities(self) -> np.ndarray:
+        """`identity`, "" where it is not known."""
+        return np.full(len(self.time), "") if self.identity is None else self.identity
+
+    def ranks(self) -> np.ndarray:
+        """`rank`, 0 where it is not known."""
+        return np.zeros(len(self.time), int) if self.rank is None else self.rank
+
+    def take(self, which: np.ndarray) -> RawProfiles:
+        """Some profiles, by a mask (N,) bool or by their numbers."""
+        return RawProfiles(
+            self.time[which],
+            self.latitude[which],
+            self.longitude[which],
+            self.platform[which],
+            self.vertical[which],
+            self.is_pressure,
+            {name: values[which] for name, values in self.values.items()},
+            self.identities()[which],
+            self.ranks()[which],
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -38,8 +38,8 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     standard_name = plan.standard_name or field.target.attrs.get("standard_name", "")
     if not standard_name:
         raise UserError(
-            f"standard_name=null, and the file with the grid does not say what {state['variable']} is; set standard_name, such as "
-            "standard_name=sea_water_temperature or sea_water_potential_temperature"
+            f"standard_name=null, and the file with the grid does not say what {state['variable']} is; set standard_name, such "
+            "as standard_name=sea_water_temperature or sea_water_potential_temperature"
         )
     table = read_table(plan, standard_name, state["units"], grid, console)
     hidden = table.take(np.zeros(len(table), bool))
@@ -91,6 +91,7 @@ def read_table(
     )
     table, refusals = read(window=window, console=console)
     print_table(console, refusals.table())
+    print_lines(console, *refusals.lines())
     if not len(table):
         anywhere, _ = read(window=Window.everything(), console=console)
         raise UserError(

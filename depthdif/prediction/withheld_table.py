@@ -51,8 +51,8 @@ def print_scores(
 def overall_table(scores: WithheldScores, units: str) -> Table:
     """A row for each method, over all depths."""
     table = Table(
-        title=f"At {scores.values} withheld values of {scores.platforms} platforms, in {units}, error of the observations included; in "
-        "brackets 95 % intervals over platforms",
+        title=f"At {scores.values} withheld values of {scores.platforms} platforms, in {units}, error of the observations "
+        "included; in brackets 95 % intervals over platforms",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )

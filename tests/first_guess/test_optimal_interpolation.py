@@ -126,7 +126,7 @@ def test_large_patches_are_solved_in_blocks_with_the_same_result(
     for first_guess in (OptimalInterpolation(**full), InverseDistance()):
         whole = first_guess(patches)
         with monkeypatch.context() as patched:
-            patched.setattr("depthdif.first_guess.protocol._CPU_PAIRS", 5)
+            patched.setattr("depthdif.first_guess.interpolation._CPU_PAIRS", 5)
             for block, expected in zip(first_guess(patches), whole, strict=True):
                 np.testing.assert_allclose(block, expected, atol=1e-6)
 

@@ -122,4 +122,7 @@ def test_without_files_the_user_must_say_so() -> None:
     with pytest.raises(UserError, match="trained with the surface fields zos; set surface=FILES"):
         fields(None)
     assert np.isnan(fields("none")(np.datetime64("2016-01-06"))).all()
-    assert fields(None, surface=[], surface_units=[])(np.datetime64("2016-01-06")).shape == (0, *GRID.shape[1:])
+    assert fields(None, surface=[], surface_units=[])(np.datetime64("2016-01-06")).shape == (
+        0,
+        *GRID.shape[1:],
+    )

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthdif import UserError
+from depthdif.observations.quality import Quality
+from depthdif.observations.read import Window, read_profiles
+from tests.observations.argo_files import write_argo, write_en
+
+PROFILE = {"pres": [5, 10], "temp": [20, 19], "psal": [35, 35]}
+
+
+def read(paths: str | list[str], name: str = "sea_water_temperature", window: Window | None = None):  # type: ignore[no-untyped-def]
+    return read_profiles(paths, name, "degC", window or Window.everything(), Quality())
+
+
+def test_files_of_several_layouts_join_to_one_table_in_the_order_of_time(tmp_path: Path) -> None:
+    write_argo(tmp_path / "R5900446_001.nc", [PROFILE])
+    write_en(tmp_path / "EN.nc", salinity=True)
+    (tmp_path / "ctd.csv").write_text(
+        "time,latitude,longitude,depth,potential_temperature\n1999-05-01,3,60,5,18\n1999-05-01,3,60,9,17\n"
+    )
+    table, refusals = read(str(tmp_path), "sea_water_potential_temperature")
+    assert len(table) == 4
+    assert (np.diff(table.time) >= np.timedelta64(0)).all()
+    assert table.platform[-1] == "5900446"
+    assert (refusals.files, refusals.used_profiles, refusals.used_samples) == (3, 4, 8)
+
+
+def test_the_delayed_mode_file_replaces_the_real_time_file_of_its_cycle(tmp_path: Path) -> None:
+    adjusted = {"pres_adjusted": [5, 10], "temp_adjusted": [21, 20]}
+    write_argo(tmp_path / "R5900446_001.nc", [PROFILE])
+    write_argo(tmp_path / "D5900446_001.nc", [{**PROFILE, **adjusted, "mode": "D"}])
+    write_argo(tmp_path / "R5900446_001D.nc", [{**PROFILE, "direction": "D"}])
+    table, refusals = read(str(tmp_path / "*.nc"))
+    assert sorted(table.value[table.start[:-1]].tolist()) == [20, 21]
+    assert refusals.profile_counts["the same cycle again"] == 1
+
+
+def test_a_cycle_counts_once_in_a_file_of_all_cycles_and_in_one_of_its_own(tmp_path: Path) -> None:
+    write_argo(tmp_path / "5900446_prof.nc", [PROFILE, {**PROFILE, "cycle": 2}])
+    write_argo(tmp_path / "R5900446_002.nc", [{**PROFILE, "cycle": 2}])
+    assert len(read(str(tmp_path))[0]) == 2
+
+
+def test_profiles_outside_region_and_times_are_counted_apart(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "R.nc", [PROFILE, {**PROFILE, "cycle": 2, "longitude": -170.0}])
+    time = np.datetime64("2016-01-01", "s")
+    day = np.timedelta64(1, "D")
+    table, refusals = read(str(path), window=Window(180, 200, -30, 0, time - day, time + day))
+    assert table.longitude.tolist() == [-170]
+    assert refusals.outside == 1
+    empty, refusals = read(str(path), window=Window(60, 90, -30, 0, time - 9 * day, time - 8 * day))
+    assert (len(empty), refusals.outside) == (0, 2)
+
+
+def test_files_that_hold_no_profiles_are_skipped_and_named(tmp_path: Path) -> None:
+    write_argo(tmp_path / "R.nc", [PROFILE])
+    write_argo(tmp_path / "BR.nc", [{"pres": [5]}])
+    (tmp_path / "broken.nc").write_bytes(b"nothing")
+    table, refusals = read(str(tmp_path))
+    assert len(table) == 1
+    assert {Path(path).name for path, _ in refusals.skipped} == {"BR.nc", "broken.nc"}
+    assert any("broken.nc" in line for line in refusals.lines())
+
+
+def test_without_a_usable_profile_the_error_says_why(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "R.nc", [{"pres": [5, 10], "temp": [20, 19]}])
+    with pytest.raises(
+        UserError, match="no usable profile of sea_water_potential_temperature .* no salinity"
+    ):
+        read(str(path), "sea_water_potential_temperature")
+
+
+def test_a_pattern_without_files_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a file, a quoted glob or a folder"):
+        read(str(tmp_path / "*.nc"))
