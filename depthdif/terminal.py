@@ -141,6 +141,8 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     # Epochs have no meaning here, and may be shorter than the interval of logging.
     warnings.filterwarnings("ignore", message="The number of training batches")
+    # A prediction writes its own output.
+    warnings.filterwarnings("ignore", message="predict returned None")
     # A resumed run keeps its checkpoints in its own folder.
     warnings.filterwarnings("ignore", message="The dirpath has changed")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -137,7 +137,7 @@ class TiledRegion:
     def __post_init__(self) -> None:
         if self.patches_at_once < 1:
             raise UserError(
-                f"patches_at_once={self.patches_at_once}; expected at least 1, such as patches_at_once=64"
+                f"patches_at_once={self.patches_at_once}; expected at least 1, such as patches_at_once=8"
             )
 
 

@@ -66,6 +66,10 @@ class PredictionInputs:
         """Of the target."""
         return self.conditioner.standardization
 
+    def used_at(self, number: int) -> LevelProfiles:
+        """The profiles to predict from around time `number`."""
+        return self.used.within(self.times[number], self.half_window)
+
     def hidden_at(self, number: int) -> LevelProfiles:
         """The hidden profiles around time `number`."""
         return self.hidden.within(self.times[number], self.half_window)
@@ -77,7 +81,7 @@ class PredictionInputs:
 
     def observed_at(self, number: int) -> Superobservations:
         """The profiles to predict from around time `number`, on the grid."""
-        nearby = self.used.within(self.times[number], self.half_window)
+        nearby = self.used_at(number)
         return superobservations(
             nearby.values,
             nearby.profiles.latitude,

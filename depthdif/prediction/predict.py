@@ -6,9 +6,8 @@ import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -25,7 +24,7 @@ from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.tiles import TiledRegion, Tiles
 from depthdif.evaluation.result import IDW, OI, Method
 from depthdif.files import near, sha256
-from depthdif.first_guess.domain import DomainFirstGuess
+from depthdif.first_guess.domain import domain_first_guess
 from depthdif.first_guess.inverse_distance import InverseDistance
 from depthdif.first_guess.protocol import FirstGuess
 from depthdif.prediction.cf_metadata import provenance
@@ -61,7 +60,7 @@ def predict(cfg: DictConfig) -> Path:
     Bad input is a UserError before anything is written. A run that was cut goes on with the times that are not finished.
     """
     plan = PredictionPlan.from_config(cfg)
-    first = rank_zero_only.rank == 0
+    first = getattr(rank_zero_only, "rank", 0) == 0
     console = Console(quiet=not first)
     say = functools.partial(print_lines, console)
     model = open_model(cfg)
@@ -73,7 +72,7 @@ def predict(cfg: DictConfig) -> Path:
     if store and store.complete:
         say(f"{near(plan.output)} is complete: nothing is left to predict; set overwrite=true to start anew")
         return plan.output
-    left = len(plan.dates) - np.count_nonzero(store.finished) if store else len(plan.dates)
+    left = len(plan.dates) - (int(store.finished.sum()) if store else 0)
     if left < len(plan.dates):
         say(f"{len(plan.dates) - left} of {len(plan.dates)} times are finished already")
     bar = progress_bar(console)
@@ -93,7 +92,7 @@ def predict(cfg: DictConfig) -> Path:
     with bar, Processes().started(trainer):
         trainer.predict(predictor, return_predictions=False)
     if trainer.is_global_zero:
-        write_products(plan, predictor.opened, inputs, model, console)
+        write_products(plan, predictor.store, inputs, next(iter(models.values())).sampler, console)
     return plan.output
 
 
@@ -121,13 +120,18 @@ def first_guesses(
     model: TrainedModel, plan: PredictionPlan, inputs: PredictionInputs
 ) -> tuple[tuple[Method, FirstGuess] | None, dict[Method, FirstGuess]]:
     """The first guess of the model for the whole region, if any, and the others that are scored at hidden profiles."""
-    of_region = functools.partial(
-        DomainFirstGuess, neighbours=plan.neighbours, wraps=inputs.grid.wraps, period=inputs.grid.period
-    )
+    period = inputs.grid.period if inputs.grid.wraps else None
+
+    def of_region(first_guess: FirstGuess) -> FirstGuess:
+        of_domain = functools.partial(
+            domain_first_guess, first_guess, neighbours=plan.neighbours, period=period
+        )
+        return cast(FirstGuess, of_domain)
+
     own: FirstGuess | None = instantiate(model.cfg.model.first_guess)
     is_idw = isinstance(own, InverseDistance)
     others = {} if is_idw else {IDW: of_region(instantiate(plan.baselines["idw"]))}
-    return own and (IDW if is_idw else OI, of_region(own)), others
+    return None if own is None else (IDW if is_idw else OI, of_region(own)), others
 
 
 def evaluations(models: Mapping[str, DiffusionModule], times: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import ModuleDict
+from torch.utils.data import DataLoader, TensorDataset
 
 from depthdif.data.dataset import Batch, with_first_guess
 from depthdif.diffusion.ensemble import Ensemble
@@ -31,6 +33,7 @@ class Predictor(LightningModule):
         models: with the weights of each variant, by its name.
         first_guess: that of the models, for the whole region, and its name; None for models without one.
         compared: further first guesses, which are scored at the hidden profiles.
+        open_store: opens the store, which exists already.
         region: how it is sampled.
         precision: of the network.
     """
@@ -41,38 +44,53 @@ class Predictor(LightningModule):
         first_guess: tuple[Method, FirstGuess] | None,
         compared: Mapping[Method, FirstGuess],
         inputs: PredictionInputs,
-        store: PredictionStore,
+        open_store: Callable[[], PredictionStore],
         region: TiledRegion,
         precision: str,
     ) -> None:
         super().__init__()
         self.models = ModuleDict({_key(variant): model for variant, model in models.items()})
         self.variants = list(models)
-        self.first_guess, self.compared, self.inputs, self.store = first_guess, compared, inputs, store
-        self.region, self.precision = region, precision
+        self.first_guess, self.compared, self.inputs = first_guess, compared, inputs
+        self.open_store, self.region, self.precision = open_store, region, precision
 
-    def predict_step(self, numbers: Tensor, batch_idx: int) -> None:
+    def setup(self, stage: str) -> None:
+        """Open the store in each process, before any time is written."""
+        self.store = self.open_store()
+        self.trainer.strategy.barrier("store opened")
+
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """The numbers of the times that are not finished, one a batch; each process gets a part of them."""
+        return DataLoader(TensorDataset(torch.from_numpy(np.flatnonzero(~self.store.finished))))
+
+    def on_predict_end(self) -> None:
+        """Wait until all processes have written their times."""
+        self.trainer.strategy.barrier("all times written")
+
+    def predict_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Predict the time of one number, and write it."""
-        (number,) = numbers.tolist()
+        number = int(batch[0])
         plan, hidden = self.store.plan, self.inputs.hidden_at(number)
         observed = self.inputs.observed_at(number)
-        batch = self.inputs.batch(number, observed)
+        conditions = self.inputs.batch(number, observed)
         fields = {COUNT: observed.count}
         forecasts: dict[Method, Forecast] = {}
         if len(hidden):
-            forecasts |= self.backgrounds(batch) | {
-                method: self.forecast(self.with_first_guess(batch, each))
+            forecasts |= self.backgrounds(conditions) | {
+                method: self.forecast(self.with_first_guess(conditions, each))
                 for method, each in self.compared.items()
             }
         if self.first_guess is not None:
             method, first_guess = self.first_guess
-            batch = self.with_first_guess(batch, first_guess)
-            forecast = self.forecast(batch)
+            conditions = self.with_first_guess(conditions, first_guess)
+            forecast = self.forecast(conditions)
             forecasts[method] = forecast
             fields |= plan.first_guess_fields(forecast.mean[0], cast(np.ndarray, forecast.deviation)[0])
         for variant in self.variants:
             model = cast(DiffusionModule, self.models[_key(variant)])
-            ensemble = reconstruct(model, batch, self.inputs.standardization, self.precision, self.region)
+            ensemble = reconstruct(
+                model, conditions, self.inputs.standardization, self.precision, self.region
+            )
             self.check_finite(ensemble, variant, number)
             fields |= plan.ensemble_fields(ensemble, variant)
             if len(hidden):

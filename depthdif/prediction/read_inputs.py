@@ -30,8 +30,8 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     state = model.state
     field = field_of_grid(plan.grid, model.cfg.data)
     grid = Grid.of_region(field, plan.region)
-    conditions = model.module.denoiser.conditions
-    grid.check_trained(state, conditions.position_and_season or state["climatology"] is not None)
+    knows_positions = bool(model.cfg.model.conditions.position_and_season)
+    grid.check_trained(state, knows_positions or state["climatology"] is not None)
     say = functools.partial(print_lines, console)
     surface = SurfaceFields(plan.surface, plan.surface_variables, state, grid, plan.regrid, say)
     surface.check_times(plan.dates)

@@ -1,0 +1,81 @@
+"""What is made of a finished prediction: scores at withheld profiles, figures and the page, beside the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+from rich.console import Console
+
+from depthdif.diffusion.sampler import ReverseSampler
+from depthdif.evaluation.table import cell
+from depthdif.figures.panel import display_units
+from depthdif.files import near
+from depthdif.prediction.figures import draw_prediction
+from depthdif.prediction.inputs import PredictionInputs
+from depthdif.prediction.page import write_page
+from depthdif.prediction.plan import PredictionPlan
+from depthdif.prediction.section import Section
+from depthdif.prediction.store import PredictionStore
+from depthdif.prediction.withheld import HiddenValues, WithheldScores
+from depthdif.prediction.withheld_table import COLUMNS, print_scores
+from depthdif.terminal import print_lines
+
+
+def write_products(
+    plan: PredictionPlan,
+    store: PredictionStore,
+    inputs: PredictionInputs,
+    sampler: ReverseSampler,
+    console: Console,
+) -> None:
+    """Give the output its name, score it, and draw figures and page; print what was written and where."""
+    stem = plan.output.with_suffix("")
+    depths, units = inputs.grid.depths, display_units(store.plan.units)
+    hidden = hidden_of(store, sampler)
+    scores = None
+    if hidden is not None:
+        scores = WithheldScores.of(hidden, len(depths), plan.bootstrap_samples, plan.seed)
+        print_scores(scores, hidden, depths, units, stem, console)
+    path = store.finish()
+    profiles = [inputs.used_at(number).profiles for number in range(len(inputs.times))]
+    section = Section.from_setting(plan.section, inputs.grid.longitude)
+    name, variants = store.plan.name, store.plan.variants
+    folder, page = stem.with_name(f"{stem.name}_figures"), stem.with_name(f"{stem.name}.html")
+    with xr.open_dataset(
+        path, engine="zarr" if path.suffix == ".zarr" else None, chunks=None, cache=False
+    ) as dataset:
+        draw_prediction(dataset, name, variants, profiles, folder, plan.figure_depths, section, hidden)
+        write_page(dataset, name, variants, profiles, page, section, hidden, page_rows(scores))
+    print_lines(
+        console,
+        f"output:   {near(path)} ({len(inputs.times)} times, {len(inputs.used)} profiles; docs/prediction.md)",
+        f"figures:  {near(folder)}",
+        f"page:     {near(page)}",
+    )
+    if hidden is None:
+        print_lines(
+            console,
+            "does it help? withhold=0.2 output=OTHER hides a fifth of the platforms and scores the prediction there",
+        )
+
+
+def hidden_of(store: PredictionStore, sampler: ReverseSampler) -> HiddenValues | None:
+    """The values of withheld profiles at all times; None where nothing was withheld or none lies in a cell of the ocean."""
+    files = [store.extra(number) for number in range(len(store.plan.times))]
+    files = [file for file in files if file.exists()]
+    if not files:
+        return None
+    hidden = HiddenValues.load(files, sampler.antithetic, sampler.inflation)
+    return hidden if len(hidden) else None
+
+
+def page_rows(scores: WithheldScores | None) -> list[dict[str, Any]]:
+    """The table of scores over all depths, for the page."""
+    if scores is None:
+        return []
+    return [
+        {"method": method.label}
+        | {heading.replace("\n", " "): cell(each, name, interval) for name, heading, interval in COLUMNS}
+        for method, each in scores.overall.items()
+    ]
