@@ -159,3 +159,4 @@ def test_degrees_are_written_as_on_a_chart() -> None:
         "40°N", "2.5°S", "170°W",
     ]  # fmt: skip
     assert format_degrees(0, "EW") == "0°"
+    assert format_degrees(180, "EW") == format_degrees(-180, "EW") == "180°"
