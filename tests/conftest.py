@@ -258,7 +258,8 @@ CONTRASTS = """() => {
       if (back.length < 4 || back[3] > 0) return back;
     }
   };
-  const nodes = document.querySelectorAll("p, th, td, dt, dd, .chip, button, a, h1, h2, figcaption, label, output, svg.chart text");
+  const kinds = "p, th, td, dt, dd, .chip, button, a, h1, h2, figcaption, label, output, svg.chart text";
+  const nodes = document.querySelectorAll(kinds);
   return [...nodes].filter((n) => n.textContent.trim() && n.getClientRects().length).map((n) => {
     const style = getComputedStyle(n);
     const ink = luminance(rgb(n instanceof SVGElement ? style.fill : style.color));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from depthdif import EARTH_RADIUS, UserError
 _WAVES = 64
 # Scales in depth that a displacement is coherent over, metres.
 _DEPTH_SCALES = (150.0, 3000.0)
+_EXAMPLES = {"scales": "[15,3000]", "strength": "[0.7,1.4]"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class SimulatedAnomalies:
             if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < math.inf:
                 raise UserError(
                     f"data.anomalies.{name}={list(low_high)}; expected the least and the largest value, above 0, such as "
-                    f"data.anomalies.{name}={list(SimulatedAnomalies.__dataclass_fields__[name].default)}"
+                    f"data.anomalies.{name}={_EXAMPLES[name]}"
                 )
 
     def __call__(
@@ -76,7 +78,7 @@ class SimulatedAnomalies:
     ) -> np.ndarray:
         """Anomalies (D, H, W) float32 of a `climatology` (D, H, W), 0 where it is NaN; depths in m, coordinates in degrees."""
         vertical, northward, eastward = gradients(climatology, depths, latitude, longitude)
-        strength = np.exp(generator.uniform(*np.log(self.strength)))
+        strength = _log_uniform(generator, self.strength, None)
         w, v, u, r = (self._field(depths, latitude, longitude, generator) for _ in range(4))
         decay = np.exp(-depths / self.remainder_depth)[:, None, None]
         anomalies = self.vertical * w * vertical + self.horizontal * (v * northward + u * eastward)
@@ -88,7 +90,7 @@ class SimulatedAnomalies:
     ) -> np.ndarray:
         """A standard normal random field (D, H, W), float32."""
         scale, depth_scale = (
-            np.exp(generator.uniform(*np.log(limits), _WAVES)) for limits in (self.scales, _DEPTH_SCALES)
+            _log_uniform(generator, limits, _WAVES) for limits in (self.scales, _DEPTH_SCALES)
         )
         waves = generator.normal(size=(3, _WAVES)) * (EARTH_RADIUS / scale)
         phase = generator.uniform(0, 2 * np.pi, _WAVES)
@@ -103,6 +105,11 @@ class SimulatedAnomalies:
         columns = np.concatenate([np.cos(across), np.sin(across)], axis=1)
         field: np.ndarray = math.sqrt(2 / _WAVES) * levels @ columns.T
         return field.reshape(len(depths), *lat.shape[:1], lon.shape[1])
+
+
+def _log_uniform(generator: np.random.Generator, limits: Sequence[float], count: int | None) -> Any:
+    """Numbers between two limits, or one number, whose logarithms are uniform."""
+    return np.exp(generator.uniform(math.log(limits[0]), math.log(limits[1]), count))
 
 
 def gradients(

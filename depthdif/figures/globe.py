@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -16,6 +18,8 @@ Field = NDArray[np.floating]
 
 SEA_FLOOR = "0.86"
 GROUND_COLOURS = ListedColormap([LAND, SEA_FLOOR])
+# Up to 7 ticks, 15 or 60 rather than 20 or 50 degrees apart.
+DEGREE_TICKS = functools.partial(MaxNLocator, 6, steps=[1, 1.5, 3, 6, 10])
 
 
 def borders(centres: Field) -> Field:
@@ -64,5 +68,5 @@ def draw_on_globe(
 
 def label_degrees(ticks: Axis, letters: str) -> None:
     """Label an axis of longitudes ("EW") or of latitudes ("NS")."""
-    ticks.set_major_locator(MaxNLocator(5, steps=[1, 1.5, 2, 3, 5, 10]))
+    ticks.set_major_locator(DEGREE_TICKS())
     ticks.set_major_formatter(FuncFormatter(lambda degrees, _: format_degrees(degrees, letters)))

@@ -133,7 +133,7 @@ def round_numbers(values: Field, most: int) -> Field:
 def format_degrees(degrees: float, letters: str) -> str:
     """Such as `12.5°S` for -12.5 and the letters "NS"; longitudes beyond the date line are folded back."""
     folded = round((float(degrees) + 180) % 360 - 180, 3)
-    letter = letters[int(folded < 0)] if folded else ""
+    letter = letters[int(folded < 0)] if folded % 180 else ""
     return f"{abs(folded):g}°{letter}"
 
 

@@ -66,7 +66,7 @@ def draw_prediction(
     name: str,
     variants: Sequence[str],
     observations: Sequence[ProfileTable],
-    folder: Path,
+    folder: str | Path,
     depths: Sequence[float],
     section: Section,
     withheld: HiddenValues | None = None,
@@ -87,7 +87,7 @@ def draw_prediction(
     marks = [Marks.of(dataset, number, observations[number], withheld) for number in numbers]
     days = dates(dataset["time"].values)
     ends = [f"{days[number].replace(':', '')}_time_{number + 1}_of_{len(days)}.png" for number in numbers]
-    paths: list[Path] = []
+    folder, paths = Path(folder), list[Path]()
 
     def save(figures: Iterable[Figure], start: str) -> None:
         paths.extend(
@@ -171,7 +171,7 @@ def read(
 ) -> dict[Quantity, Field]:
     """The quantities at some times, (T, ...), read time by time, as the output is stored."""
     return {
-        quantity: np.stack([quantity.of(dataset).isel(time=number).isel(where).values for number in numbers])
+        quantity: np.stack([quantity.of(dataset.isel(time=number).isel(where)).values for number in numbers])
         for quantity in each_once(groups)
     }
 

@@ -43,7 +43,7 @@ def write_page(
     name: str,
     variants: Sequence[str],
     observations: Sequence[ProfileTable],
-    path: Path,
+    path: str | Path,
     section: Section,
     withheld: HiddenValues | None = None,
     scores: Sequence[Mapping[str, Any]] = (),
@@ -89,7 +89,7 @@ def write_page(
         )
         if len(text.encode()) <= megabytes * MEGABYTE or shown == (1, 1):
             write_text(path, text)
-            return path
+            return Path(path)
         most = SMALLER * shown[0] * shown[1]
 
 

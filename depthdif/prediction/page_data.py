@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.colors import Colormap
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Locator, MaxNLocator
 from numpy.typing import NDArray
 
 from depthdif.figures.axes import DEPTH_TICKS
-from depthdif.figures.globe import Field, borders, places_on_grid
-from depthdif.figures.level_maps import format_degrees, round_numbers
+from depthdif.figures.globe import DEGREE_TICKS, Field, borders, places_on_grid
+from depthdif.figures.level_maps import format_degrees
 from depthdif.prediction.figures import Marks, limits_of
 from depthdif.prediction.planes import Coded, coded
 from depthdif.prediction.quantities import Quantity, dates, units_of
@@ -76,10 +76,10 @@ class Planes:
         }
         maps, sections, oceans = [], [], []
         for number in numbers:
-            field = quantity.of(coarse).isel(time=number, depth=[0, *levels]).values[:, ::-1]
+            field = quantity.of(coarse.isel(time=number, depth=[0, *levels])).values[:, ::-1]
             oceans.append(np.isfinite(field[0]))
             maps.append(field[1:])
-            sections.append(quantity.of(dataset).isel(time=number).isel(cells).values)
+            sections.append(quantity.of(dataset.isel(time=number).isel(cells)).values)
         self.map_values, self.section_values = np.stack(maps), np.stack(sections)
         self.maps: Coded = coded(self.map_values, np.stack(oceans))
         self.section: Coded = coded(self.section_values, np.isfinite(self.section_values[:, 0]))
@@ -88,7 +88,7 @@ class Planes:
 def bytes_a_plane(coarse: xr.Dataset, quantities: Sequence[Quantity]) -> float:
     """About what one time and depth of all quantities takes."""
     time, depth = coarse.sizes["time"] // 2, coarse.sizes["depth"] // 2
-    fields = [quantity.of(coarse).isel(time=[time], depth=[depth]).values for quantity in quantities]
+    fields = [quantity.of(coarse.isel(time=[time], depth=[depth])).values for quantity in quantities]
     return float(sum(coded(field, np.isfinite(field[:, 0])).size for field in fields))
 
 
@@ -111,22 +111,18 @@ def _quantities(dataset: xr.Dataset, planes: Mapping[Quantity, Planes]) -> list[
 
 
 def _map(coarse: xr.Dataset, line: SectionLine, dataset: xr.Dataset) -> dict[str, Any]:
-    """Axes of the maps; positions are shares of the width and of the height, from the north-western corner."""
+    """Axes of the maps."""
     latitude, longitude = coarse["latitude"].values, coarse["longitude"].values
     height, width = np.ptp(borders(latitude)), np.ptp(borders(longitude))
-    north, east = round_numbers(latitude, 5), round_numbers(longitude, 5)
+    section = dataset["latitude"].values[line.rows], dataset["longitude"].values[line.columns]
     return {
-        "rows": [format_degrees(round(at, 3), "NS") for at in latitude[::-1].tolist()],
-        "columns": [format_degrees(round(at, 3), "EW") for at in longitude.tolist()],
+        "rows": [format_degrees(at, "NS") for at in latitude[::-1].tolist()],
+        "columns": [format_degrees(at, "EW") for at in longitude.tolist()],
         "edges": np.linspace(0, 1, len(latitude) + 1).round(5).tolist(),
         "aspect": float(height / width / np.cos(np.deg2rad((latitude[0] + latitude[-1]) / 2))),
-        "x": [[_shares(latitude[:1], np.array([at]), coarse)[0][0], format_degrees(at, "EW")] for at in east],
-        "y": [
-            [_shares(np.array([at]), longitude[:1], coarse)[0][1], format_degrees(at, "NS")] for at in north
-        ],
-        "line": _shares(
-            dataset["latitude"].values[line.rows], dataset["longitude"].values[line.columns], coarse
-        ),
+        "x": _ticks(longitude, DEGREE_TICKS(), "EW"),
+        "y": [[1 - share, label] for share, label in _ticks(latitude, DEGREE_TICKS(), "NS")],
+        "line": _shares(*section, coarse),
     }
 
 
@@ -134,30 +130,37 @@ def _section(dataset: xr.Dataset, line: SectionLine) -> dict[str, Any]:
     """Axes of the section, whose depths crowd near the surface."""
     depths, position = dataset["depth"].values, line.position
     edges = np.sqrt(np.maximum(borders(depths), 0.0))
-    letters = {"latitude": "NS", "longitude": "EW"}.get(line.along)
-
-    def words(at: float) -> str:
-        return format_degrees(at, letters) if letters else f"{at:.4g} km"
-
-    ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(position[0], position[-1])
-    columns = np.interp(ticks, borders(position), np.arange(len(position) + 1), left=np.nan, right=np.nan)
+    letters = {"latitude": "NS", "longitude": "EW"}.get(line.along, "")
     return {
         "title": line.title,
         "rows": [f"{depth:g} m" for depth in depths],
-        "columns": [words(round(at, 3)) for at in position.tolist()],
+        "columns": [_place(at, letters) for at in position.tolist()],
         "edges": ((edges - edges[0]) / np.ptp(edges)).round(5).tolist(),
         "aspect": 0.62,
-        "x": [
-            [column / len(position), words(at)]
-            for column, at in zip(columns, ticks, strict=True)
-            if np.isfinite(column)
-        ],
+        "x": _ticks(position, DEGREE_TICKS() if letters else MaxNLocator(5), letters),
         "y": [
             [(at**0.5 - edges[0]) / np.ptp(edges), f"{at} m"]
             for at in DEPTH_TICKS
             if edges[0] <= at**0.5 <= edges[-1]
         ],
     }
+
+
+def _ticks(centres: Field, locator: Locator, letters: str) -> list[Any]:
+    """Round places among cells with (N,) centres, as shares of all cells, with their labels."""
+    edges = borders(centres)
+    places = np.asarray(locator.tick_values(edges[0], edges[-1]))
+    shares = np.interp(places, edges, np.linspace(0, 1, len(edges)), left=np.nan, right=np.nan).tolist()
+    return [
+        [share, _place(at, letters)]
+        for share, at in zip(shares, places.tolist(), strict=True)
+        if share == share
+    ]
+
+
+def _place(at: float, letters: str) -> str:
+    """Such as "12.5°S" for the letters "NS", and kilometres without letters."""
+    return format_degrees(at, letters) if letters else f"{at:.4g} km"
 
 
 def _shares(latitude: Field, longitude: Field, coarse: xr.Dataset) -> list[list[float]]:

@@ -39,7 +39,7 @@ class Quantity:
     minus: str = ""
 
     def of(self, dataset: xr.Dataset) -> xr.DataArray:
-        """The quantity; nothing is read from lazy data."""
+        """The quantity; of a dataset that is read when needed, select first: a difference needs both variables."""
         return dataset[self.variable] - dataset[self.minus] if self.minus else dataset[self.variable]
 
     def colours(self, dataset: xr.Dataset) -> Colormap:

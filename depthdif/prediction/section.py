@@ -72,7 +72,8 @@ class Section:
             )
         ((name, place),) = given.items()
         points = place if name == "track" else [[0.0, place] if name == "latitude" else [place, 0.0]]
-        if not all(map(_is_place, points)) or (name == "track" and len(points) < 2):
+        is_line = isinstance(points, Sequence) and all(map(_is_place, points))
+        if not is_line or (name == "track" and len(points) < 2):
             expected = "two or more points [longitude, latitude]" if name == "track" else f"degrees of {name}"
             raise UserError(f"section={{{name}: {place}}}; expected {expected}: set section={EXAMPLES}")
 

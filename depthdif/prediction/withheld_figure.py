@@ -32,7 +32,8 @@ def withheld_figure(dataset: xr.Dataset, name: str, units: str, hidden: HiddenVa
     profiles = [
         (
             float(np.sqrt(squares[rows].mean())),
-            f"{platform}, {day}\n{format_position(latitude, longitude)}",
+            # A platform that is not known is named by time and place.
+            f"{day if ' ' in platform else f'{platform}, {day}'}\n{format_position(latitude, longitude)}",
             rows,
         )
         for day, time in zip(days, dataset["time"].values, strict=True)
@@ -66,6 +67,7 @@ def withheld_figure(dataset: xr.Dataset, name: str, units: str, hidden: HiddenVa
             label="observed",
         )
         scale_depth(axis, 1.05 * depths.max())
+        axis.set_ylim(top=0.9 * depths.min())
         axis.set_title(f"{place}\nRMSE {error:.2f} {units}", fontsize=9)
         axis.set_xlabel(f"{name.replace('_', ' ')} ({units})", fontsize=9)
     axes[0].set_ylabel("depth (m)", fontsize=9)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture(scope="module")
 def html(odd_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compare([odd_runs], tmp_path_factory.mktemp("out"))

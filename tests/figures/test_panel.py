@@ -102,7 +102,7 @@ def test_a_level_below_the_sea_floor_and_a_patch_without_observations_are_drawn_
     figure = reconstruction_figure([case(observed=False)], DEPTHS, [0, 3], [[1.0, 1.0]], "degC", "title")
     save_figure(figure, tmp_path / "panel.png")
     assert texts(figure).count("no ocean at this depth") == 1
-    assert "180°W" in texts(figure)  # Below the lowest level that has maps.
+    assert "180°" in texts(figure)  # Below the lowest level that has maps.
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,4 @@ def test_degrees_are_written_as_on_a_chart() -> None:
         "40°N", "2.5°S", "170°W",
     ]  # fmt: skip
     assert format_degrees(0, "EW") == "0°"
+    assert format_degrees(180, "EW") == format_degrees(-180, "EW") == "180°"

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+
 @pytest.fixture(scope="module")
 def html(predicted: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "indian.html"
-    scores = [{"method": "OI", "rmse": 0.71234, "crps": None}, {"method": "EMA, mean of 2", "rmse": 0.61234, "crps": 0.3}]
+    scores = [
+        {"method": "OI", "rmse": 0.71234, "crps": None},
+        {"method": "EMA, mean of 2", "rmse": 0.61234, "crps": 0.3},
+    ]
     return write_page(*predicted.arguments, path, Section(longitude=80), predicted.withheld, scores)
 
 
@@ -80,7 +84,9 @@ def test_each_side_shows_the_quantity_that_is_chosen(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("row", "column"), [(14, 20), (3, 27), (30, 2)])
-def test_pointing_at_a_cell_reads_its_values_to_the_quantisation(page: Page, predicted: Any, row: int, column: int) -> None:
+def test_pointing_at_a_cell_reads_its_values_to_the_quantisation(
+    page: Page, predicted: Any, row: int, column: int
+) -> None:
     dataset = predicted.dataset
     page.locator("#depth").focus()
     after(page, lambda: page.keyboard.press("End"))
@@ -149,7 +155,9 @@ def test_nothing_but_tables_is_wider_than_the_window(page: Page, width: int) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_background(page: Page, contrasts: Callable[[Page], list[float]], scheme: str) -> None:
+def test_text_stands_out_from_its_background(
+    page: Page, contrasts: Callable[[Page], list[float]], scheme: str
+) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     measured = contrasts(page)
     assert len(measured) > 20

@@ -23,7 +23,7 @@ from depthdif.prediction.withheld import (
     hidden_values,
     split_by_platform,
 )
-from depthdif.prediction.withheld_table import print_scores
+from depthdif.prediction.withheld_table import overall_table, print_scores
 
 EMA = Method(MODEL, "ema", 8)
 ONE = Method(MODEL, "ema")
@@ -315,6 +315,12 @@ def test_tables_and_files_hold_the_scores(tmp_path: Path) -> None:
     assert "EMA, mean of 8 against OI at the withheld profiles: RMSE 0." in printed
     assert "of OI's" in printed
     assert "10 platforms are few" in printed
+    by_depth = [line.split()[:4] for line in lines.splitlines() if line.split()[1:3] == ["20", "10"]]
+    rmse_of_climatology = [f"{scores.by_depth[CLIMATOLOGY][level]['rmse'].value:.3f}" for level in (0, 2)]
+    assert by_depth == [
+        ["0", "20", "10", rmse_of_climatology[0]],
+        ["500", "20", "10", rmse_of_climatology[1]],
+    ]
     with paths[0].open() as file:
         rows = list(csv.DictReader(file))
     for method, overall in scores.overall.items():
@@ -338,3 +344,17 @@ def test_tables_and_files_hold_the_scores(tmp_path: Path) -> None:
     means = np.array([float(row["EMA, mean of 8"]) for row in values])
     assert np.sqrt(np.square(means - observed).mean()) == pytest.approx(scores.overall[EMA]["rmse"].value)
     assert "climatology, deviation" not in values[0]
+
+
+def test_on_a_narrow_terminal_the_ratios_to_oi_keep_their_intervals() -> None:
+    generator = np.random.default_rng(5)
+    observed, guess = generator.normal(size=(2, 40))
+    forecasts: dict[Method, Forecast] = {CLIMATOLOGY: estimate(0 * guess), OI: estimate(guess)}
+    scores = WithheldScores.of(hidden_of(observed, np.arange(40), forecasts), 1, 200, 0)
+    table = overall_table(scores, "°C", narrow=True)
+    has_interval = {
+        str(column.header).replace("\n", " "): any("(" in str(cell) for cell in column.cells)
+        for column in table.columns
+    }
+    shown = {heading for heading, interval in has_interval.items() if interval}
+    assert shown == {"RMSE / OI", "CRPS / OI"}
