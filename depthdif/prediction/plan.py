@@ -125,7 +125,8 @@ class PredictionPlan:
             ) from error
         if first > last:
             raise UserError(
-                f"times={list(self.times)} are reversed; expected the first date before the last: set times=[{self.times[1]},{self.times[0]}]"
+                f"times={list(self.times)} are reversed; expected the first date before the last: set "
+                f"times=[{self.times[1]},{self.times[0]}]"
             )
         return pd.date_range(first, last, freq=step).values.astype("datetime64[s]")
 
