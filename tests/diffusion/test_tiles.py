@@ -211,15 +211,23 @@ def test_a_tile_as_large_as_the_region_gives_the_plain_chain_bit_for_bit(
     assert torch.equal(tiled, module.reconstruct(batch))
 
 
-def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise() -> None:
+@pytest.mark.parametrize("efolding", [None, 20.0])
+@pytest.mark.parametrize("day", [-7, 17_000])
+def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise(
+    day: int, efolding: float | None
+) -> None:
     rows, columns = np.arange(60), np.arange(100)
-    whole = noise_of_cells(3, rows, columns, [0, 1], 17_000)
-    part = noise_of_cells(3, rows[7:45], columns[20:81], [0, 1], 17_000)
+    whole = noise_of_cells(3, rows, columns, [0, 1], day, efolding)
+    part = noise_of_cells(3, rows[7:45], columns[20:81], [0, 1], day, efolding)
     assert torch.equal(part, whole[:, 7:45, 20:81])
     around = np.concatenate([columns[90:], columns[:30]])
-    assert torch.equal(noise_of_cells(3, rows, around, [0, 1], 17_000), whole[:, :, around])
-    for other in (([1, 1], 17_000), ([0, 2], 17_000), ([0, 1], 17_001)):
-        assert not torch.isclose(noise_of_cells(3, rows, columns, *other), whole).any(dim=0).all()
+    assert torch.equal(noise_of_cells(3, rows, around, [0, 1], day, efolding), whole[:, :, around])
+    for identity, other_day in (([1, 1], day), ([0, 2], day), ([0, 1], day + 1)):
+        other = noise_of_cells(3, rows, columns, identity, other_day, efolding)
+        assert not torch.isclose(other, whole).any(dim=0).all()
+    # Independent of another member, whatever the day.
+    other = noise_of_cells(3, rows, columns, [0, 2], day, efolding)
+    assert abs(float((other * whole).mean())) < 5 / whole.numel() ** 0.5
 
 
 @pytest.mark.parametrize("efolding", [None, 20.0])
