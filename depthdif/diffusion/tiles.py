@@ -100,7 +100,7 @@ class Tiles:
             if name == "latitude":
                 tensor = tensor[:, corner.row : corner.row + self.size[0]]
             elif name == "longitude":
-                columns = self.columns(corner)
+                columns = self.columns(corner).to(tensor.device)
                 # Ascending across the seam, as in a patch of the training.
                 tensor = tensor[:, columns] + self.period * (columns < corner.column)
             elif tensor.ndim == 4:

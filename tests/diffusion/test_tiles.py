@@ -188,26 +188,26 @@ def test_the_prediction_of_a_denoiser_that_sees_single_cells_is_not_changed_by_t
     torch.testing.assert_close(tiled(noisy, torch.tensor(3), batch), whole, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("antithetic", [False, True])
 def test_a_tile_as_large_as_the_region_gives_the_plain_chain_bit_for_bit(
-    small_run: Callable[..., DictConfig],
+    small_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, antithetic: bool
 ) -> None:
-    cfg = small_run("model.sampler.ensemble_size=2", "model.sampler.antithetic=false")
+    cfg = small_run("model.sampler.ensemble_size=2", f"model.sampler.antithetic={antithetic}")
     data = build_data(cfg)
     module = build_module(cfg, data).eval()
     with torch.no_grad():
-        for parameter in module.denoiser.unet.conv_out.parameters():
-            parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+        for name, parameter in module.denoiser.named_parameters():
+            if "conv_out" in name:
+                parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
     batch = data.collate([data.validation_samples()[0]])
     rows, columns = np.arange(40, 56), np.arange(104, 120)
     region = TiledRegion(Tiles(16, 16, (99, 99)), 8, rows, columns)
     tiled = module.reconstruct(batch, region)
     assert tiled.std() > 0
-    module.sampler.initial_noise = lambda like, _: torch.stack(  # type: ignore[method-assign]
-        [
-            noise_of_cells(like.shape[1], rows, columns, [0, member, 0], int(batch["time"]))
-            for member in range(2)
-        ]
-    )
+    day, depths = int(batch["time"]), batch["observations"].shape[1]
+    leaders = [0, 0 if antithetic else 1]
+    noise = [noise_of_cells(depths, rows, columns, [0, leader, 0], day) for leader in leaders]
+    monkeypatch.setattr(module.sampler, "initial_noise", lambda like, generators: torch.stack(noise))
     assert torch.equal(tiled, module.reconstruct(batch))
 
 
@@ -319,6 +319,13 @@ def test_a_call_of_the_network_has_at_most_tiles_at_once_samples_and_none_of_lan
     ocean = slice(WIDTH // 2 + 6, WIDTH)
     expected = (noisy + batch["longitude"][:, None, None])[..., ocean]
     torch.testing.assert_close(tiled[..., ocean], expected, atol=1e-4, rtol=0)
+
+
+def test_a_tile_stays_on_the_device_of_its_region() -> None:
+    tiles = Tiles(HEIGHT, WIDTH, (10, 16), wraps=True)
+    batch = {name: tensor.to("meta") for name, tensor in whole_region(WIDTH).items()}
+    for corner in tiles.weights:
+        assert {tensor.device.type for tensor in tiles.batch(batch, corner).values()} == {"meta"}
 
 
 def test_no_tile_at_once_is_refused() -> None:
