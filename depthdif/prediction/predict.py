@@ -109,6 +109,8 @@ def models_of(model: TrainedModel, plan: PredictionPlan, cells: int) -> dict[str
         sampler = models[name].sampler
         sampler.seed, sampler.ensemble_size = plan.seed, plan.ensemble_size
         sampler.members_at_once = max(1, VALUES_AT_ONCE // cells)
+        # Refuses samplers whose noise at every step is not that of the cells.
+        sampler.prepared_scheduler(model.module.noise_schedule, torch.device("cpu"), noise_is_given=True)
     return models
 
 
