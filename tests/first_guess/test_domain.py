@@ -97,6 +97,15 @@ def test_without_any_profile_it_is_the_background(
     assert not misfit_variance.any()
 
 
+def test_a_domain_without_ocean_is_empty(
+    full: dict[str, Any], make_patch: MakePatch, batched: Batched
+) -> None:
+    patch = make_patch(profiles=0)
+    patch["ocean_mask"][:] = False
+    for field in domain_first_guess(OptimalInterpolation(**full), batched(patch)):
+        assert not field.any()
+
+
 def jumps(result: FirstGuessResult, exact: FirstGuessResult) -> np.ndarray:
     """(W - 1,) mean size of what blocks add to the difference between neighbouring columns."""
     departure = (result.estimate - exact.estimate)[0, 0]
@@ -209,8 +218,10 @@ def test_a_first_guess_of_another_kind_is_called_with_the_whole_domain(
             raise NotImplementedError
 
     domain = batched(make_patch())
-    for number, field in enumerate(domain_first_guess(Persistence(), domain)):
+    finished: list[int] = []
+    for number, field in enumerate(domain_first_guess(Persistence(), domain, advance=finished.append)):
         torch.testing.assert_close(field, domain.observations + number)
+    assert finished == [7 * 9]
 
 
 def test_a_neighbourhood_of_fewer_than_16_profiles_is_refused(
