@@ -19,7 +19,7 @@ from depthdif.observations.quality import Quality
 
 LEAST = {
     "ensemble_size": 1,
-    "neighbours": 1,
+    "neighbours": 16,
     "patches_at_once": 1,
     "bootstrap_samples": 100,
     "seed": 0,
