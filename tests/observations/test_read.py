@@ -70,7 +70,7 @@ def test_files_that_hold_no_profiles_are_skipped_and_named(tmp_path: Path) -> No
 def test_without_a_usable_profile_the_error_says_why(tmp_path: Path) -> None:
     path = write_argo(tmp_path / "R.nc", [{"pres": [5, 10], "temp": [20, 19]}])
     with pytest.raises(
-        UserError, match="no usable profile of sea_water_potential_temperature .* no salinity"
+        UserError, match=r"no usable profile of sea_water_potential_temperature .* no salinity"
     ):
         read(str(path), "sea_water_potential_temperature")
 
