@@ -44,7 +44,7 @@ def ocean_file(tmp_path: Path) -> Path:
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     here = {
         *(".", "callbacks", "experiment", "logger", "trainer", "trainer/length"),
-        *("data", "data/validation", "data/climatology", "model"),
+        *("data", "data/validation", "data/climatology", "data/anomalies", "model"),
         *(
             f"model/{part}"
             for part in ("conditions", "denoiser", "ema", "first_guess", "noise_schedule", "sampler")
@@ -65,7 +65,7 @@ def test_every_root_config_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("data"))
 def test_every_data_config_has_the_shared_keys(compose_train: Compose, name: str) -> None:
-    shared = OmegaConf.load(CONF / "data_shared.yaml").keys() - {"defaults"} | {"climatology"}
+    shared = OmegaConf.load(CONF / "data_shared.yaml").keys() - {"defaults"} | {"climatology", "anomalies"}
     assert shared <= compose_train(f"data={name}").data.keys()
 
 
@@ -93,6 +93,12 @@ def test_every_way_to_hold_out_a_region_builds(
     compose_train: Compose, name: str, overrides: list[str]
 ) -> None:
     assert isinstance(instantiate(compose_train(f"data/validation={name}", *overrides).data), OceanDataModule)
+
+
+@pytest.mark.parametrize("name", options("data/anomalies"))
+def test_every_option_of_anomalies_builds(compose_train: Compose, name: str) -> None:
+    anomalies = instantiate(compose_train(f"data/anomalies={name}").data.anomalies)
+    assert (anomalies is None) == (name == "none")
 
 
 @pytest.mark.parametrize("name", options("data/climatology"))

@@ -40,7 +40,7 @@ def write_products(
         print_scores(scores, hidden, depths, units, stem, console)
     store.finish()
     draw_products(plan, store, inputs, hidden, scores, console)
-    if hidden is None:
+    if not plan.withhold:
         print_lines(
             console,
             "does it help? withhold=0.2 output=OTHER hides a fifth of the platforms and scores the prediction there",

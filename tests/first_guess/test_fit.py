@@ -26,6 +26,7 @@ def test_shipped_first_guesses_build_and_none_is_none() -> None:
         "none": type(None),
         "idw": InverseDistance,
         "oi": OptimalInterpolation,
+        "oi_anomalies": OptimalInterpolation,
         "oi_eddies": OptimalInterpolation,
     }
     assert {path.stem for path in (CONF / "model/first_guess").glob("*.yaml")} == set(kinds)
