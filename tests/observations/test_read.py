@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from depthdif import UserError
 from depthdif.observations.quality import Quality
-from depthdif.observations.read import Window, read_profiles
+from depthdif.observations.read import Window, latest, read_profiles
 from tests.observations.argo_files import write_argo, write_en
 
 PROFILE = {"pres": [5, 10], "temp": [20, 19], "psal": [35, 35]}
@@ -40,6 +41,27 @@ def test_the_delayed_mode_file_replaces_the_real_time_file_of_its_cycle(tmp_path
     assert refusals.profile_counts["the same cycle again"] == 1
 
 
+@pytest.mark.parametrize("refused", [{"temp_adjusted_qc": "44"}, {"position_qc": "4"}, {"temp_adjusted": []}])
+def test_a_cycle_that_delayed_mode_rejects_is_not_taken_from_its_real_time_file(
+    tmp_path: Path, refused: dict[str, Any]
+) -> None:
+    delayed = {**PROFILE, "mode": "D", "pres_adjusted": [5, 10], "temp_adjusted": [21, 20], **refused}
+    write_argo(tmp_path / "D5900446_001.nc", [delayed])
+    write_argo(tmp_path / "R5900446_001.nc", [PROFILE])
+    write_argo(tmp_path / "R5900446_002.nc", [{**PROFILE, "cycle": 2, "juld": 24_116.0}])
+    table, refusals = read(str(tmp_path))
+    assert table.time.astype("datetime64[D]").astype(str).tolist() == ["2016-01-11"]
+    assert refusals.profile_counts["the same cycle again"] == 1
+    assert refusals.outside == 0
+
+
+def test_the_latest_of_a_cycle_is_chosen_whatever_the_order() -> None:
+    identity, rank = np.array(["a", "", "b", "a", "", "a", "c"]), np.array([0, 0, 1, 2, 0, 2, 0])
+    found, found_rank = np.append(identity, "c"), np.append(rank, 1)
+    chosen = latest(identity, rank, found, found_rank)
+    assert chosen.tolist() == [False, True, True, True, True, False, False]
+
+
 def test_a_cycle_counts_once_in_a_file_of_all_cycles_and_in_one_of_its_own(tmp_path: Path) -> None:
     write_argo(tmp_path / "5900446_prof.nc", [PROFILE, {**PROFILE, "cycle": 2}])
     write_argo(tmp_path / "R5900446_002.nc", [{**PROFILE, "cycle": 2}])
@@ -67,10 +89,35 @@ def test_files_that_hold_no_profiles_are_skipped_and_named(tmp_path: Path) -> No
     assert any("broken.nc" in line for line in refusals.lines())
 
 
+def test_a_folder_is_searched_for_files_of_profiles_and_not_for_text(tmp_path: Path) -> None:
+    write_argo(tmp_path / "R.nc", [PROFILE])
+    (tmp_path / "ar_index_global_prof.txt").write_text("# an index\nfile,date\nR.nc,20160101\n")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    table, refusals = read(str(tmp_path))
+    assert len(table) == 1
+    assert [Path(path).name for path, _ in refusals.skipped] == ["notes.csv"]
+    with pytest.raises(UserError, match=r"no usable profile.*notes.csv: .*time"):
+        read(str(tmp_path / "notes.csv"))
+
+
+def test_a_damaged_file_is_skipped_and_named(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "D.nc", [{"pres": [5.0] * 500, "temp": [20.0] * 500}])
+    write_argo(tmp_path / "R.nc", [PROFILE])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    table, refusals = read(str(tmp_path))
+    assert len(table) == 1
+    assert [Path(path).name for path, _ in refusals.skipped] == ["D.nc"]
+
+
+def test_a_path_with_brackets_is_a_file_and_no_pattern(tmp_path: Path) -> None:
+    assert len(read(str(write_argo(tmp_path / "R[1].nc", [PROFILE])))[0]) == 1
+
+
 def test_without_a_usable_profile_the_error_says_why(tmp_path: Path) -> None:
     path = write_argo(tmp_path / "R.nc", [{"pres": [5, 10], "temp": [20, 19]}])
     with pytest.raises(
-        UserError, match="no usable profile of sea_water_potential_temperature .* no salinity"
+        UserError, match=r"no usable profile of sea_water_potential_temperature .* no salinity"
     ):
         read(str(path), "sea_water_potential_temperature")
 
