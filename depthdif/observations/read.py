@@ -178,6 +178,9 @@ def _read(
     except OSError as error:
         refusals.file(path, f"no NetCDF file: {error.strerror}")
         return
+    except UnicodeDecodeError as error:
+        refusals.file(path, f"cannot be read: {error}")
+        return
     with file:
         try:
             if argo.reads(file) or en4.reads(file):

@@ -101,13 +101,17 @@ def test_a_folder_is_searched_for_files_of_profiles_and_not_for_text(tmp_path: P
 
 
 def test_a_damaged_file_is_skipped_and_named(tmp_path: Path) -> None:
-    path = write_argo(tmp_path / "D.nc", [{"pres": [5.0] * 500, "temp": [20.0] * 500}])
-    write_argo(tmp_path / "R.nc", [PROFILE])
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    content = write_argo(tmp_path / "R.nc", [PROFILE]).read_bytes()
+    (tmp_path / "half.nc").write_bytes(content[: len(content) // 2])
+    # Every compressed block starts with these bytes.
+    assert b"\x78\x5e" in content
+    (tmp_path / "blocks.nc").write_bytes(content.replace(b"\x78\x5e", b"\xff\xff"))
     table, refusals = read(str(tmp_path))
     assert len(table) == 1
-    assert [Path(path).name for path, _ in refusals.skipped] == ["D.nc"]
+    assert [(Path(path).name, reason.split(":")[0]) for path, reason in refusals.skipped] == [
+        ("blocks.nc", "cannot be read"),
+        ("half.nc", "no NetCDF file"),
+    ]
 
 
 def test_a_path_with_brackets_is_a_file_and_no_pattern(tmp_path: Path) -> None:
