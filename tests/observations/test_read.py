@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from depthdif import UserError
 from depthdif.observations.quality import Quality
@@ -60,6 +62,25 @@ def test_the_latest_of_a_cycle_is_chosen_whatever_the_order() -> None:
     found, found_rank = np.append(identity, "c"), np.append(rank, 1)
     chosen = latest(identity, rank, found, found_rank)
     assert chosen.tolist() == [False, True, True, True, True, False, False]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "a", "b"]), st.integers(0, 2), st.booleans()), min_size=1, max_size=8
+    )
+)
+def test_a_cycle_is_chosen_once_if_its_highest_rank_is_usable_and_else_not_at_all(
+    profiles: list[tuple[str, int, bool]],
+) -> None:
+    identity, rank, usable = (np.array(column) for column in zip(*profiles, strict=True))
+    chosen = latest(identity[usable], rank[usable], identity, rank)
+    assert chosen[identity[usable] == ""].all()
+    for cycle in ("a", "b"):
+        ranks = rank[identity == cycle]
+        is_usable = (usable & (identity == cycle) & (rank == ranks.max(initial=-1))).any()
+        assert rank[usable][chosen & (identity[usable] == cycle)].tolist() == (
+            [ranks.max()] if is_usable else []
+        )
 
 
 def test_a_cycle_counts_once_in_a_file_of_all_cycles_and_in_one_of_its_own(tmp_path: Path) -> None:
