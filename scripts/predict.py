@@ -1,4 +1,4 @@
-"""Predict an ocean from profiles: `python scripts/predict.py checkpoint=... observations=... times=... output=...`; see docs/prediction.md."""
+"""Predict an ocean from profiles: `python scripts/predict.py checkpoint=... observations=... times=...`; see docs/prediction.md."""
 
 from depthdif.command_line import predict
 

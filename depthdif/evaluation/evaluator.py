@@ -38,6 +38,7 @@ from depthdif.figures.case import Case, case_of, format_position
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
 from depthdif.scores.spectra import WindowSpectra
+from depthdif.scores.volume import layer_thickness
 from depthdif.terminal import command, progress_bar
 
 Array = NDArray[np.floating]
@@ -76,6 +77,7 @@ class Evaluator:
             latitude=field.latitude,
             longitude=field.longitude,
             ocean=field.surface_ocean_mask,
+            thickness=layer_thickness(field.depths),
             scale=float(run.data.standardization.std.max()),
             spectra=WindowSpectra.from_grid(run.data.patch_size, field.latitude, field.longitude),
             period=field.period,

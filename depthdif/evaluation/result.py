@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from depthdif.evaluation.followed import Followed
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.case import Case
-from depthdif.scores.score import Scores, Sums, over_depths, scores_of_columns, scores_with_intervals
+from depthdif.scores.score import (
+    WEIGHTED,
+    Scores,
+    Sums,
+    over_depths,
+    scores_of_columns,
+    scores_with_intervals,
+)
 from depthdif.scores.score_names import variant_label
 
 Array = NDArray[np.floating]
@@ -104,7 +111,7 @@ class Evaluation:
     @cached_property
     def by_depth(self) -> dict[Method, list[Scores]]:
         """Scores of each depth, those of the scales too."""
-        of_cells = compare({method: tally.sums for method, tally in self.tallies.items()}, self.counts)
+        of_cells = scores_of_tallies(self.tallies, self.counts, lambda sums: sums)
         of_scales = scale_scores(self.tallies, self.truth, self.counts)
         for method, levels in of_scales.items():
             of_cells[method] = [first | then for first, then in zip(of_cells[method], levels, strict=True)]
@@ -119,8 +126,22 @@ def best_method(tallies: Mapping[Method, Tally], variant: str) -> Method | None:
 
 def scores_over_depths(tallies: Mapping[Method, Tally], counts: Array) -> dict[Method, Scores]:
     """Scores of each method over all depths."""
-    sums = {method: over_depths(tally.sums) for method, tally in tallies.items()}
-    return {method: scores for method, (scores,) in compare(sums, counts).items()}
+    return {method: scores for method, (scores,) in scores_of_tallies(tallies, counts, over_depths).items()}
+
+
+def scores_of_tallies(
+    tallies: Mapping[Method, Tally], counts: Array, depths: Callable[[Sums], Sums]
+) -> dict[Method, list[Scores]]:
+    """Scores of each method, those in which all cells count alike and the weighted ones, with `depths` applied to the sums."""
+    alike = compare({method: depths(tally.sums) for method, tally in tallies.items()}, counts)
+    weighted = compare({method: depths(tally.weighted_sums) for method, tally in tallies.items()}, counts)
+    return {
+        method: [
+            scores | {f"{name}{WEIGHTED}": score for name, score in others.items()}
+            for scores, others in zip(alike[method], weighted[method], strict=True)
+        ]
+        for method in tallies
+    }
 
 
 def compare(sums: Mapping[Method, Sums], counts: Array) -> dict[Method, list[Scores]]:

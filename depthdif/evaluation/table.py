@@ -13,7 +13,7 @@ from rich.table import Table
 from depthdif.evaluation.result import Evaluation
 from depthdif.figures.panel import nearest_levels
 from depthdif.files import atomic_path, near
-from depthdif.scores.score import RATIOS, Score, Scores, verdict
+from depthdif.scores.score import RATIOS, WEIGHTED, Score, Scores, verdict
 from depthdif.terminal import command, print_lines
 
 # With fewer patches the percentiles of the bootstrap are coarse and too narrow.
@@ -44,38 +44,38 @@ def print_evaluation(evaluation: Evaluation, folder: Path, console: Console) -> 
     ]
     with atomic_path(folder / "evaluation.txt") as path, path.open("w", encoding="utf-8") as file:
         for target in (console, Console(file=file, width=160)):
-            target.print(score_table(evaluation, narrow=target.width < WIDE))
+            for suffix in ("", WEIGHTED):
+                target.print(score_table(evaluation, target.width < WIDE, suffix))
             print_lines(target, *lines)
 
 
-def score_table(evaluation: Evaluation, narrow: bool = False) -> Table:
+def score_table(evaluation: Evaluation, narrow: bool = False, suffix: str = "") -> Table:
     """A row for each method; a column is left out where no method has it, a cell where it is undefined.
 
     Over all depths, but for the effective resolution, which is that near 100 m. Bias and MAE are in the files.
-    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all, also bias and MAE.
+    On a `narrow` terminal only the ratios to OI show their intervals; the files hold all, also bias and MAE. With the `suffix`
+    WEIGHTED the scores are those weighted by area and thickness.
     """
     share = evaluation.provenance["run"]["data"]["validation_density"]
     table = Table(
-        title=f"{evaluation.provenance['variable']} in {evaluation.units} over unobserved ocean cells, all depths; "
+        title="the same, each cell weighted by its area and the thickness of its layer"
+        if suffix
+        else f"{evaluation.provenance['variable']} in {evaluation.units} over unobserved ocean cells, all depths; "
         f"{evaluation.patches} patches, {100 * share:g} % of columns observed; in brackets 95 % intervals over patches",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
     columns = [
-        column for column in COLUMNS if any(column[0] in scores for scores in evaluation.overall.values())
+        (f"{name}{suffix}", heading, interval and not (narrow and name in RATIOS.values()))
+        for name, heading, interval in COLUMNS
+        if any(f"{name}{suffix}" in scores for scores in evaluation.overall.values())
     ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
         # In two lines, which leaves room for the intervals.
         table.add_column(heading.replace(" / ", " /\n"), justify="right")
     for method, scores in evaluation.overall.items():
-        table.add_row(
-            method.label,
-            *(
-                cell(scores, name, interval and not (narrow and name in RATIOS.values()))
-                for name, _, interval in columns
-            ),
-        )
+        table.add_row(method.label, *(cell(scores, name, interval) for name, _, interval in columns))
     return table
 
 
@@ -145,10 +145,10 @@ def resolution(evaluation: Evaluation) -> Iterator[str]:
     yield f"Effective resolution at {evaluation.depths[level]:.3g} m: {', '.join(reached)}{against}."
 
 
-def against_oi(scores: Scores) -> Iterator[str]:
-    """RMSE and CRPS as ratios to OI, and whether the difference is significant."""
+def against_oi(scores: Scores, resampled: str = "patches") -> Iterator[str]:
+    """RMSE and CRPS as ratios to OI, and whether the difference is significant; `resampled` names what the intervals are over."""
     for name, heading in (("rmse_ratio", "RMSE"), ("crps_ratio", "CRPS")):
         if name in scores:
             score = scores[name]
             interval = f", 95 % interval {brackets(score)}" if score.low is not None else ""
-            yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score)}."
+            yield f"{heading} {digits(score.value)} of OI's{interval}: {verdict(score, resampled)}."

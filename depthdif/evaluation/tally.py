@@ -18,6 +18,7 @@ from depthdif.scores.gradients import gradient_square
 from depthdif.scores.probabilistic import gaussian_crps, spread_and_error, sums_by_spread
 from depthdif.scores.score import Sums, concatenate, percentile_interval
 from depthdif.scores.spectra import WindowSpectra
+from depthdif.scores.volume import relative_areas
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -112,6 +113,7 @@ class Grid:
     Attributes:
         latitude, longitude: (H,), (W,) degrees.
         ocean: (H, W) at the surface.
+        thickness: (D,) of the layers, metres.
         scale: largest standard deviation of the field over its depths, physical units.
         spectra: None where the patches are too small for them.
         period: degrees of longitude after which a place is the same place.
@@ -120,6 +122,7 @@ class Grid:
     latitude: Array
     longitude: Array
     ocean: Mask
+    thickness: Array
     scale: float
     spectra: WindowSpectra | None
     period: float = 360.0
@@ -142,6 +145,7 @@ class Tally:
 
     Attributes:
         parts: sums (B, D) of each batch so far; see `scores_from_sums`.
+        weighted_parts: those in which a cell counts by its area and the thickness of its layer; without gradients.
         ranks: (R,) of each patch.
         spread: (N, 3) over all patches, see `sums_by_spread`.
         map_square, map_count: (H, W) of the grid, over all patches and depths.
@@ -151,6 +155,7 @@ class Tally:
     grid: Grid
     rank_bins: int = 0
     parts: list[Sums] = field(default_factory=list)
+    weighted_parts: list[Sums] = field(default_factory=list)
     ranks: list[NDArray[np.integer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -162,6 +167,11 @@ class Tally:
     def sums(self) -> Sums:
         """Sums (P, D) over all patches so far."""
         return concatenate(self.parts)
+
+    @property
+    def weighted_sums(self) -> Sums:
+        """Sums (P, D) over all patches so far, weighted by area and thickness."""
+        return concatenate(self.weighted_parts)
 
     @property
     def has_spread(self) -> bool:
@@ -199,7 +209,7 @@ class Tally:
                 self.ranks.append(np.bincount(ranks[patch][scored], minlength=self.rank_bins))
                 values = variance[patch][scored], np.square(error[patch][scored])
                 self.spread = self.spread + sums_by_spread(*values, self.grid.scale * SPREAD_EDGES)
-        self.parts.append(sums | self.add_structure(forecast.mean[:, None], truth))
+        self.add_sums(sums, forecast.mean[:, None], truth)
         self.add_map(np.square(error), truth)
 
     def add_members(self, ensemble: Ensemble, truth: Truth) -> None:
@@ -207,8 +217,16 @@ class Tally:
         errors = ensemble.members - truth.values[:, None]
         sums = error_sums(errors, truth.scored)
         # The CRPS of a single field is its absolute error.
-        self.parts.append({**sums, "crps": sums["absolute"], **self.add_structure(ensemble.members, truth)})
+        self.add_sums({**sums, "crps": sums["absolute"]}, ensemble.members, truth)
         self.add_map(np.square(errors).mean(axis=1), truth)
+
+    def add_sums(self, rows: Sums, members: Array, truth: Truth) -> None:
+        """Keep the sums (B, D, H) over the cells of each row, and the structure of the members (B, E, D, H, W)."""
+        weights = self.grid.thickness[:, None] * relative_areas(truth.latitude)[:, None, :]
+        self.parts.append(
+            {name: values.sum(axis=-1) for name, values in rows.items()} | self.add_structure(members, truth)
+        )
+        self.weighted_parts.append({name: (values * weights).sum(axis=-1) for name, values in rows.items()})
 
     def add_map(self, squares: Array, truth: Truth) -> None:
         """Squared error, (B, D, H, W), and count of each water column."""
@@ -233,12 +251,12 @@ class Tally:
 
 
 def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:
-    """Count, error, squared and absolute error over the scored cells of each depth, (B, D), averaged over members.
+    """Count, error, squared and absolute error over the scored cells of each row, (B, D, H), averaged over members.
 
     `errors` is (B, E, D, H, W), `scored` (B, D, H, W).
     """
     return {
-        "count": scored.sum(axis=(-2, -1), dtype=np.float64),
+        "count": scored.sum(axis=-1, dtype=np.float64),
         "error": summed(errors.mean(axis=1), scored),
         "square": summed(np.square(errors).mean(axis=1), scored),
         "absolute": summed(np.abs(errors).mean(axis=1), scored),
@@ -246,5 +264,5 @@ def error_sums(errors: Array, scored: Mask) -> dict[str, Array]:
 
 
 def summed(values: Array, scored: Mask) -> Array:
-    """Sum over the scored cells of each patch and depth: (B, D, H, W) to (B, D) float64."""
-    return np.where(scored, values, 0.0).sum(axis=(-2, -1), dtype=np.float64)
+    """Sum over the scored cells of each row of a patch: (B, D, H, W) to (B, D, H) float64."""
+    return np.where(scored, values, 0.0).sum(axis=-1, dtype=np.float64)

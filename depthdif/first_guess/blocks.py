@@ -12,9 +12,6 @@ from torch import Tensor
 from depthdif import EARTH_RADIUS
 from depthdif.first_guess.covariance import Cells
 
-# Part of a block that the next one along a row or a column shares.
-_OVERLAP = 1 / 3
-
 # Weight of the squared distance from the centre of a block beside that from the block itself, where profiles are chosen.
 _CENTRE = 0.01
 
@@ -130,10 +127,10 @@ class Blocks:
 
 
 def _axis(cells: int, side: int, *, wraps: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Cells (n, side) int64 of blocks along an axis, evenly distributed, and their weights, which sum to 1 in each cell."""
+    """Cells (n, side) int64 of blocks along an axis, each half shared with the next, and weights that sum to 1 in each cell."""
     # Half of a periodic axis at most, so that every cell of a block has the profiles around it on their near side.
     side = max(1, min(side, cells // 2 if wraps else cells))
-    stride = max(1.0, side * (1 - _OVERLAP))
+    stride = max(1.0, side / 2)
     if wraps:
         number = math.ceil(cells / stride)
         start = np.arange(number) * cells / number
@@ -141,12 +138,11 @@ def _axis(cells: int, side: int, *, wraps: bool) -> tuple[np.ndarray, np.ndarray
         number = 1 + math.ceil((cells - side) / stride)
         start = np.linspace(0, cells - side, number)
     index = (np.rint(start).astype(np.int64)[:, None] + np.arange(side)) % cells
-    weight = np.tile(ramp(side), (number, 1))
+    weight = np.tile(_ramp(side), (number, 1))
     total = np.bincount(index.ravel(), weights=weight.ravel(), minlength=cells)
     return index, weight / total[index]
 
 
-def ramp(side: int) -> np.ndarray:
-    """(side,) weights of the cells of a block before they are divided by their sum: 1, and falling linearly in its overlaps."""
-    edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1
-    return np.minimum(edge / (round(side * _OVERLAP) + 1), 1.0)
+def _ramp(side: int) -> np.ndarray:
+    """(side,) weights of the cells of a block before they are divided by their sum: linear from each edge to the centre."""
+    return np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5

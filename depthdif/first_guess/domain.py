@@ -57,9 +57,12 @@ def domain_first_guess(
             f"neighbours={neighbours} for the first guess of a domain; expected at least {_LEAST_NEIGHBOURS} profiles, e.g. "
             "neighbours=100"
         )
-    if not isinstance(first_guess, Interpolation):
-        return FirstGuessResult(*(field.float() for field in first_guess(domain)))
     _, depths, height, width = domain.shape
+    if not isinstance(first_guess, Interpolation):
+        result = first_guess(domain)
+        if advance is not None:
+            advance(height * width)
+        return FirstGuessResult(*(field.float() for field in result))
     index = domain.columns.index[0]
     cells, profiles = _anomalies(first_guess, domain, wraps=period is not None)
     places = cells.take(index[None])
@@ -68,11 +71,12 @@ def domain_first_guess(
     ocean = domain.ocean_mask[0].any(dim=0)
     blocks = Blocks.cover(cells, ocean, _side(index, width, neighbours), period)
     nearest, distance = blocks.nearest(places, first_guess.scales(), neighbours)
+    # The one neighbourhood that each profile has its misfit from.
     least = distance.new_full(index.shape, math.inf)
     least.scatter_reduce_(0, nearest.flatten(), distance.flatten(), "amin")
     owned = distance == least[nearest]
 
-    fields = [torch.zeros_like(domain.observations[0]) for _ in range(2)]
+    fields = [torch.zeros_like(domain.observations[0], dtype=torch.float32) for _ in range(2)]
     misfits = [fields[0].new_zeros(depths, len(index)) for _ in range(2)]
     finished = 0
     for numbers, incomplete, late in _batches(blocks, observed, nearest):
@@ -145,17 +149,15 @@ def _batches(blocks: Blocks, observed: Tensor, nearest: Tensor) -> list[tuple[Te
 
     Those with similar numbers of them together, which determine the cost of a solution.
     """
-    levels, neighbours = nearest.numpy(force=True), observed.numpy(force=True)
-    gaps = [
-        (np.count_nonzero(~neighbours[:, near].all(axis=0)), int(count_late(neighbours[:, near])))
-        for near in levels
-    ]
-    incomplete, late = np.array(gaps).reshape(-1, 2).T
+    levels = observed.numpy(force=True)
+    around = [levels[:, near] for near in nearest.numpy(force=True)]
+    incomplete = np.array([np.count_nonzero(~profiles.all(axis=0)) for profiles in around])
+    late = np.array([count_late(profiles) for profiles in around])
     order = np.lexsort([incomplete, late])
     depths, number = len(observed), nearest.shape[1]
     most = max(1, blocks.rows.shape[1] * blocks.columns.shape[1] * max(depths, number))
     size = max(1, pairs_at_once(nearest.device) // most)
     return [
         (torch.from_numpy(part).to(nearest.device), int(incomplete[part].max()), int(late[part].max()))
-        for part in np.split(order, range(size, len(order), size))
+        for part in (order[start : start + size] for start in range(0, len(order), size))
     ]

@@ -17,6 +17,9 @@ from depthdif.first_guess.protocol import PatchData
 # A level of which the others explain a smaller share of variance is not estimated from them.
 _LEAST_SHARE = 0.1
 
+# Covariances between levels, of all profiles together, that are computed at a time.
+_AT_ONCE = 2**22
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regressions:
@@ -89,24 +92,36 @@ def completed(
         nugget: noise of the observations, relative to the variance of their level.
         incomplete: all columns but the last so many are observed at all levels.
     """
-    start = ocean.shape[2] - incomplete
+    batch, depths, columns = ocean.shape
     covariance = covariance.double()[:, None]
-    seen, variance = profiles.observed[..., start:].mT, covariance.diagonal(dim1=2, dim2=3)
+    parts = [part.clone() for part in profiles]
+    step = max(1, _AT_ONCE // max(1, batch * depths**2))
+    for start in range(columns - incomplete, columns, step):
+        some = slice(start, start + step)
+        known = Profiles(*(part[..., some] for part in profiles))
+        added, *filled = _estimated(known, ocean[..., some], covariance, nugget)
+        for part, values in zip(parts, filled, strict=True):
+            part[..., some] = torch.where(added, values, part[..., some].mT).mT
+    return Profiles(*parts)
+
+
+def _estimated(
+    profiles: Profiles, ocean: Tensor, covariance: Tensor, nugget: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The levels that are estimated of each profile, their values, that they are observed and their noise, (B, N, D)."""
+    seen, variance = profiles.observed.mT, covariance.diagonal(dim1=2, dim2=3)
     across = covariance * seen[..., None]
     # Levels without observation have a row of the identity: one stack of systems solves all profiles.
     matrix = across * seen[..., None, :]
     matrix.diagonal(dim1=2, dim2=3).add_(torch.where(seen, (nugget + 1e-6) * variance + 1e-30, 1))
     whitened = torch.linalg.solve_triangular(
         torch.linalg.cholesky_ex(matrix).L,
-        torch.cat([across, profiles.values[..., start:].mT[..., None]], dim=3),
+        torch.cat([across, profiles.values.mT[..., None]], dim=3),
         upper=False,
     )
     across, values = whitened[..., :-1], whitened[..., -1:]
     estimate, explained = (across.mT @ values)[..., 0], across.square().sum(dim=2)
     share = (explained / torch.where(variance > 0, variance, 1)).clamp(max=1)
-    added = ocean[..., start:].mT & seen.any(dim=2, keepdim=True) & ~seen & (share > _LEAST_SHARE)
+    added = ocean.mT & seen.any(dim=2, keepdim=True) & ~seen & (share > _LEAST_SHARE)
     safe = torch.where(added, share, 1)
-    parts = [part.clone() for part in profiles]
-    for part, filled in zip(parts, (estimate / safe, torch.ones_like(added), 1 / safe - 1), strict=True):
-        part[..., start:] = torch.where(added, filled, part[..., start:].mT).mT
-    return Profiles(*parts)
+    return added, estimate / safe, torch.ones_like(added), 1 / safe - 1

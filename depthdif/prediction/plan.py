@@ -19,7 +19,7 @@ from depthdif.observations.quality import Quality
 
 LEAST = {
     "ensemble_size": 1,
-    "neighbours": 1,
+    "neighbours": 16,
     "patches_at_once": 1,
     "bootstrap_samples": 100,
     "seed": 0,
@@ -125,7 +125,8 @@ class PredictionPlan:
             ) from error
         if first > last:
             raise UserError(
-                f"times={list(self.times)} are reversed; expected the first date before the last: set times=[{last},{first}]"
+                f"times={list(self.times)} are reversed; expected the first date before the last: set "
+                f"times=[{self.times[1]},{self.times[0]}]"
             )
         return pd.date_range(first, last, freq=step).values.astype("datetime64[s]")
 

@@ -33,8 +33,9 @@ from depthdif.prediction.inputs import PredictionInputs
 from depthdif.prediction.output_plan import OutputPlan
 from depthdif.prediction.plan import PredictionPlan
 from depthdif.prediction.predictor import Predictor
-from depthdif.prediction.products import write_products
+from depthdif.prediction.products import draw_products, page_of, write_products
 from depthdif.prediction.read_inputs import open_inputs
+from depthdif.prediction.section import Section
 from depthdif.prediction.store import PredictionStore
 from depthdif.scores.score_names import variant_label
 from depthdif.terminal import print_lines, progress_bar
@@ -65,12 +66,15 @@ def predict(cfg: DictConfig) -> Path:
     say = functools.partial(print_lines, console)
     model = open_model(cfg)
     inputs = open_inputs(plan, model, console)
+    Section.from_setting(plan.section, inputs.grid.longitude).on(inputs.grid.latitude, inputs.grid.longitude)
     models = models_of(model, plan, inputs.grid.ocean_mask.size)
     say(f"weights: {', '.join(map(variant_label, models))}, of {near(model.path)}")
     output = output_plan(cfg, plan, model, tuple(models), inputs)
     store = PredictionStore.open(output, plan.overwrite) if first else None
     if store and store.complete:
-        say(f"{near(plan.output)} is complete: nothing is left to predict; set overwrite=true to start anew")
+        say(f"{near(plan.output)} is complete: nothing is left to predict; remove it to start anew")
+        if not page_of(plan).exists():
+            draw_products(plan, store, inputs, None, None, console)
         return plan.output
     left = len(plan.dates) - (int(store.finished.sum()) if store else 0)
     if left < len(plan.dates):
@@ -105,6 +109,8 @@ def models_of(model: TrainedModel, plan: PredictionPlan, cells: int) -> dict[str
         sampler = models[name].sampler
         sampler.seed, sampler.ensemble_size = plan.seed, plan.ensemble_size
         sampler.members_at_once = max(1, VALUES_AT_ONCE // cells)
+        # Refuses samplers whose noise at every step is not that of the cells.
+        sampler.prepared_scheduler(model.module.noise_schedule, torch.device("cpu"), noise_is_given=True)
     return models
 
 

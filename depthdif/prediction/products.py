@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -37,14 +38,36 @@ def write_products(
     if hidden is not None:
         scores = WithheldScores.of(hidden, len(depths), plan.bootstrap_samples, plan.seed)
         print_scores(scores, hidden, depths, units, stem, console)
-    path = store.finish()
+    store.finish()
+    draw_products(plan, store, inputs, hidden, scores, console)
+    if hidden is None:
+        print_lines(
+            console,
+            "does it help? withhold=0.2 output=OTHER hides a fifth of the platforms and scores the prediction there",
+        )
+
+
+def page_of(plan: PredictionPlan) -> Path:
+    """Path of the page of a prediction."""
+    return plan.output.with_suffix(".html")
+
+
+def draw_products(
+    plan: PredictionPlan,
+    store: PredictionStore,
+    inputs: PredictionInputs,
+    hidden: HiddenValues | None,
+    scores: WithheldScores | None,
+    console: Console,
+) -> None:
+    """Draw figures and page of a complete output, and print where everything is."""
+    path, page = plan.output, page_of(plan)
+    folder = path.with_name(f"{path.stem}_figures")
     profiles = [inputs.used_at(number).profiles for number in range(len(inputs.times))]
     section = Section.from_setting(plan.section, inputs.grid.longitude)
     name, variants = store.plan.name, store.plan.variants
-    folder, page = stem.with_name(f"{stem.name}_figures"), stem.with_name(f"{stem.name}.html")
-    with xr.open_dataset(
-        path, engine="zarr" if path.suffix == ".zarr" else None, chunks=None, cache=False
-    ) as dataset:
+    engine = "zarr" if path.suffix == ".zarr" else None
+    with xr.open_dataset(path, engine=engine, chunks=None, cache=False) as dataset:
         draw_prediction(dataset, name, variants, profiles, folder, plan.figure_depths, section, hidden)
         write_page(dataset, name, variants, profiles, page, section, hidden, page_rows(scores))
     print_lines(
@@ -53,11 +76,6 @@ def write_products(
         f"figures:  {near(folder)}",
         f"page:     {near(page)}",
     )
-    if hidden is None:
-        print_lines(
-            console,
-            "does it help? withhold=0.2 output=OTHER hides a fifth of the platforms and scores the prediction there",
-        )
 
 
 def hidden_of(store: PredictionStore, sampler: ReverseSampler) -> HiddenValues | None:

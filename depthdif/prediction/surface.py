@@ -115,9 +115,9 @@ class SurfaceFields:
             return None
         first, last = self._arrays[name]["time"].values[[0, -1]].astype("datetime64[D]")
         raise UserError(
-            f"surface: {name} does not cover {time.astype('datetime64[D]')}: its files run from {first} to {last}, and the nearest "
-            f"time is {abs(days[number] - wanted):.0f} days away; set times inside of them, surface=FILES of that time, or "
-            "surface=none"
+            f"surface: {name} does not cover {time.astype('datetime64[D]')}: its files run from {first} to {last}, and the "
+            f"nearest time is {abs(days[number] - wanted):.0f} days away; set times inside of them, surface=FILES of that time, "
+            "or surface=none"
         )
 
     def _on_grid(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from depthdif import UserError
@@ -33,12 +34,17 @@ def split_by_platform(table: ProfileTable, share: float, seed: int) -> tuple[Pro
     its name, and those of the least numbers are hidden, so that further platforms hardly change which ones.
 
     Raises:
-        UserError: fewer than two platforms.
+        UserError: a share that is not between 0 and 1, or fewer than two platforms.
     """
+    if not 0 < share < 1:
+        raise UserError(
+            f"withhold={share}; expected a share of the profiles between 0 and 1, such as withhold=0.2"
+        )
     platforms, number, counts = np.unique(table.platform, return_inverse=True, return_counts=True)
     if len(platforms) < 2:
         raise UserError(
-            f"withhold={share}, but the profiles are of {len(platforms)} platform; set withhold=0, or observations of more"
+            f"withhold={share}, but the number of platforms is {len(platforms)}, and whole platforms are hidden; set withhold=0, "
+            "or observations of more platforms"
         )
     draws = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in platforms]
     order = np.array(sorted(range(len(draws)), key=draws.__getitem__))
@@ -55,6 +61,7 @@ class HiddenValues:
 
     Attributes:
         time: (R,) datetime64 of the prediction.
+        profile_time: (R,) datetime64 of the profile; where windows overlap, a profile counts at several times.
         latitude, longitude: (R,) degrees, of the profile.
         level: (R,) number of the depth.
         platform: (R,) str.
@@ -63,6 +70,7 @@ class HiddenValues:
     """
 
     time: np.ndarray
+    profile_time: np.ndarray
     latitude: Array
     longitude: Array
     level: NDArray[np.integer]
@@ -90,7 +98,10 @@ class HiddenValues:
     @classmethod
     def load(cls, paths: Sequence[Path], antithetic: bool, inflation: float) -> HiddenValues:
         """Those of all times; the last two arguments are those of the sampler that made the members."""
-        files = [dict(np.load(path)) for path in paths]
+        files = []
+        for path in paths:
+            with np.load(path) as arrays:
+                files.append(dict(arrays))
         joined = {name: np.concatenate([file[name] for file in files], axis=-1) for name in files[0]}
         forecasts: dict[Method, Forecast] = {}
         for name in [name for name in joined if _OF in name]:
@@ -110,33 +121,43 @@ class HiddenValues:
         """Number of platforms."""
         return len(np.unique(self.platform))
 
+    @property
+    def profiles(self) -> NDArray[np.integer]:
+        """(R,) number of the profile of each value, from 0."""
+        keys = {name: getattr(self, name) for name in ("platform", "profile_time", "latitude", "longitude")}
+        return pd.DataFrame(keys).groupby(list(keys), sort=False).ngroup().to_numpy()
+
     def sums(self, depths: int) -> dict[Method, Sums]:
-        """Sums (P, D) over the values of each platform and depth, as `scores_from_sums` takes them."""
+        """Sums (P, D) over the values of each platform and depth, as `scores_from_sums` takes them.
+
+        Before the mean of an ensemble come its single members: each is scored as the only one, and the sums are means over them.
+        A single member is a draw from a distribution, of which no CRPS can be computed.
+        """
         platform = np.unique(self.platform, return_inverse=True)[1]
         shape = self.platforms, depths
         place = platform * depths + self.level
 
         def summed(values: Array) -> NDArray[Any]:
-            return np.bincount(place, np.broadcast_to(values.ravel(), place.shape), np.prod(shape)).reshape(
-                shape
-            )
+            return np.bincount(place, values, np.prod(shape)).reshape(shape)
 
-        truth = self.observed.reshape(1, 1, 1, -1)
-        sums: dict[Method, Sums] = {}
-        for method, forecast in self.forecasts.items():
-            error = forecast.mean - truth
-            # The CRPS of a single field is its absolute error.
-            single = isinstance(forecast, Ensemble) and not forecast.has_spread
-            of_method = {
-                "count": summed(np.ones(1)),
-                "error": summed(error),
-                "square": summed(np.square(error)),
-                "absolute": summed(np.abs(error)),
-                "crps": summed(np.abs(error) if single else forecast.crps(truth)),
+        def error_sums(estimates: Array) -> dict[str, Array]:
+            errors = estimates.reshape(-1, len(self)) - self.observed
+            return {
+                "count": summed(np.ones(len(self))),
+                "error": summed(errors.mean(axis=0)),
+                "square": summed(np.square(errors).mean(axis=0)),
+                "absolute": summed(np.abs(errors).mean(axis=0)),
             }
+
+        truth, sums = self.observed.reshape(1, 1, 1, -1), dict[Method, Sums]()
+        for method, forecast in self.forecasts.items():
+            if method.members > 1 and isinstance(forecast, Ensemble):
+                single = error_sums(forecast.members)
+                sums[Method(MODEL, method.weights)] = {**single, "crps": np.full(shape, np.nan)}
+            best = {**error_sums(forecast.mean), "crps": summed(forecast.crps(truth).ravel())}
             if forecast.has_spread:
-                of_method["variance"] = summed(forecast.variance())
-            sums[method] = of_method
+                best["variance"] = summed(forecast.variance().ravel())
+            sums[method] = best
         return sums
 
 
@@ -172,6 +193,7 @@ def hidden_values(
 
     return HiddenValues(
         np.full(len(profile), time),
+        profiles.time[profile],
         profiles.latitude[profile],
         profiles.longitude[profile],
         level,
@@ -181,18 +203,6 @@ def hidden_values(
     )
 
 
-def with_single_members(hidden: HiddenValues) -> HiddenValues:
-    """Beside each ensemble also its first member alone, as the only estimate."""
-    forecasts: dict[Method, Forecast] = {}
-    for method, forecast in hidden.forecasts.items():
-        if isinstance(forecast, Ensemble) and method.members > 1:
-            forecasts[Method(MODEL, method.weights)] = dataclasses.replace(
-                forecast, members=forecast.members[:, :1]
-            )
-        forecasts[method] = forecast
-    return dataclasses.replace(hidden, forecasts=forecasts)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class WithheldScores:
     """Scores at the hidden values, with 95 % intervals over platforms.
@@ -200,29 +210,36 @@ class WithheldScores:
     Attributes:
         overall: of each method, over all values, each with the same weight.
         by_depth: of each method at each depth, empty where nothing was hidden.
-        counts: (D,) values at each depth.
-        values, platforms: numbers.
+        counts: `values`, `profiles` and `platforms` at each depth, (D,).
+        values, profiles, platforms: their numbers over all depths.
     """
 
     overall: Mapping[Method, Scores]
     by_depth: Mapping[Method, Sequence[Scores]]
-    counts: NDArray[np.integer]
+    counts: Mapping[str, NDArray[np.integer]]
     values: int
+    profiles: int
     platforms: int
 
     @classmethod
     def of(cls, hidden: HiddenValues, depths: int, samples: int, seed: int) -> WithheldScores:
         """Resample the platforms `samples` times: the values of a float are not independent of each other."""
-        hidden = with_single_members(hidden)
         sums = hidden.sums(depths)
         counts = resample_counts(hidden.platforms, samples, seed)
         overall = compare({method: over_depths(each) for method, each in sums.items()}, counts)
+        profiles = hidden.profiles
+        at_level = pd.DataFrame({"profiles": profiles, "platforms": hidden.platform}).groupby(hidden.level)
+        different = at_level.nunique().reindex(range(depths), fill_value=0)
         return cls(
-            {method: scores for method, (scores,) in overall.items()},
-            compare(sums, counts),
-            np.bincount(hidden.level, minlength=depths),
-            len(hidden),
-            hidden.platforms,
+            overall={method: scores for method, (scores,) in overall.items()},
+            by_depth=compare(sums, counts),
+            counts={
+                "values": np.bincount(hidden.level, minlength=depths),
+                **{str(name): column.to_numpy() for name, column in different.items()},
+            },
+            values=len(hidden),
+            profiles=len(np.unique(profiles)),
+            platforms=hidden.platforms,
         )
 
 
@@ -230,6 +247,7 @@ def rows_of(hidden: HiddenValues, depths: Array) -> list[dict[str, Any]]:
     """A row for each hidden value: what was observed, and the mean and the standard deviation of each method."""
     columns: dict[str, Any] = {
         "time": np.datetime_as_string(hidden.time, unit="s"),
+        "profile_time": np.datetime_as_string(hidden.profile_time, unit="s"),
         "latitude": hidden.latitude,
         "longitude": hidden.longitude,
         "depth_m": depths[hidden.level],

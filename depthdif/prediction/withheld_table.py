@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from depthdif.evaluation.result import OI, Method
-from depthdif.evaluation.table import against_oi, cell, digits
+from depthdif.evaluation.result import MODEL, OI, Method
+from depthdif.evaluation.table import against_oi, cell
 from depthdif.files import near, write_csv
 from depthdif.prediction.withheld import HiddenValues, WithheldScores, rows_of
-from depthdif.scores.score import Scores, in_units
+from depthdif.scores.score import RATIOS, Scores, in_units
 from depthdif.terminal import print_lines, print_table
 
+# With fewer platforms the percentiles of the bootstrap are coarse and too narrow.
+ENOUGH_PLATFORMS = 24
+# Width of a terminal, in columns, that fits the table with all its intervals.
+WIDE = 160
 # Score, heading, whether its interval is shown.
 COLUMNS = (
     ("rmse", "RMSE", True),
@@ -36,61 +40,90 @@ def print_scores(
     files = [stem.with_name(f"{stem.name}_{name}.csv") for name in ("scores", "withheld")]
     write_csv(files[0], list(score_rows(scores, depths, units)))
     write_csv(files[1], rows_of(hidden, depths))
-    print_table(console, overall_table(scores, units))
+    print_table(console, overall_table(scores, units, narrow=console.width < WIDE))
     print_table(console, depth_table(scores, depths, units))
-    best = list(scores.overall)[-1]
-    if "rmse_ratio" in scores.overall[best] and best != OI:
-        print_lines(
-            console,
-            f"{best.label} against OI at the withheld profiles: {' '.join(against_oi(scores.overall[best]))}",
-        )
-    print_lines(console, f"scores:   {near(files[0])}, each withheld value: {near(files[1])}")
+    print_lines(
+        console, *summary(scores), f"scores:   {near(files[0])}, each withheld value: {near(files[1])}"
+    )
     return files
 
 
-def overall_table(scores: WithheldScores, units: str) -> Table:
-    """A row for each method, over all depths."""
+def summary(scores: WithheldScores) -> Iterator[str]:
+    """The mean of each variant against OI, in sentences, and how far to trust them."""
+    for method in means(scores.overall):
+        if method.name == MODEL and "rmse_ratio" in scores.overall[method]:
+            against = " ".join(against_oi(scores.overall[method], "platforms"))
+            yield f"{method.label} against OI at the withheld profiles: {against}"
+    if scores.platforms < ENOUGH_PLATFORMS:
+        yield (
+            f"{scores.platforms} platforms are few: the intervals are wide and themselves uncertain; set a larger withhold, or "
+            "more times."
+        )
+
+
+def means(methods: Iterable[Method]) -> list[Method]:
+    """Those that are no single members of an ensemble whose mean is there too."""
+    largest = {(method.name, method.weights): method for method in methods}
+    return list(largest.values())
+
+
+def overall_table(scores: WithheldScores, units: str, narrow: bool = False) -> Table:
+    """A row for each method, over all depths; on a `narrow` terminal only the ratios to OI show their intervals."""
     table = Table(
-        title=f"At {scores.values} withheld values of {scores.platforms} platforms, in {units}, error of the observations "
-        "included; in brackets 95 % intervals over platforms",
+        title=f"At {scores.values} values of {scores.profiles} withheld profiles of {scores.platforms} platforms, in {units}, "
+        "error of the observations included; in brackets 95 % intervals over platforms",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
-    columns = [column for column in COLUMNS if any(column[0] in each for each in scores.overall.values())]
+    columns = [
+        (name, heading, interval and not (narrow and name not in RATIOS))
+        for name, heading, interval in COLUMNS
+        if any(name in each for each in scores.overall.values())
+    ]
     table.add_column("method", no_wrap=True)
     for _, heading, _ in columns:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for method, each in scores.overall.items():
         table.add_row(method.label, *(cell(each, name, interval) for name, _, interval in columns))
     return table
 
 
 def depth_table(scores: WithheldScores, depths: np.ndarray, units: str) -> Table:
-    """RMSE of each method at each depth where something was hidden."""
-    table = Table(title=f"RMSE by depth, in {units}", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-    for heading in ("depth, m", "values", *(method.label for method in scores.by_depth)):
-        table.add_column(heading, justify="right")
-    for level in np.flatnonzero(scores.counts).tolist():
-        rmse = [levels[level].get("rmse") for levels in scores.by_depth.values()]
+    """RMSE at each depth where something was hidden, and over that of OI for the means of the model; without single members."""
+    table = Table(
+        title=f"RMSE by depth, in {units}, and over that of OI with its interval",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    methods = means(scores.by_depth)
+    compared = [method for method in methods if method.name == MODEL and OI in methods]
+    headings = [method.label.replace(", ", ",\n") for method in methods]
+    ratios = [f"{method.label} / OI".replace(", ", ",\n") for method in compared]
+    for heading in ("depth,\nm", "profiles", "plat-\nforms", *headings, *ratios):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for level in np.flatnonzero(scores.counts["values"]).tolist():
+        at_level = {method: levels[level] for method, levels in scores.by_depth.items()}
         table.add_row(
             f"{depths[level]:.4g}",
-            str(scores.counts[level]),
-            *("" if score is None else digits(score.value) for score in rmse),
+            *(str(scores.counts[name][level]) for name in ("profiles", "platforms")),
+            *(cell(at_level[method], "rmse", interval=False) for method in methods),
+            *(cell(at_level[method], "rmse_ratio", interval=True) for method in compared),
         )
     return table
 
 
 def score_rows(scores: WithheldScores, depths: np.ndarray, units: str) -> Iterator[dict[str, Any]]:
     """A row for each score of each method over all depths (`depth_m` empty) and at each depth."""
-    groups: list[tuple[Method, Scores, float | str, int]] = [
-        (method, each, "", scores.values) for method, each in scores.overall.items()
+    whole = {name: getattr(scores, name) for name in scores.counts}
+    groups: list[tuple[Method, Scores, float | str, dict[str, int]]] = [
+        (method, each, "", whole) for method, each in scores.overall.items()
     ]
     groups += [
-        (method, each, float(depth), int(count))
+        (method, each, float(depth), {name: int(counts[level]) for name, counts in scores.counts.items()})
         for method, levels in scores.by_depth.items()
-        for each, depth, count in zip(levels, depths, scores.counts, strict=True)
+        for level, (each, depth) in enumerate(zip(levels, depths, strict=True))
     ]
-    for method, each, depth, count in groups:
+    for method, each, depth, counts in groups:
         for name, score in each.items():
             yield {
                 **method.columns,
@@ -100,6 +133,5 @@ def score_rows(scores: WithheldScores, depths: np.ndarray, units: str) -> Iterat
                 "value": score.value,
                 "low_95": score.low,
                 "high_95": score.high,
-                "values": count,
-                "platforms": scores.platforms,
+                **counts,
             }

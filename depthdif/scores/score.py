@@ -13,6 +13,8 @@ Sums = Mapping[str, Array]
 
 # Score over the sum that it divides by that of the reference.
 RATIOS = {"rmse_ratio": "rmse", "crps_ratio": "crps"}
+# At the end of the name of a score in which a cell counts by its area and the thickness of its layer.
+WEIGHTED = "_weighted"
 # Scores in other units than those of the field.
 UNITS = {
     **dict.fromkeys(
@@ -126,16 +128,16 @@ def over_depths(sums: Sums) -> Sums:
 
 def in_units(name: str, units: str) -> str:
     """The units of a score: those of the field, km, or 1."""
-    return UNITS.get(name, units)
+    return UNITS.get(name.removesuffix(WEIGHTED), units)
 
 
-def verdict(score: Score) -> str:
-    """Conclusion from the interval of a ratio to a reference: better, worse, no difference, or no interval."""
+def verdict(score: Score, resampled: str = "patches") -> str:
+    """Conclusion from the interval of a ratio to a reference over what was `resampled`: better, worse, none, or no interval."""
     if score.low is None or score.high is None:
         return "no interval"
     if score.high < 1:
         return "better"
-    return "worse" if score.low > 1 else "no difference that these patches can show"
+    return "worse" if score.low > 1 else f"no difference that these {resampled} can show"
 
 
 def concatenate(parts: Sequence[Sums]) -> Sums:

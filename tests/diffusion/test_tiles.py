@@ -188,38 +188,46 @@ def test_the_prediction_of_a_denoiser_that_sees_single_cells_is_not_changed_by_t
     torch.testing.assert_close(tiled(noisy, torch.tensor(3), batch), whole, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("antithetic", [False, True])
 def test_a_tile_as_large_as_the_region_gives_the_plain_chain_bit_for_bit(
-    small_run: Callable[..., DictConfig],
+    small_run: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, antithetic: bool
 ) -> None:
-    cfg = small_run("model.sampler.ensemble_size=2", "model.sampler.antithetic=false")
+    cfg = small_run("model.sampler.ensemble_size=2", f"model.sampler.antithetic={antithetic}")
     data = build_data(cfg)
     module = build_module(cfg, data).eval()
     with torch.no_grad():
-        for parameter in module.denoiser.unet.conv_out.parameters():
-            parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+        for name, parameter in module.denoiser.named_parameters():
+            if "conv_out" in name:
+                parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
     batch = data.collate([data.validation_samples()[0]])
     rows, columns = np.arange(40, 56), np.arange(104, 120)
     region = TiledRegion(Tiles(16, 16, (99, 99)), 8, rows, columns)
     tiled = module.reconstruct(batch, region)
     assert tiled.std() > 0
-    module.sampler.initial_noise = lambda like, _: torch.stack(  # type: ignore[method-assign]
-        [
-            noise_of_cells(like.shape[1], rows, columns, [0, member, 0], int(batch["time"]))
-            for member in range(2)
-        ]
-    )
+    day, depths = int(batch["time"]), batch["observations"].shape[1]
+    leaders = [0, 0 if antithetic else 1]
+    noise = [noise_of_cells(depths, rows, columns, [0, leader, 0], day) for leader in leaders]
+    monkeypatch.setattr(module.sampler, "initial_noise", lambda like, generators: torch.stack(noise))
     assert torch.equal(tiled, module.reconstruct(batch))
 
 
-def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise() -> None:
+@pytest.mark.parametrize("efolding", [None, 20.0])
+@pytest.mark.parametrize("day", [-7, 17_000])
+def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise(
+    day: int, efolding: float | None
+) -> None:
     rows, columns = np.arange(60), np.arange(100)
-    whole = noise_of_cells(3, rows, columns, [0, 1], 17_000)
-    part = noise_of_cells(3, rows[7:45], columns[20:81], [0, 1], 17_000)
+    whole = noise_of_cells(3, rows, columns, [0, 1], day, efolding)
+    part = noise_of_cells(3, rows[7:45], columns[20:81], [0, 1], day, efolding)
     assert torch.equal(part, whole[:, 7:45, 20:81])
     around = np.concatenate([columns[90:], columns[:30]])
-    assert torch.equal(noise_of_cells(3, rows, around, [0, 1], 17_000), whole[:, :, around])
-    for other in (([1, 1], 17_000), ([0, 2], 17_000), ([0, 1], 17_001)):
-        assert not torch.isclose(noise_of_cells(3, rows, columns, *other), whole).any(dim=0).all()
+    assert torch.equal(noise_of_cells(3, rows, around, [0, 1], day, efolding), whole[:, :, around])
+    for identity, other_day in (([1, 1], day), ([0, 2], day), ([0, 1], day + 1)):
+        other = noise_of_cells(3, rows, columns, identity, other_day, efolding)
+        assert not torch.isclose(other, whole).any(dim=0).all()
+    # Independent of another member, whatever the day.
+    other = noise_of_cells(3, rows, columns, [0, 2], day, efolding)
+    assert abs(float((other * whole).mean())) < 5 / whole.numel() ** 0.5
 
 
 @pytest.mark.parametrize("efolding", [None, 20.0])
@@ -311,6 +319,13 @@ def test_a_call_of_the_network_has_at_most_patches_at_once_samples_and_none_of_l
     ocean = slice(WIDTH // 2 + 6, WIDTH)
     expected = (noisy + batch["longitude"][:, None, None])[..., ocean]
     torch.testing.assert_close(tiled[..., ocean], expected, atol=1e-4, rtol=0)
+
+
+def test_a_tile_stays_on_the_device_of_its_region() -> None:
+    tiles = Tiles(HEIGHT, WIDTH, (10, 16), wraps=True)
+    batch = {name: tensor.to("meta") for name, tensor in whole_region(WIDTH).items()}
+    for corner in tiles.weights:
+        assert {tensor.device.type for tensor in tiles.batch(batch, corner).values()} == {"meta"}
 
 
 def test_no_tile_at_once_is_refused() -> None:

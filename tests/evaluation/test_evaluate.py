@@ -95,11 +95,13 @@ def test_the_table_has_a_row_for_every_method(whole: tuple[Evaluation, TrainedRu
     assert list(result.overall) == [TRAINING_MEAN, IDW, OI, *model]
     assert score_table(result).row_count == 7
     assert result.best == Method(MODEL, "ema", 3)
-    assert set(result.overall[result.best]) == {
-        *("rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio", "gradient_ratio")
-    }
+    of_cells = {"rmse", "bias", "mae", "crps", "spread_skill", "rmse_ratio", "crps_ratio"}
+    weighted = {f"{name}_weighted" for name in of_cells}
+    assert set(result.overall[result.best]) == of_cells | weighted | {"gradient_ratio"}
     assert "spread_skill" not in result.overall[TRAINING_MEAN]
-    assert all(result.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio"))
+    assert all(
+        result.overall[OI][name].value == 1 for name in ("rmse_ratio", "crps_ratio", "rmse_ratio_weighted")
+    )
 
 
 def test_baselines_score_as_a_direct_computation(whole: tuple[Evaluation, TrainedRun, Path]) -> None:
@@ -112,6 +114,32 @@ def test_baselines_score_as_a_direct_computation(whole: tuple[Evaluation, Traine
     }
     for method, rmse in expected.items():
         assert result.overall[method]["rmse"].value == pytest.approx(rmse, rel=1e-4)
+
+
+def test_weighted_scores_count_a_cell_by_its_area_and_the_thickness_of_its_layer(
+    whole: tuple[Evaluation, TrainedRun, Path],
+) -> None:
+    result, run, folder = whole
+    depths = result.depths.astype(float)
+    borders = [max(0, 1.5 * depths[0] - depths[1] / 2), *(depths[1:] + depths[:-1]) / 2]
+    borders.append(1.5 * depths[-1] - depths[-2] / 2)
+    squares = np.zeros(2)
+    for sample in run.data.validation_samples():
+        hidden = sample["ocean_mask"] & ~sample["observed_mask"]
+        weights = hidden * np.diff(borders)[:, None, None] * np.cos(np.radians(sample["latitude"]))[:, None]
+        errors = sample["target"] * run.data.standardization.std[:, None, None]
+        squares += np.sum(weights * errors**2, dtype=float), weights.sum(dtype=float)
+    rmse = result.overall[TRAINING_MEAN]["rmse_weighted"].value
+    assert rmse == pytest.approx(math.sqrt(squares[0] / squares[1]), rel=1e-4)
+    assert rmse != pytest.approx(result.overall[TRAINING_MEAN]["rmse"].value, rel=1e-3)
+    # The thickness of a layer is no weight within it.
+    assert result.by_depth[OI][0]["rmse_weighted"].value == pytest.approx(
+        result.by_depth[OI][0]["rmse"].value, rel=0.1
+    )
+    with (folder / "scores.csv").open() as file:
+        units = {row["score"]: row["units"] for row in csv.DictReader(file)}
+    assert (units["rmse_weighted"], units["rmse_ratio_weighted"]) == (result.units, "1")
+    assert "the same, each cell weighted by its area" in (folder / "evaluation.txt").read_text()
 
 
 def test_the_model_scores_as_a_direct_computation(
@@ -362,8 +390,9 @@ def test_two_antithetic_members_have_no_crps_and_a_line_tells_what_to_set(
     evaluation, _ = evaluated(
         checkpoint, tmp_path, "ensemble_size=2", "densities=[]", "bootstrap_samples=100", "weights=[ema]"
     )
+    of_cells = {"rmse", "bias", "mae", "rmse_ratio"}
     assert set(evaluation.overall[Method(MODEL, "ema", 2)]) == {
-        *("rmse", "bias", "mae", "rmse_ratio", "gradient_ratio")
+        *(*of_cells, "gradient_ratio", *(f"{name}_weighted" for name in of_cells))
     }
     output = capsys.readouterr().out
     assert (

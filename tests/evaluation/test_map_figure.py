@@ -7,7 +7,12 @@ from depthdif.evaluation.map_figure import covered
 from depthdif.evaluation.tally import Grid, Tally
 
 GRID = Grid(
-    np.arange(-10.0, 10, 2), np.arange(0.0, 360, 30), np.ones((10, 12), bool), scale=1.0, spectra=None
+    np.arange(-10.0, 10, 2),
+    np.arange(0.0, 360, 30),
+    np.ones((10, 12), bool),
+    thickness=np.ones(1),
+    scale=1.0,
+    spectra=None,
 )
 
 

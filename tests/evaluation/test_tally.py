@@ -7,7 +7,7 @@ import pytest
 
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
-from depthdif.scores.score import over_depths, resample_counts, scores_with_intervals
+from depthdif.scores.score import over_depths, resample_counts, scores_from_sums, scores_with_intervals
 from depthdif.scores.spectra import WindowSpectra
 
 LATITUDE, LONGITUDE = np.arange(-40.0, 40, 2), np.arange(-180.0, 180, 2)
@@ -15,6 +15,7 @@ GRID = Grid(
     latitude=LATITUDE,
     longitude=LONGITUDE,
     ocean=np.ones((40, 180), bool),
+    thickness=np.array([5.0, 20.0, 100.0]),
     scale=5.0,
     spectra=WindowSpectra.from_grid((16, 16), LATITUDE, LONGITUDE),
 )
@@ -132,6 +133,42 @@ def test_rank_shares_add_up_and_lie_in_their_intervals() -> None:
     share, low, high = tally.rank_shares(resample_counts(6, 300, seed=0))
     assert share.sum() == pytest.approx(1)
     assert np.all((low <= share) & (share <= high))
+
+
+# Degrees from row to row, too small to matter to areas.
+RISE = 1e-4 * np.arange(16)
+
+
+def scored(error: np.ndarray, latitude: np.ndarray, thickness: np.ndarray) -> Tally:
+    """Of an estimate with this error, in one patch without land."""
+    truth = dataclasses.replace(make_truth(1), scored=np.ones(error.shape, bool), latitude=latitude[None])
+    tally = Tally(dataclasses.replace(GRID, thickness=thickness))
+    tally.add(GaussianForecast(truth.values + error), truth, np.random.default_rng(0))
+    return tally
+
+
+def weighted_scores(tally: Tally) -> dict[str, float]:
+    return {name: value.item() for name, value in scores_from_sums(over_depths(tally.weighted_sums)).items()}
+
+
+def test_equal_weights_give_the_scores_in_which_all_cells_count_alike() -> None:
+    error = np.random.default_rng(2).normal(size=(1, 3, 16, 16))
+    tally = scored(error, 37 + RISE, np.full(3, 12.0))
+    alike = scores_from_sums(over_depths(tally.sums))
+    alike.pop("gradient_ratio")
+    assert weighted_scores(tally) == pytest.approx(
+        {name: value.item() for name, value in alike.items()}, rel=1e-4
+    )
+
+
+def test_an_error_counts_by_the_area_of_its_cells_and_the_thickness_of_their_layer() -> None:
+    latitude = np.repeat([0.0, 60.0], 8) + RISE
+    error = np.zeros((1, 3, 16, 16))
+    # The half at 60 N, whose cells are half as large, in a layer of 10 of 40 metres: 1/3 of the area, 1/4 of the depth.
+    error[:, 1, 8:] = 2.0
+    scores = weighted_scores(scored(error, latitude, np.array([5.0, 10.0, 25.0])))
+    assert scores["bias"] == pytest.approx(2 / 12, rel=1e-4)
+    assert scores["rmse"] == pytest.approx(2 / np.sqrt(12), rel=1e-4)
 
 
 def test_without_two_independent_members_there_is_no_crps_and_no_spread() -> None:

@@ -37,3 +37,11 @@ def test_a_gap_in_the_surface_takes_the_values_around_it() -> None:
     np.testing.assert_allclose(filled[0, :, 2], 3.0)
     np.testing.assert_array_equal(filled[mask], surface[mask])
     assert not fill_surface(surface, torch.zeros_like(mask)).any()
+
+
+def test_a_gap_at_the_seam_of_a_domain_that_wraps_takes_the_values_of_both_sides() -> None:
+    surface, mask = torch.zeros(1, 3, 7), torch.ones(1, 3, 7, dtype=torch.bool)
+    surface[0, :, 1:4], surface[0, :, 4:] = 4.0, 2.0
+    mask[0, :, 0] = False
+    np.testing.assert_allclose(fill_surface(surface, mask, wraps=True)[0, :, 0], 3.0)
+    assert (fill_surface(surface, mask)[0, :, 0] > 3.1).all()

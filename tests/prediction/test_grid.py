@@ -49,7 +49,7 @@ def test_cells_outside_of_the_training_domain_are_refused_where_the_model_knows_
     grid = Grid.of_region(GLOBE, Box((30, 110), (-40, 25)))
     grid.check_trained(state(regional), needs_domain=False)
     grid.check_trained(state(GLOBE), needs_domain=True)
-    with pytest.raises(UserError, match="trained on latitude 30.5 to 37.5"):
+    with pytest.raises(UserError, match=r"trained on latitude 30.5 to 37.5"):
         grid.check_trained(state(regional), needs_domain=True)
     inside = Grid.of_region(regional, Box((2, 6), (31, 36)))
     inside.check_trained(state(regional), needs_domain=True)

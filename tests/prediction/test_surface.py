@@ -95,7 +95,7 @@ def test_another_order_of_the_grid_is_no_other_grid(write: Callable[..., str]) -
 
 def test_another_grid_is_refused_or_interpolated_and_said(write: Callable[..., str]) -> None:
     path = write(np.arange(-85.0, 86, 5), np.arange(-180.0, 180, 2.5))
-    with pytest.raises(UserError, match="lies on another grid .* set regrid=true"):
+    with pytest.raises(UserError, match=r"lies on another grid .* set regrid=true"):
         fields(path)
     said: list[str] = []
     layers = fields(path, regrid=True, say=said.append)(np.datetime64("2016-01-06"))
@@ -110,11 +110,11 @@ def test_other_units_are_refused(write: Callable[..., str]) -> None:
 
 def test_a_variable_of_another_name_is_found_by_surface_variables(write: Callable[..., str]) -> None:
     path = write(name="adt")
-    with pytest.raises(UserError, match="surface_variables.zos"):
+    with pytest.raises(UserError, match=r"surface_variables.zos"):
         fields(path)
     layers = fields(path, variables={"zos": "adt"})(np.datetime64("2016-01-06"))
     np.testing.assert_allclose(layers[1], EXPECTED[1], rtol=1e-5)
-    with pytest.raises(UserError, match="surface_variables has sst; expected keys among .* zos"):
+    with pytest.raises(UserError, match=r"surface_variables has sst; expected keys among .* zos"):
         fields(path, variables={"sst": "adt"})
 
 
