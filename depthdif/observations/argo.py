@@ -30,15 +30,19 @@ def reads(file: netCDF4.Dataset) -> bool:
 def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusals: Refusals) -> RawProfiles:
     """The profiles of the primary sampling scheme, ascending and descending.
 
-    In the data modes A and D the adjusted variables count, and raw ones are never taken in their place.
+    In the data modes A and D the adjusted variables count, and raw ones are never taken in their place. A refused profile stays
+    without time and samples, so that a real-time file of the same cycle does not take its place.
 
     Args:
-        wanted: standard names of variables to take values of, as far as the file has them.
+        wanted: standard names of variables to take values of, as far as the file has them. The first is that of the target: where
+            the file has it, no other is needed.
 
     Raises:
         UserError: the file has none of the variables, such as one of oxygen.
     """
     names = {name: PARAMETERS[name] for name in wanted if PARAMETERS.get(name) in file.variables}
+    if wanted[0] in names:
+        names = {wanted[0]: names[wanted[0]]}
     if not names:
         raise UserError(f"has no {' or '.join(PARAMETERS[name] for name in wanted if name in PARAMETERS)}")
     mode, platform = text(file["DATA_MODE"]), text(file["PLATFORM_NUMBER"])
@@ -50,8 +54,9 @@ def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusal
     latitude, longitude = numbers(file["LATITUDE"]), numbers(file["LONGITUDE"])
     scheme = "VERTICAL_SAMPLING_SCHEME"
     schemes = text(file[scheme]) if scheme in file.variables else np.full(mode.shape, "")
+    primary = (schemes == "") | np.char.startswith(schemes, "Primary sampling")
     checks = {
-        "not the primary sampling scheme": (schemes == "") | np.char.startswith(schemes, "Primary sampling"),
+        "not the primary sampling scheme": primary,
         "data mode unknown": np.isin(mode, list(_RANKS)),
         "not in delayed mode": (mode == "D") | (not quality.delayed_mode_only),
         "no time": ~np.isnat(time),
@@ -73,15 +78,15 @@ def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusal
     refusals.samples("pressure does not increase", int((np.isfinite(pressure) & ~below).sum()))
     identity = np.array([f"{p} {c:g} {d}" for p, c, d in zip(platform, cycle, direction, strict=True)])
     return RawProfiles(
-        time[kept],
-        latitude[kept],
-        longitude[kept],
-        platform[kept],
+        np.where(kept, time, np.datetime64("NaT")),
+        latitude,
+        longitude,
+        platform,
         np.where(below, pressure, np.nan),
         True,
         values,
-        identity[kept],
-        np.array([_RANKS.get(each, 0) for each in mode[kept]]),
+        np.where(primary & (platform != "") & np.isfinite(cycle), identity, ""),
+        np.array([_RANKS.get(each, 0) for each in mode]),
     )
 
 
@@ -92,8 +97,8 @@ def _modes_of_parameters(file: netCDF4.Dataset, mode: np.ndarray) -> dict[str, n
         own, parameters = flags(file["PARAMETER_DATA_MODE"]), text(file["STATION_PARAMETERS"])
         for name in modes:
             place = parameters == name
-            letter = np.where(place, own, b"").max(axis=1).astype(str)
-            modes[name] = np.where(np.isin(letter, list(_RANKS)), letter, mode)
+            letter = own[np.arange(len(own)), place.argmax(axis=1)].astype(str)
+            modes[name] = np.where(place.any(axis=1) & np.isin(letter, list(_RANKS)), letter, mode)
     return modes
 
 
@@ -105,7 +110,7 @@ def _good_values(
     quality: Quality,
     refusals: Refusals,
 ) -> np.ndarray:
-    """(n, L) values of the kept profiles, NaN where they are missing or their flag is not good."""
+    """(N, L) values, NaN where they are missing, their flag is not good or the profile is not kept."""
     raw, flag = numbers(file[name]), flags(file[f"{name}_QC"])
     is_adjusted = (modes[name] != "R")[:, None]
     if is_adjusted.any():
@@ -117,8 +122,11 @@ def _good_values(
         there = np.isfinite(raw) & ~np.isfinite(values) & is_adjusted
         refusals.samples(f"no adjusted {WORDS[name]}", int(there[kept].sum()))
         raw = np.where(is_adjusted, values, raw)
-    raw, flag = raw[kept], flag[kept]
-    there, missing, good = np.isfinite(raw), np.isin(flag, [b"", b" ", b"\0"]), quality.is_good(flag)
+    there, missing, good = (
+        np.isfinite(raw) & kept[:, None],
+        np.isin(flag, [b"", b" ", b"\0"]),
+        quality.is_good(flag),
+    )
     what = WORDS[name]
     refusals.samples(f"no flag of the {what}", int((there & missing).sum()))
     refusals.samples(f"flag of the {what}", int((there & ~missing & ~good).sum()))

@@ -28,8 +28,11 @@ def reads(file: netCDF4.Dataset) -> bool:
 def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusals: Refusals) -> RawProfiles:
     """The profiles with good position and good levels, on corrected depths.
 
-    A flag that is missing is not good. Flags that are not set for a single value of a file, as those of depth and date in EN3,
-    are no flags: what they belong to is judged by the flags of position and value alone, and noted.
+    A flag that is missing is not good. Flags of depths and dates are not among the decisions of the data set, which are those of
+    position, profile and value: where a file sets not a single one of them, as EN3, they do not count, and that is noted.
+
+    Args:
+        wanted: as in `argo.read`.
 
     Raises:
         UserError: the file has none of the variables.
@@ -37,6 +40,8 @@ def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusal
     names = {
         name: PARAMETERS[name] for name in wanted if f"{PARAMETERS.get(name)}_CORRECTED" in file.variables
     }
+    if wanted[0] in names:
+        names = {wanted[0]: names[wanted[0]]}
     if not names:
         raise UserError(
             f"has no {' or '.join(f'{PARAMETERS[name]}_CORRECTED' for name in wanted if name in PARAMETERS)}"
@@ -46,23 +51,21 @@ def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusal
     checks = {
         "no time": ~np.isnat(time),
         "no position": (np.abs(latitude) <= 90) & (np.abs(longitude) <= 360),
-        "flag of time or position": np.ones(len(time), bool),
+        "flag of time or position": quality.is_good_position(flags(file["POSITION_QC"])),
     }
-    for name in ("POSITION_QC", "JULD_QC"):
-        if name in file.variables and not is_unset(flags(file[name])):
-            checks["flag of time or position"] &= quality.is_good_position(flags(file[name]))
+    has_date_flags = "JULD_QC" in file.variables and not is_unset(flags(file["JULD_QC"]))
+    if has_date_flags:
+        checks["flag of time or position"] &= quality.is_good_position(flags(file["JULD_QC"]))
     kept = np.ones(len(time), bool)
     for reason, good in checks.items():
         refusals.profiles(reason, int((kept & ~good).sum()))
         kept &= good
     depth = numbers(file["DEPH_CORRECTED"])[kept]
     usable = _good(file, "DEPH", kept, quality)
-    if usable is None:
-        refusals.note("without flags of their depths", int(np.isfinite(depth).sum()))
-        usable = np.ones(depth.shape, bool)
-    refusals.samples("flag of the depth", int((np.isfinite(depth) & ~usable).sum()))
-    depth = np.where(usable, depth, np.nan)
-    values = {}
+    if usable is not None:
+        refusals.samples("flag of the depth", int((np.isfinite(depth) & ~usable).sum()))
+        depth = np.where(usable, depth, np.nan)
+    values, taken = {}, np.zeros(depth.shape, bool)
     for name, variable in names.items():
         value = numbers(file[f"{variable}_CORRECTED"])[kept]
         there = np.isfinite(value) & np.isfinite(depth)
@@ -72,6 +75,10 @@ def read(file: netCDF4.Dataset, wanted: Sequence[str], quality: Quality, refusal
             int((there if good is None else there & ~good).sum()),
         )
         values[name] = np.where(there & (False if good is None else good), value, np.nan)
+        taken |= np.isfinite(values[name])
+    for what, has_flags in (("depths", usable is not None), ("dates", has_date_flags)):
+        if not has_flags:
+            refusals.note(f"without flags of their {what}", int(taken.sum()))
     where = time[kept], latitude[kept], longitude[kept]
     platform = own_platforms(*where)
     if "PLATFORM_NUMBER" in file.variables:

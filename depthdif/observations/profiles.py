@@ -15,7 +15,8 @@ class RawProfiles:
     What was refused is NaN here, and counted in the `Refusals` of the reader.
 
     Attributes:
-        time: (N,) datetime64.
+        time: (N,) datetime64; NaT for a refused profile, which has no samples and only says that lower ranks of its identity are
+            not to be used either.
         latitude, longitude: (N,) float64, degrees north and east.
         platform: (N,) str, that of an instrument, such as the number of a float; unique to the profile where it is not known.
         vertical: (N, L) float64 depth in metres, positive downwards, or pressure in dbar; NaN where there is no good sample.

@@ -20,7 +20,8 @@ from depthdif.observations.refusals import Refusals
 from depthdif.observations.seawater import to_variable, wanted
 from depthdif.terminal import progress_bar
 
-_SUFFIXES = (".nc", ".nc4", ".cdf", *table.SUFFIXES)
+# Of files that are taken from a folder, where .txt is rather an index or a licence.
+_SUFFIXES = (".nc", ".nc4", ".cdf", *(suffix for suffix in table.SUFFIXES if suffix != ".txt"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +60,10 @@ def read_profiles(
     """The profiles of a variable inside a window, in the order of time, and what was refused.
 
     Files are read one after the other, so that only profiles inside the window are held. Of a cycle of a float that several
-    Argo files hold, that of the latest processing is taken.
+    Argo files hold, that of the latest processing is taken, or none where that one is refused.
 
     Args:
-        paths: a file, a glob, a folder (all files below it), or a list of these.
+        paths: a file, a glob, a folder (all NetCDF, CSV and Parquet files below it), or a list of these.
         standard_name, units: of the variable; see `to_variable`.
         columns: of tables, see `table.read`.
         console: shows a progress bar; None shows none.
@@ -74,13 +75,18 @@ def read_profiles(
     refusals, names = Refusals(), wanted(standard_name)
     files = find_files(paths)
     parts: list[ProfileTable] = []
+    # Of the profiles in `parts`, and of all that were found.
     identities: list[np.ndarray] = []
     ranks: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    found_ranks: list[np.ndarray] = []
     with progress_bar(console or Console(quiet=True)) as bar:
         for path in bar.track(files, description="reading profiles"):
             for raw in _read(path, names, quality, columns or {}, refusals):
+                found.append(raw.identities())
+                found_ranks.append(raw.ranks())
                 inside = window.holds(raw)
-                refusals.outside += int((~inside).sum())
+                refusals.outside += int((~inside & ~np.isnat(raw.time)).sum())
                 if inside.any():
                     part, numbers = to_variable(raw.take(inside), standard_name, units, refusals)
                     kept = np.flatnonzero(inside)[numbers]
@@ -95,8 +101,12 @@ def read_profiles(
             )
         return ProfileTable.empty(), refusals
     joined = ProfileTable.join(parts)
+    order = np.argsort(np.concatenate([part.time for part in parts]), kind="stable")
     chosen = latest(
-        np.concatenate(identities), np.concatenate(ranks), np.concatenate([part.time for part in parts])
+        np.concatenate(identities)[order],
+        np.concatenate(ranks)[order],
+        np.concatenate(found),
+        np.concatenate(found_ranks),
     )
     refusals.profiles("the same cycle again", len(joined) - int(chosen.sum()))
     joined = joined.take(chosen)
@@ -108,14 +118,22 @@ def read_profiles(
     return joined, refusals
 
 
-def latest(identity: np.ndarray, rank: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """(N,) bool in the order of time: of the profiles with the same identity the first of the highest rank; all without one."""
-    order = np.argsort(time, kind="stable")
-    identity, rank = identity[order], rank[order]
+def latest(
+    identity: np.ndarray, rank: np.ndarray, found_identity: np.ndarray, found_rank: np.ndarray
+) -> np.ndarray:
+    """(N,) bool: of profiles with the same identity the first of the highest rank; all without an identity.
+
+    Args:
+        identity, rank: (N,) of the profiles to choose from.
+        found_identity, found_rank: (M,) of these and of refused ones: where the highest rank is refused, none is chosen.
+    """
+    names, number = np.unique(found_identity, return_inverse=True)
+    highest = np.full(len(names), np.iinfo(np.int64).min)
+    np.maximum.at(highest, number, found_rank)
     chosen = identity == ""
-    by_rank = np.argsort(-rank, kind="stable")
-    _, first = np.unique(identity[by_rank], return_index=True)
-    chosen[by_rank[first]] = True
+    candidates = np.flatnonzero(~chosen & (rank == highest[np.searchsorted(names, identity)]))
+    _, first = np.unique(identity[candidates], return_index=True)
+    chosen[candidates[first]] = True
     return chosen
 
 
@@ -123,11 +141,14 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
     """The files of paths, globs and folders, each once; FileNotFoundError where one matches nothing."""
     found: dict[Path, None] = {}
     for pattern in [paths] if isinstance(paths, str) else paths:
-        path = Path(pattern)
+        # The shell leaves a quoted ~ as it is.
+        path = Path(pattern).expanduser()
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if str(file).lower().endswith(_SUFFIXES)]
+        elif path.is_file():
+            files = [path]
         else:
-            files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 (absolute patterns)
+            files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 (absolute patterns)
         files = [file for file in files if file.is_file()]
         if not files:
             raise FileNotFoundError(
@@ -142,17 +163,29 @@ def _read(
 ) -> Iterator[RawProfiles]:
     """The profiles of a file, block by block; a file that holds none is skipped and named."""
     if table.reads(path):
-        yield from table.read(path, names, columns, quality, refusals)
+        blocks = table.read(path, names, columns, quality, refusals)
+        try:
+            first = next(blocks, None)
+        except UserError as error:
+            refusals.file(path, str(error).removeprefix(f"{path}: "))
+            return
+        if first is not None:
+            yield first
+            yield from blocks
         return
     try:
         file = netCDF4.Dataset(path)
-    except OSError:
-        refusals.file(path, "no NetCDF file")
+    except OSError as error:
+        refusals.file(path, f"no NetCDF file: {error.strerror}")
+        return
+    except UnicodeDecodeError as error:
+        refusals.file(path, f"cannot be read: {error}")
         return
     with file:
         try:
             if argo.reads(file) or en4.reads(file):
                 file.set_auto_maskandscale(False)
+                file.set_auto_chartostring(False)
                 yield (argo if argo.reads(file) else en4).read(file, names, quality, refusals)
                 return
             dataset = xr.open_dataset(
@@ -166,3 +199,6 @@ def _read(
             refusals.file(path, str(error))
         except (KeyError, IndexError) as error:
             refusals.file(path, f"lacks the variable {error}")
+        except RuntimeError as error:
+            # netCDF4 raises it where the data of a damaged file cannot be read.
+            refusals.file(path, f"cannot be read: {error}")

@@ -36,7 +36,7 @@ def write_argo(path: Path, profiles: Sequence[Mapping[str, Any]]) -> Path:
 
         def put(name: str, dimensions: tuple[str, ...], values: Any, kind: str, **attributes: Any) -> None:
             fill = attributes.pop("_FillValue", None)
-            variable = file.createVariable(name, kind, dimensions, fill_value=fill)
+            variable = file.createVariable(name, kind, dimensions, fill_value=fill, zlib=bool(dimensions))
             variable.set_auto_maskandscale(False)
             variable.setncatts(attributes)
             variable[:] = values

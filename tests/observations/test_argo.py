@@ -15,6 +15,7 @@ from depthdif.observations.refusals import Refusals
 from tests.observations.argo_files import write_argo
 
 TEMPERATURE, SALINITY = "sea_water_temperature", "sea_water_practical_salinity"
+WANTED = ["sea_water_potential_temperature", TEMPERATURE, SALINITY]
 
 
 def read(path: Path, quality: Quality | None = None) -> tuple[RawProfiles, Refusals]:
@@ -22,7 +23,8 @@ def read(path: Path, quality: Quality | None = None) -> tuple[RawProfiles, Refus
     with netCDF4.Dataset(path) as file:
         assert argo.reads(file)
         file.set_auto_maskandscale(False)
-        return argo.read(file, [TEMPERATURE, SALINITY], quality or Quality(), refusals), refusals
+        file.set_auto_chartostring(False)
+        return argo.read(file, WANTED, quality or Quality(), refusals), refusals
 
 
 def one(
@@ -30,8 +32,6 @@ def one(
 ) -> tuple[list[float], list[float], Refusals]:
     """Pressures and temperatures that are left of one profile."""
     raw, refusals = read(write_argo(tmp_path / "R1.nc", [profile]), quality)
-    if not len(raw.time):
-        return [], [], refusals
     there = np.isfinite(raw.vertical[0]) & np.isfinite(raw.values[TEMPERATURE][0])
     return raw.vertical[0][there].tolist(), raw.values[TEMPERATURE][0][there].tolist(), refusals
 
@@ -118,4 +118,66 @@ def test_profiles_without_time_or_position_are_refused(tmp_path: Path) -> None:
 def test_a_file_without_temperature_is_refused_with_a_reason(tmp_path: Path) -> None:
     path = write_argo(tmp_path / "B.nc", [{"pres": [5]}])
     with pytest.raises(UserError, match="has no TEMP or PSAL"):
+        read(path)
+
+
+def test_the_variable_itself_needs_no_salinity_and_none_is_counted_as_refused(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "R1.nc", [{"pres": [5], "temp": [20], "psal": [35], "psal_qc": "4"}])
+    refusals = Refusals()
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_maskandscale(False)
+        raw = argo.read(file, [TEMPERATURE, SALINITY], Quality(), refusals)
+    assert list(raw.values) == [TEMPERATURE]
+    assert not any(refusals.sample_counts.values())
+
+
+def test_the_data_mode_of_a_parameter_replaces_that_of_the_profile(tmp_path: Path) -> None:
+    adjusted = {"pres_adjusted": [6, 11], "temp_adjusted": [21, 20], "psal_adjusted": [36, 36.5]}
+    profile = {"pres": [5, 10], "temp": [20, 19], "psal": [35, 35.5], **adjusted, "mode": "D"}
+    path = write_argo(tmp_path / "D1.nc", [profile, {**profile, "mode": "R"}])
+    with netCDF4.Dataset(path, "a") as file:
+        file.createDimension("N_PARAM", 3)
+        file.createDimension("STRING16", 16)
+        names = file.createVariable("STATION_PARAMETERS", "S1", ("N_PROF", "N_PARAM", "STRING16"))
+        # The second profile has no parameters of its own, so that the mode of the profile counts.
+        names[:] = np.array(
+            [[list(name.ljust(16)) for name in ("PRES", "TEMP", "PSAL")], [[" "] * 16] * 3], "S1"
+        )
+        modes = file.createVariable("PARAMETER_DATA_MODE", "S1", ("N_PROF", "N_PARAM"))
+        modes[:] = np.array([list("DAR"), list("   ")], "S1")
+    raw, _ = read(path)
+    assert raw.vertical.tolist() == [[6, 11], [5, 10]]
+    assert raw.values[TEMPERATURE].tolist() == [[21, 20], [20, 19]]
+    assert raw.values[SALINITY].tolist() == [[35, 35.5], [35, 35.5]]
+
+
+def test_a_refused_profile_has_no_samples_and_keeps_its_identity_and_rank(tmp_path: Path) -> None:
+    raw, _ = read(write_argo(tmp_path / "D1.nc", [{"pres": [5], "temp": [20], "mode": "D", "juld_qc": "4"}]))
+    assert np.isnat(raw.time).all()
+    assert np.isnan(raw.vertical).all()
+    assert (raw.identities().tolist(), raw.ranks().tolist()) == (["5900446 1 A"], [2])
+
+
+def test_other_sampling_schemes_of_a_cycle_do_not_replace_its_primary_profile(tmp_path: Path) -> None:
+    profile = {"pres": [5], "temp": [20]}
+    near_surface = {**profile, "scheme": "Near-surface sampling: discrete", "mode": "D"}
+    raw, _ = read(write_argo(tmp_path / "R1.nc", [profile, near_surface]))
+    assert raw.identities().tolist() == ["5900446 1 A", ""]
+
+
+def test_platforms_survive_other_ways_of_writing_text(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "R1.nc", [{"pres": [5], "temp": [20]}])
+    with netCDF4.Dataset(path, "a") as file:
+        # xarray marks characters so, and netCDF4 makes strings of them.
+        file["PLATFORM_NUMBER"].setncattr("_Encoding", "utf-8")
+    assert read(path)[0].platform.tolist() == ["5900446"]
+
+
+def test_dates_in_other_units_are_refused_with_a_reason(tmp_path: Path) -> None:
+    path = write_argo(tmp_path / "R1.nc", [{"pres": [5], "temp": [20]}])
+    with netCDF4.Dataset(path, "a") as file:
+        file["JULD"].units = "seconds since 2003-01-01"
+    with pytest.raises(
+        UserError, match="JULD in 'seconds since 2003-01-01'; expected 'days since 1950-01-01'"
+    ):
         read(path)

@@ -14,6 +14,7 @@ from depthdif.observations.refusals import Refusals
 from tests.observations.argo_files import write_en
 
 POTENTIAL, SALINITY = "sea_water_potential_temperature", "sea_water_practical_salinity"
+WANTED = ["sea_water_temperature", POTENTIAL, SALINITY]
 
 
 def read(path: Path) -> tuple[RawProfiles, Refusals]:
@@ -21,7 +22,7 @@ def read(path: Path) -> tuple[RawProfiles, Refusals]:
     with netCDF4.Dataset(path) as file:
         assert en4.reads(file)
         file.set_auto_maskandscale(False)
-        return en4.read(file, [POTENTIAL, SALINITY], Quality(), refusals), refusals
+        return en4.read(file, WANTED, Quality(), refusals), refusals
 
 
 @pytest.mark.parametrize("fill", ["_FillValue", "_fillvalue"])
@@ -45,7 +46,7 @@ def test_flags_that_are_set_nowhere_in_a_file_are_noted_and_do_not_count(tmp_pat
     )  # fmt: skip
     raw, refusals = read(path)
     np.testing.assert_array_equal(raw.values[POTENTIAL], [[20, 19, 18], [15, np.nan, np.nan]])
-    assert refusals.notes["without flags of their depths"] == 5
+    assert refusals.notes == {"without flags of their depths": 4, "without flags of their dates": 4}
 
 
 def test_a_value_without_any_flag_is_not_good(tmp_path: Path) -> None:
@@ -67,3 +68,18 @@ def test_each_profile_without_a_platform_is_its_own(tmp_path: Path) -> None:
 def test_a_file_without_the_variable_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no POTM_CORRECTED or PSAL_CORRECTED"):
         read(write_en(tmp_path / "EN.nc", POTM_CORRECTED=None))
+
+
+def test_positions_without_flags_are_not_good(tmp_path: Path) -> None:
+    raw, refusals = read(write_en(tmp_path / "EN.nc", POSITION_QC="\0\0\0"))
+    assert len(raw.time) == 0
+    assert refusals.profile_counts["flag of time or position"] == 3
+
+
+def test_depths_and_dates_that_were_not_checked_are_noted_and_rejected_ones_refused(tmp_path: Path) -> None:
+    raw, refusals = read(write_en(tmp_path / "a.nc", JULD_QC="000", DEPH_CORRECTED_QC=["000"] * 3))
+    assert np.isfinite(raw.values[POTENTIAL]).sum() == 4
+    assert refusals.notes["without flags of their dates"] == 4
+    raw, refusals = read(write_en(tmp_path / "b.nc", JULD_QC="114", DEPH_CORRECTED_QC=["141"] * 3))
+    np.testing.assert_array_equal(raw.vertical, [[0, np.nan, 20]])
+    assert refusals.sample_counts["flag of the depth"] == 1
