@@ -15,7 +15,7 @@ from depthdif import EARTH_RADIUS, UserError
 _WAVES = 64
 # Scales in depth that a displacement is coherent over, metres.
 _DEPTH_SCALES = (150.0, 3000.0)
-_EXAMPLES = {"scales": "[15,3000]", "strength": "[0.7,1.4]"}
+_EXAMPLES = {"scales": "[100,3000]", "strength": "[0.7,1.4]"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +30,14 @@ class SimulatedAnomalies:
     the distance d on the sphere, where L is drawn log-uniformly for each wave, so that the correlation falls about
     logarithmically from the least scale to the largest.
 
+    A share of the variance is on scales that the cells of the grid do not resolve: observations have it, cells do not.
+
     Args:
-        vertical: standard deviation of w, metres.
+        vertical: standard deviation of w of an observation, metres.
         horizontal: of u and of v, km.
         remainder: of r at the surface, in units of the field; it falls off exponentially in `remainder_depth` metres.
-        scales: least and largest L, km.
+        scales: least and largest L that cells resolve, km.
+        unresolved: share of the variance of an observation on smaller scales, down to `unresolved_scale` km.
         strength: least and largest factor on all of them, drawn log-uniformly for each patch.
 
     Raises:
@@ -45,7 +48,9 @@ class SimulatedAnomalies:
     horizontal: float = 180.0
     remainder: float = 0.8
     remainder_depth: float = 600.0
-    scales: Sequence[float] = (15.0, 3000.0)
+    scales: Sequence[float] = (100.0, 3000.0)
+    unresolved: float = 0.4
+    unresolved_scale: float = 15.0
     strength: Sequence[float] = (0.7, 1.4)
 
     def __post_init__(self) -> None:
@@ -55,11 +60,17 @@ class SimulatedAnomalies:
                     f"data.anomalies.{name}={getattr(self, name)}; expected a standard deviation, at least 0, such as "
                     f"data.anomalies.{name}=1"
                 )
-        if not 0 < self.remainder_depth < math.inf:
+        if not 0 <= self.unresolved < 1:
             raise UserError(
-                f"data.anomalies.remainder_depth={self.remainder_depth}; expected metres above 0, such as "
-                "data.anomalies.remainder_depth=600"
+                f"data.anomalies.unresolved={self.unresolved}; expected a share of the variance from 0 to below 1, such as "
+                "data.anomalies.unresolved=0.4"
             )
+        for name, example in (("remainder_depth", 600), ("unresolved_scale", 15)):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(
+                    f"data.anomalies.{name}={getattr(self, name)}; expected a length above 0, such as "
+                    f"data.anomalies.{name}={example}"
+                )
         for name in ("scales", "strength"):
             low_high = tuple(getattr(self, name))
             if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < math.inf:
@@ -75,23 +86,38 @@ class SimulatedAnomalies:
         latitude: np.ndarray,
         longitude: np.ndarray,
         generator: np.random.Generator,
-    ) -> np.ndarray:
-        """Anomalies (D, H, W) float32 of a `climatology` (D, H, W), 0 where it is NaN; depths in m, coordinates in degrees."""
-        vertical, northward, eastward = gradients(climatology, depths, latitude, longitude)
-        strength = _log_uniform(generator, self.strength, None)
-        w, v, u, r = (self._field(depths, latitude, longitude, generator) for _ in range(4))
-        decay = np.exp(-depths / self.remainder_depth)[:, None, None]
-        anomalies = self.vertical * w * vertical + self.horizontal * (v * northward + u * eastward)
-        anomalies += self.remainder * decay * r
-        return np.where(np.isfinite(climatology), strength * anomalies, 0.0).astype(np.float32)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Anomalies of the cells and what observations have beyond them, (D, H, W) float32 each, of a `climatology` (D, H, W).
 
+        They are 0 where the climatology is NaN; depths are in metres, latitude (H,) and longitude (W,) in degrees.
+        """
+        slopes = gradients(climatology, depths, latitude, longitude)
+        strength = _log_uniform(generator, self.strength, None)
+        parts = []
+        for share, scales in (
+            (1 - self.unresolved, self.scales),
+            (self.unresolved, (self.unresolved_scale, self.scales[0])),
+        ):
+            if not share:
+                parts.append(np.zeros(climatology.shape, np.float32))
+                continue
+            w, v, u, r = (self._field(depths, latitude, longitude, scales, generator) for _ in range(4))
+            decay = np.exp(-depths / self.remainder_depth)[:, None, None]
+            anomalies = self.vertical * w * slopes[0] + self.horizontal * (v * slopes[1] + u * slopes[2])
+            anomalies = math.sqrt(share) * strength * (anomalies + self.remainder * decay * r)
+            parts.append(np.where(np.isfinite(climatology), anomalies, 0.0).astype(np.float32))
+        return parts[0], parts[1]
+
+    @staticmethod
     def _field(
-        self, depths: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, generator: np.random.Generator
+        depths: np.ndarray,
+        latitude: np.ndarray,
+        longitude: np.ndarray,
+        scales: Sequence[float],
+        generator: np.random.Generator,
     ) -> np.ndarray:
         """A standard normal random field (D, H, W), float32."""
-        scale, depth_scale = (
-            _log_uniform(generator, limits, _WAVES) for limits in (self.scales, _DEPTH_SCALES)
-        )
+        scale, depth_scale = (_log_uniform(generator, limits, _WAVES) for limits in (scales, _DEPTH_SCALES))
         waves = generator.normal(size=(3, _WAVES)) * (EARTH_RADIUS / scale)
         phase = generator.uniform(0, 2 * np.pi, _WAVES)
         lat, lon = np.deg2rad(latitude)[:, None], np.deg2rad(longitude)[None, :]

@@ -136,10 +136,15 @@ class PatchCutter:
         height, width = self._patch_size
         latitude = self._latitude[patch.row : patch.row + height]
         longitude = patch_longitude(self._field, patch, width)
+        observable = target
         if self._anomalies is not None:
-            target = target + self._anomalies(target, self._field.depths, latitude, longitude, generator)
+            anomalies, unresolved = self._anomalies(
+                target, self._field.depths, latitude, longitude, generator
+            )
+            target = target + anomalies
+            observable = target + unresolved
         conditions = self._conditioner(
-            profiles.observe(target, generator),
+            profiles.observe(observable, generator),
             surface,
             ocean_mask,
             latitude,

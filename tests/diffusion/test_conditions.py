@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.diffusion.conditions import Conditions, Domain, position_and_season
 
 MakeBatch = Callable[..., dict[str, Tensor]]
@@ -107,3 +108,16 @@ def test_conditions_that_do_not_suit_the_validation_region_are_advised_against(
     advice = conditions.advice(new_region)
     assert expected in advice
     assert bool(advice) == bool(expected)
+
+
+def test_the_climatology_is_a_condition_on_request_and_missed_where_there_is_none(
+    make_batch: MakeBatch,
+) -> None:
+    conditions = Conditions(absolute_values=True, position_and_season=True, background=True)
+    batch = with_first_guess(make_batch())
+    with pytest.raises(UserError, match="set data/climatology=seasonal"):
+        conditions.image(batch, GLOBE)
+    batch["background"] = torch.randn_like(batch["target"])
+    assert changed_by(conditions, batch) - changed_by(KNOWN_REGION, batch) == {"background"}
+    depths, surface = batch["target"].shape[1], batch["surface"].shape[1]
+    assert conditions.image(batch, GLOBE).shape[1] == conditions.channels(depths, surface, first_guess=True)
