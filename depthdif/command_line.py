@@ -135,9 +135,10 @@ def help_parts(config_name: str) -> dict[str, str]:
     lines = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines()
     description = itertools.takewhile(lambda line: line.startswith("#"), lines)
     keys = [line for line in lines if re.match(r"\w+: *\S", line) and not line.startswith("run_overrides")]
-    # The help template would resolve an interpolation.
-    parts = [re.sub(r"\$\{.*\}", "FOLDER", line).replace(": ", "=", 1).partition("  # ") for line in keys]
-    values = {value.strip(): comment for value, _, comment in parts}
+    # The help template would resolve an interpolation. A key with keys of its own has no value.
+    parts = [re.sub(r"\$\{.*\}", "FOLDER", line).replace(":  # ", ".KEY=...  # ", 1) for line in keys]
+    split = (part.replace(": ", "=", 1).partition("  # ") for part in parts)
+    values = {value.strip(): comment for value, _, comment in split}
     required = [value.replace("???", "PATH") for value in values if value.endswith("=???")]
     width = 2 + max(map(len, values))
     return {

@@ -249,16 +249,20 @@ def test_a_sweep_over_data_and_model_of_a_run_is_one_over_lists() -> None:
         with_run_overrides(["-m", "model.sampler.steps=interval(1,9)"])
 
 
-@pytest.mark.parametrize("name", ["evaluate", "export", "posthoc_ema", "compare", "wandb_workspace"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "predict", "export", "posthoc_ema", "compare", "wandb_workspace"]
+)
 def test_the_help_of_a_program_lists_all_its_values_with_their_comments(name: str) -> None:
     parts = help_parts(name)
     description, values = parts["description"], parts["values"]
-    keys = {line.partition("=")[0] for line in values.splitlines()}
+    keys = {line.partition("=")[0].removesuffix(".KEY") for line in values.splitlines()}
     assert keys | {"run_overrides"} >= {key for key in composed(name) if key != "baselines"}
     assert all(len(line.split("  ")) > 1 for line in values.splitlines())
     assert description
     assert "$" not in description + values
-    required = "checkpoint=PATH " if name in ("evaluate", "export") else ""
+    required = "checkpoint=PATH " if name in ("evaluate", "export", "predict") else ""
+    if name == "predict":
+        required += "observations=PATH times=PATH output=PATH "
     assert parts["usage"] == f"python scripts/{name}.py {required}[KEY=VALUE] ..."
 
 
