@@ -148,7 +148,14 @@ def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callab
 
 
 def test_the_shared_keys_of_the_data_configs_are_no_option_and_are_not_repeated() -> None:
-    assert config_groups()["data"] == ["eddies", "glorys", "synthetic", "synthetic_glorys", "woa"]
+    assert config_groups()["data"] == [
+        "eddies",
+        "glorys",
+        "synthetic",
+        "synthetic_glorys",
+        "woa",
+        "woa_anomalies",
+    ]
     shared = OmegaConf.load(CONF / "data_shared.yaml")
     for name in config_groups()["data"]:
         option = OmegaConf.load(CONF / f"data/{name}.yaml")
