@@ -37,7 +37,6 @@ from depthdif.prediction.products import draw_products, page_of, write_products
 from depthdif.prediction.read_inputs import open_inputs
 from depthdif.prediction.section import Section
 from depthdif.prediction.store import PredictionStore
-from depthdif.scores.score_names import variant_label
 from depthdif.terminal import print_lines, progress_bar
 
 # Values of the state of the reverse chain that are computed together, at most: 256 MiB. More members follow one another.
@@ -68,7 +67,6 @@ def predict(cfg: DictConfig) -> Path:
     inputs = open_inputs(plan, model, console)
     Section.from_setting(plan.section, inputs.grid.longitude).on(inputs.grid.latitude, inputs.grid.longitude)
     models = models_of(model, plan, inputs.grid.ocean_mask.size)
-    say(f"weights: {', '.join(map(variant_label, models))}, of {near(model.path)}")
     output = output_plan(cfg, plan, model, tuple(models), inputs)
     store = PredictionStore.open(output, plan.overwrite) if first else None
     if store and store.complete:

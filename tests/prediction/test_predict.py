@@ -98,7 +98,7 @@ def test_output_scores_figures_and_page_are_written_and_nothing_is_computed_twic
     done = predicted(
         run_script, folder, "output=all.zarr", "withhold=0.2", "quantiles=[0.1,0.9]", "members=true"
     )
-    assert "weights: EMA" in done.stdout
+    assert "loaded the EMA weights" in done.stdout
     output = opened(folder / "all.zarr")
     assert output.time.values.astype("datetime64[D]").astype(str).tolist() == list(TIMES)
     ocean = np.isfinite(output.temperature.values)
