@@ -27,8 +27,8 @@ class SimulatedAnomalies:
     climatology has gradients: in the thermocline and at fronts.
 
     The fields are sums of waves (random Fourier features, Rahimi & Recht 2007) with Gaussian correlation exp(-d^2 / (2 L^2)) in
-    the distance d on the sphere, where L is drawn log-uniformly for each wave, so that the correlation falls about
-    logarithmically from the least scale to the largest.
+    the distance d, where L is drawn log-uniformly for each wave, so that the correlation falls about logarithmically from the
+    least scale to the largest. Zonal distances count less by `zonal_stretch`.
 
     A share of the variance is on scales that the cells of the grid do not resolve: observations have it, cells do not.
 
@@ -37,6 +37,7 @@ class SimulatedAnomalies:
         horizontal: of u and of v, km.
         remainder: of r at the surface, in units of the field; it falls off exponentially in `remainder_depth` metres.
         scales: least and largest L that cells resolve, km.
+        zonal_stretch: scales along a parallel over those along a meridian.
         unresolved: share of the variance of an observation on smaller scales, down to `unresolved_scale` km.
         strength: least and largest factor on all of them, drawn log-uniformly for each patch.
 
@@ -49,6 +50,7 @@ class SimulatedAnomalies:
     remainder: float = 0.8
     remainder_depth: float = 600.0
     scales: Sequence[float] = (100.0, 3000.0)
+    zonal_stretch: float = 2.0
     unresolved: float = 0.4
     unresolved_scale: float = 15.0
     strength: Sequence[float] = (0.7, 1.4)
@@ -65,10 +67,10 @@ class SimulatedAnomalies:
                 f"data.anomalies.unresolved={self.unresolved}; expected a share of the variance from 0 to below 1, such as "
                 "data.anomalies.unresolved=0.4"
             )
-        for name, example in (("remainder_depth", 600), ("unresolved_scale", 15)):
+        for name, example in (("remainder_depth", 600), ("zonal_stretch", 2), ("unresolved_scale", 15)):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(
-                    f"data.anomalies.{name}={getattr(self, name)}; expected a length above 0, such as "
+                    f"data.anomalies.{name}={getattr(self, name)}; expected a number above 0, such as "
                     f"data.anomalies.{name}={example}"
                 )
         for name in ("scales", "strength"):
@@ -108,8 +110,8 @@ class SimulatedAnomalies:
             parts.append(np.where(np.isfinite(climatology), anomalies, 0.0).astype(np.float32))
         return parts[0], parts[1]
 
-    @staticmethod
     def _field(
+        self,
         depths: np.ndarray,
         latitude: np.ndarray,
         longitude: np.ndarray,
@@ -118,19 +120,19 @@ class SimulatedAnomalies:
     ) -> np.ndarray:
         """A standard normal random field (D, H, W), float32."""
         scale, depth_scale = (_log_uniform(generator, limits, _WAVES) for limits in (scales, _DEPTH_SCALES))
-        waves = generator.normal(size=(3, _WAVES)) * (EARTH_RADIUS / scale)
+        waves = generator.normal(size=(2, _WAVES)) / scale
         phase = generator.uniform(0, 2 * np.pi, _WAVES)
-        lat, lon = np.deg2rad(latitude)[:, None], np.deg2rad(longitude)[None, :]
-        places = np.stack(
-            np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)), axis=-1
-        )
-        across = (places.reshape(-1, 3) @ waves + phase).astype(np.float32)
+        # Kilometres on the parallels from the middle of the patch, and northwards.
+        north = np.deg2rad(latitude)[:, None]
+        east = np.deg2rad(longitude - (longitude[0] + longitude[-1]) / 2) * np.cos(north) / self.zonal_stretch
+        places = EARTH_RADIUS * np.stack(np.broadcast_arrays(east, north), axis=-1)
+        across = (places.reshape(-1, 2) @ waves + phase).astype(np.float32)
         down = np.outer(depths, generator.normal(size=_WAVES) / depth_scale).astype(np.float32)
         # cos(a + b) for all pairs of a depth and a column, as one matrix product.
         levels = np.concatenate([np.cos(down), -np.sin(down)], axis=1)
         columns = np.concatenate([np.cos(across), np.sin(across)], axis=1)
         field: np.ndarray = math.sqrt(2 / _WAVES) * levels @ columns.T
-        return field.reshape(len(depths), *lat.shape[:1], lon.shape[1])
+        return field.reshape(len(depths), len(latitude), len(longitude))
 
 
 def _log_uniform(generator: np.random.Generator, limits: Sequence[float], count: int | None) -> Any:

@@ -57,20 +57,28 @@ def test_the_variance_is_that_of_the_displacements_times_the_gradients() -> None
 
 
 def test_a_share_of_the_variance_is_not_resolved_and_hardly_correlated_between_cells() -> None:
-    resolved, unresolved = draws(remainder=1.0, remainder_depth=1e9, scales=(100.0, 200.0), unresolved=0.4)
+    resolved, unresolved = draws(
+        remainder=1.0, remainder_depth=1e9, scales=(100.0, 200.0), unresolved=0.4, zonal_stretch=1.0
+    )
     np.testing.assert_allclose([resolved.var(), unresolved.var()], [0.6, 0.4], rtol=0.1)
     neighbours = [(field[..., 1:] * field[..., :-1]).mean() / field.var() for field in (resolved, unresolved)]
     # Neighbours are 220 km apart; 15 to 100 km are the unresolved scales.
     assert neighbours[1] < 0.05 < neighbours[0]
 
 
-def test_the_correlation_is_that_of_the_mixture_of_scales() -> None:
-    resolved, _ = draws(2000, remainder=1.0, remainder_depth=1e9, scales=(500.0, 500.0))
-    row = resolved[:, 0, 3]
-    for cells in (1, 2, 4):
-        distance = 2 * EARTH_RADIUS * np.sin(np.deg2rad(2 * cells) / 2 * np.cos(np.deg2rad(LATITUDE[3])))
-        correlation = (row[:, cells:] * row[:, :-cells]).mean() / row.var()
-        np.testing.assert_allclose(correlation, np.exp(-((distance / 500) ** 2) / 2), atol=0.06)
+@pytest.mark.parametrize("stretch", [1.0, 2.0])
+def test_the_correlation_falls_with_the_scale_and_slower_along_a_parallel(stretch: float) -> None:
+    resolved, _ = draws(
+        2000, remainder=1.0, remainder_depth=1e9, scales=(500.0, 500.0), zonal_stretch=stretch
+    )
+    field = resolved[:, 0]
+    for cells in (1, 2, 3):
+        north = np.deg2rad(2 * cells) * EARTH_RADIUS
+        east = north * np.cos(np.deg2rad(LATITUDE[3])) / stretch
+        along = (field[:, 3, cells:] * field[:, 3, :-cells]).mean() / field.var()
+        across = (field[:, cells:] * field[:, :-cells]).mean() / field.var()
+        np.testing.assert_allclose(along, np.exp(-((east / 500) ** 2) / 2), atol=0.06)
+        np.testing.assert_allclose(across, np.exp(-((north / 500) ** 2) / 2), atol=0.06)
 
 
 def test_anomalies_are_0_on_land_and_decay_with_depth() -> None:
