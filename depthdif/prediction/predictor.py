@@ -72,20 +72,18 @@ class Predictor(LightningModule):
         number = int(batch[0])
         plan, hidden = self.store.plan, self.inputs.hidden_at(number)
         observed = self.inputs.observed_at(number)
-        conditions = self.inputs.batch(number, observed)
-        fields = {COUNT: observed.count}
-        forecasts: dict[Method, Forecast] = {}
+        conditions, fields = self.inputs.batch(number, observed), {COUNT: observed.count}
+        # Fields of a large region are made when they are needed, and not kept.
+        del observed
+        baselines: dict[Method, Forecast] = {}
         if len(hidden):
-            forecasts |= self.backgrounds(conditions) | {
+            baselines = self.backgrounds(conditions) | {
                 method: self.forecast(self.with_first_guess(conditions, each))
                 for method, each in self.compared.items()
             }
         if self.first_guess is not None:
-            method, first_guess = self.first_guess
-            conditions = self.with_first_guess(conditions, first_guess)
-            forecast = self.forecast(conditions)
-            forecasts[method] = forecast
-            fields |= plan.first_guess_fields(forecast.mean[0], cast(np.ndarray, forecast.deviation)[0])
+            conditions = self.with_first_guess(conditions, self.first_guess[1])
+        ensembles: dict[Method, Forecast] = {}
         for variant in self.variants:
             model = cast(DiffusionModule, self.models[_key(variant)])
             ensemble = reconstruct(
@@ -94,11 +92,16 @@ class Predictor(LightningModule):
             self.check_finite(ensemble, variant, number)
             fields |= plan.ensemble_fields(ensemble, variant)
             if len(hidden):
-                forecasts[Method(MODEL, variant, ensemble.members.shape[1])] = ensemble
+                ensembles[Method(MODEL, variant, ensemble.members.shape[1])] = ensemble
+            del ensemble
+        if self.first_guess is not None:
+            forecast = self.forecast(conditions)
+            baselines[self.first_guess[0]] = forecast
+            fields |= plan.first_guess_fields(forecast.mean[0], cast(np.ndarray, forecast.deviation)[0])
         if len(hidden):
             place = self.inputs.cells(hidden.profiles)
             ocean, time = self.inputs.grid.ocean_mask, self.inputs.times[number]
-            values = hidden_values(hidden.profiles, hidden.values, place, ocean, time, forecasts)
+            values = hidden_values(hidden.profiles, hidden.values, place, ocean, time, baselines | ensembles)
             values.save(self.store.extra(number))
         self.store.write(number, fields)
 
