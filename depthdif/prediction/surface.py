@@ -51,6 +51,11 @@ class SurfaceFields:
         self._step = float(state.get("time_step", np.inf))
         self._arrays: dict[str, xr.DataArray] = {}
         needed = list(dict.fromkeys(name for name, _ in self._channels))
+        if "time_step" not in state and any(offset for _, offset in self._channels):
+            raise UserError(
+                f"the checkpoint was trained on {', '.join(state['surface'])} by another version of depthdif, which did not record "
+                "its time step; train again with this version"
+            )
         if unknown := sorted(variables.keys() - set(needed)):
             raise UserError(
                 f"surface_variables has {', '.join(unknown)}; expected keys among the surface fields of the checkpoint: "

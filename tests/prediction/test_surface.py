@@ -126,3 +126,11 @@ def test_without_files_the_user_must_say_so() -> None:
         0,
         *GRID.shape[1:],
     )
+
+
+def test_a_checkpoint_that_does_not_say_how_long_its_offsets_are_is_refused(
+    write: Callable[..., str],
+) -> None:
+    known = {name: value for name, value in state().items() if name != "time_step"}
+    with pytest.raises(UserError, match="did not record its time step"):
+        SurfaceFields(write(), {}, known, GRID, False, print)
