@@ -53,8 +53,8 @@ class SurfaceFields:
         needed = list(dict.fromkeys(name for name, _ in self._channels))
         if "time_step" not in state and any(offset for _, offset in self._channels):
             raise UserError(
-                f"the checkpoint was trained on {', '.join(state['surface'])} by another version of depthdif, which did not record "
-                "its time step; train again with this version"
+                f"the checkpoint was trained on {', '.join(state['surface'])} by another version of depthdif, which did not "
+                "record its time step; train again with this version"
             )
         if unknown := sorted(variables.keys() - set(needed)):
             raise UserError(
