@@ -101,6 +101,16 @@ def test_every_option_of_anomalies_builds(compose_train: Compose, name: str) -> 
     assert (anomalies is None) == (name == "none")
 
 
+def test_the_climatology_with_anomalies_trains_about_it(compose_train: Compose, tmp_path: Path) -> None:
+    cfg = compose_train(
+        "data=woa_anomalies", "model/denoiser=unet_tiny", "trainer.max_steps=2", "trainer.val_check_interval=2",
+        "data.batch_size=2", "data.validation_patches=2", "data.statistics_times=2", "data.num_workers=0",
+        "model.sampler.steps=2", "logger=csv", "callbacks.progress=null", f"output_dir={tmp_path}",
+    )  # fmt: skip
+    assert (cfg.model.first_guess.background, cfg.model.conditions.background) == ("climatology", True)
+    assert train(cfg) > 0
+
+
 @pytest.mark.parametrize("name", options("data/climatology"))
 def test_every_climatology_builds(compose_train: Compose, name: str) -> None:
     climatology = instantiate(compose_train(f"data/climatology={name}").data.climatology)

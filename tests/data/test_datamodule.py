@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from depthdif import UserError
 from depthdif.config_folder import CONF, config_groups
+from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.data.field import OceanField, open_field, sample_path
 from depthdif.data.normalization import measure
@@ -193,6 +194,27 @@ def test_validation_set_is_the_same_every_epoch_and_run() -> None:
     assert same(first, list(data.val_dataloader()))
     assert same(first, list(ready(batch_size=2, profiles=ProfileSampler((0.5, 0.9))).val_dataloader()))
     assert not same(first, list(ready(seed=1).val_dataloader()))
+
+
+def test_anomalies_of_training_and_validation_are_fixed_by_seed_and_draw_whatever_is_observed() -> None:
+    plain = ready()
+    sparse, dense = (
+        ready(anomalies=SimulatedAnomalies(), profiles=ProfileSampler(density), validation_density=density)
+        for density in (0.05, 0.5)
+    )
+    for loader in ("train_dataloader", "val_dataloader"):
+        batches = list(getattr(sparse, loader)())
+        assert same(batches, list(getattr(sparse, loader)()))
+        others = getattr(dense, loader)()
+        for batch, other, unchanged in zip(batches, others, getattr(plain, loader)(), strict=True):
+            assert torch.equal(batch["target"], other["target"])
+            assert not torch.equal(batch["observed_mask"], other["observed_mask"])
+            assert torch.equal(batch["ocean_mask"], unchanged["ocean_mask"])
+            difference = batch["target"] - unchanged["target"]
+            assert difference[batch["ocean_mask"]].std() > 0.01
+            assert not difference[~batch["ocean_mask"]].any()
+    first, again = sparse.validation_samples()[0]["target"], sparse.validation_samples(0.5)[0]["target"]
+    assert np.array_equal(first, again)
 
 
 def test_validation_set_has_distinct_patches_at_balanced_times() -> None:
