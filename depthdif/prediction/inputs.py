@@ -105,15 +105,23 @@ class PredictionInputs:
             [{**sample, "time": day.astype(np.int64), "index": np.int64(day.astype(np.int64) % 2**32)}]
         )
 
-    def check_times(self) -> None:
-        """Raise UserError for a time without any profile, naming the nearest one."""
+    def check_times(self) -> int:
+        """How many values, over all times, lie in cells that are no ocean at their depth, and are left out.
+
+        Raises:
+            UserError: a time without any profile; the message names the nearest one.
+        """
+        on_land = 0
         for number, time in enumerate(self.times):
-            if not (self.observed_at(number).count > 0).any():
+            observed = self.observed_at(number)
+            on_land += observed.on_land
+            if not (observed.count > 0).any():
                 days = self.half_window / np.timedelta64(1, "D")
                 raise UserError(
                     f"no profile in the region within {days:g} days of {time.astype('datetime64[D]')}; "
                     f"{nearest(self.used.profiles, self.grid, time)}; set window, every or times so that each time has one"
                 )
+        return on_land
 
 
 def nearest(profiles: ProfileTable, grid: Grid, time: np.datetime64) -> str:

@@ -65,7 +65,8 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
         conditioner=TrainingStatistics.from_state_dict(state).conditioner(),
         standard_name=standard_name,
     )
-    inputs.check_times()
+    if on_land := inputs.check_times():
+        say(f"left out: {on_land} values, over all times, in cells that are no ocean at their depth")
     return inputs
 
 

@@ -68,6 +68,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for depth, value in zip(FIELD.depths, here.values, strict=True)
                 if np.isfinite(value)
             ]
+    # One value on land.
+    row, column = np.argwhere(np.isnan(FIELD.target.values[0, 0, 8:22, 24:46]))[0] + (8, 24)
+    rows.append(("2000-02-14", FIELD.latitude[row], FIELD.longitude[column], "P0", FIELD.depths[0], 5.0))
     header = "time,latitude,longitude,platform,depth,temperature"
     lines = [",".join(map(str, row)) for row in rows]
     (folder / "profiles.csv").write_text("\n".join([header, *lines]) + "\n")
@@ -136,7 +139,8 @@ def test_output_scores_figures_and_page_are_written_and_nothing_is_computed_twic
 def test_both_variants_start_from_the_same_noise_and_have_the_same_first_guess(
     run_script: RunScript, folder: Path
 ) -> None:
-    predicted(run_script, folder, "output=both.nc", "weights=[standard,ema]")
+    done = predicted(run_script, folder, "output=both.nc", "weights=[standard,ema]")
+    assert "left out: 1 values" in done.stdout
     output = opened(folder / "both.nc")
     assert {"temperature_standard", "temperature_ema", "temperature_first_guess"} <= set(output)
     assert not np.array_equal(output.temperature_standard, output.temperature_ema, equal_nan=True)
