@@ -52,7 +52,7 @@ def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> 
     own._set_parent(cfg)
     with config_errors():
         denoiser = instantiate(cfg.model.denoiser)(
-            depths=len(state["depths"]),
+            depths=len(state["variables"]) * len(state["depths"]),
             surface_channels=len(state["surface"]),
             conditions=instantiate(cfg.model.conditions),
             domain=Domain(**state["domain"]),

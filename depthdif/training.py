@@ -106,8 +106,9 @@ def summary(cfg: DictConfig, data: OceanDataModule, module: DiffusionModule) -> 
     """Model, data and run folder in one line."""
     parameters = sum(parameter.numel() for parameter in module.parameters()) / 1e6
     surface = f" with {', '.join(data.field.surface_names)}" if data.surface_channels else ""
+    variables = " and ".join(variable.name for variable in data.variables)
     return (
-        f"training {type(module.denoiser).__name__} ({parameters:.2f} M parameters) on {data.field.variable} at "
+        f"training {type(module.denoiser).__name__} ({parameters:.2f} M parameters) on {variables} at "
         f"{len(data.depths)} depths{surface}; run folder {cfg.output_dir}"
     )
 

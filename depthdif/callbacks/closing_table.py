@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from depthdif.callbacks.reconstruction import ema_callback
 from depthdif.callbacks.throughput import peak_memory, throughput
+from depthdif.data.variables import Variable
 from depthdif.ema.decay import half_life, horizon
 from depthdif.figures.panel import display_units
 from depthdif.files import near
@@ -26,6 +27,7 @@ from depthdif.scores.score_names import (
     MONITORED,
     SCORES,
     first_guess_scores,
+    of_variable,
     scores_by_variant,
     variant_label,
 )
@@ -45,14 +47,35 @@ DISTANCES = {
 }
 
 
-def score_table(metrics: Mapping[str, Any], units: str, decays: Mapping[str, float] | None = None) -> Table:
+def score_tables(
+    metrics: Mapping[str, Any], variables: Sequence[Variable], decays: Mapping[str, float]
+) -> list[Table]:
+    """The table of the scores; of several variables one for each of them, after that of all together."""
+    if len(variables) == 1:
+        return [score_table(metrics, display_units(variables[0].units), decays)]
+    together = score_table(metrics, "", decays, "all variables, in standard deviations")
+    return [
+        together,
+        *(
+            score_table(
+                of_variable(metrics, variable.name), display_units(variable.units), decays, variable.name
+            )
+            for variable in variables
+        ),
+    ]
+
+
+def score_table(
+    metrics: Mapping[str, Any], units: str, decays: Mapping[str, float] | None = None, of: str = ""
+) -> Table:
     """A row for the scores of the first guess, if any, and for each variant, by rising decay; `*` marks the best variant.
 
     `decays` is the decay of each average by its variant, "ema" for the main one.
     """
     variants, decays = scores_by_variant(metrics), decays or {}
     best = {name: best_variant(variants, name) for name in SCORES}
-    table = plain_table("First validation mini-batch, over the ocean", caption="* best of the weights")
+    title = "First validation mini-batch, over the ocean"
+    table = plain_table(f"{title}: {of}" if of else title, caption="* best of the weights")
     table.add_column("weights")
     if decays:
         table.add_column("half-life,\nupdates", justify="right", no_wrap=True)
@@ -164,8 +187,7 @@ class ClosingTable(Callback):
         # A power-function average has no constant decay.
         averages = {} if ema is None else ema.decays
         decays = {variant: decay for variant, decay in averages.items() if isinstance(decay, float)}
-        units = display_units(trainer.datamodule.field.units)  # type: ignore[attr-defined]
-        tables = [score_table(metrics, units, decays)]
+        tables = score_tables(metrics, trainer.datamodule.variables, decays)  # type: ignore[attr-defined]
         if "ema/tracked_floating_tensors" in metrics:
             tables.append(distance_table(metrics))
         lines = [against_first_guess(metrics)]

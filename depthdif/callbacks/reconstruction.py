@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from torch import Tensor
 from depthdif import UserError, check_integer
 from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
+from depthdif.data.variables import channels_of, deviation, part_of_batch
 from depthdif.diffusion.distributed import first_of_each, gathered
-from depthdif.diffusion.ensemble import independent_members
+from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
 from depthdif.ema import EMACallback
-from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys
+from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys, scores_together
 
 
 class ReconstructionCallback(Callback):
@@ -30,7 +31,8 @@ class ReconstructionCallback(Callback):
     Several processes share the mini-batch, and each reconstructs its part. The first one scores and shows the whole of it.
     The noise of the chain depends on the sampler's seed and on the sample alone, so that the weights are the only difference
     between two panels, of one validation and of any two. Scores are logged as `val/*`, with EMA as `val_standard/*` and
-    `val_ema/*`, those of the first guess on the same mini-batch as `val_first_guess/*`. The precision is that of the trainer.
+    `val_ema/*`, those of the first guess on the same mini-batch as `val_first_guess/*`; where there are several variables also
+    those of each, at keys that end with its name. The precision is that of the trainer.
 
     Args:
         folder: of the PNG files of the panels, which go to W&B and TensorBoard too.
@@ -91,7 +93,8 @@ class ReconstructionCallback(Callback):
         if trainer.sanity_checking or self.batch is None:
             return
         assert isinstance(pl_module, DiffusionModule)
-        statistics = trainer.datamodule.standardization  # type: ignore[attr-defined]
+        data: OceanDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        statistics = data.standardization
         # In the order of the samples, whatever number of processes share them.
         order = first_of_each(gathered(self.batch["index"], pl_module.device))
         whole = {name: gathered(tensor, pl_module.device)[order] for name, tensor in self.batch.items()}
@@ -103,23 +106,44 @@ class ReconstructionCallback(Callback):
             parts = gathered(torch.from_numpy(part.members), pl_module.device)[order]
             if trainer.is_global_zero:
                 ensemble = dataclasses.replace(part, members=parts.cpu().numpy())
-                scores[variant] = score_ensemble(ensemble, whole, statistics)
+                scores[variant] = score_variables(data, whole, ensemble)
                 # A copy of what the panel shows: the members of all variants together would be large.
                 members[variant] = ensemble.members[: self.panel_samples].copy()
-        logged = {}
+        logged: dict[str, float] = {}
         if trainer.is_global_zero:
-            logged = log_keys("val", scores[STANDARD if ema is None else ema.evaluates])
+            prefixes = {"val": scores[STANDARD if ema is None else ema.evaluates]}
             if ema is not None:
-                for variant in scores:
-                    logged |= log_keys(f"val_{variant}", scores[variant])
+                prefixes |= {f"val_{variant}": of_variant for variant, of_variant in scores.items()}
             if "first_guess" in whole:
-                logged |= log_keys(f"val_{FIRST_GUESS}", score_first_guess(whole, statistics))
+                prefixes[f"val_{FIRST_GUESS}"] = score_variables(data, whole)
+            for prefix, of_variables in prefixes.items():
+                for variable, values in of_variables.items():
+                    logged |= log_keys(prefix, values, variable)
         pl_module.log_dict(
             trainer.strategy.broadcast(logged), batch_size=len(order), sync_dist=trainer.world_size > 1
         )
         if trainer.is_global_zero:
-            self.panels.write(trainer, trainer.datamodule, whole, members, with_ema=ema is not None)  # type: ignore[attr-defined]
+            self.panels.write(trainer, data, whole, members, with_ema=ema is not None)
         self.batch = None
+
+
+def score_variables(
+    data: OceanDataModule, batch: Mapping[str, Tensor], ensemble: Ensemble | None = None
+) -> dict[str, dict[str, float]]:
+    """Scores of an ensemble, or with None of the first guess, by variable.
+
+    Those of all variables together are at "" (`scores_together`); those of each by its name where there are several.
+    """
+    scores, deviations = {}, {}
+    for number, variable in enumerate(data.variables):
+        channels = channels_of(number, len(data.depths))
+        part, standardization = part_of_batch(batch, channels), data.standardization.part(channels)
+        deviations[variable.name] = deviation(standardization.std)
+        if ensemble is None:
+            scores[variable.name] = score_first_guess(part, standardization)
+        else:
+            scores[variable.name] = score_ensemble(ensemble.part(channels), part, standardization)
+    return {"": scores_together(scores, deviations), **(scores if len(scores) > 1 else {})}
 
 
 def ema_callback(trainer: Trainer) -> EMACallback | None:

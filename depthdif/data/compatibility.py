@@ -22,7 +22,7 @@ _OPTIONS = {"none": "none", "InverseDistance": "idw", "OptimalInterpolation": "o
 def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Raise UserError where a checkpoint was `trained` on other data; both as `OceanDataModule.state_dict`.
 
-    Compared are variable, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
+    Compared are variables, surface variables, units of all of them, depths (to 0.1 m or 0.1 %) and first guess.
     """
     statistics = {field.name for field in dataclasses.fields(TrainingStatistics)}
     if missing := sorted((data.keys() | statistics) - trained.keys()):
@@ -30,9 +30,12 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
             f"the checkpoint was trained by another version of depthdif: it does not hold {', '.join(missing)} of its data; "
             "train again with this version, or open it with that one"
         )
-    for name in ("variable", "surface"):
-        expected, actual = (_as_override(state[name]) for state in (trained, data))
-        if trained[name] != data[name]:
+    listed = ([each["name"] for each in state["variables"]] for state in (trained, data))
+    variables = (each if len(each) > 1 else each[0] for each in listed)
+    surface = (state["surface"] for state in (trained, data))
+    for name, pair in {"variable": variables, "surface": surface}.items():
+        expected, actual = map(_as_override, pair)
+        if expected != actual:
             advice = f"set data.{name}={expected}"
             # Channels such as sst-1 are no variables of the file.
             if re.search(r"[+-]\d+\b", expected + actual):
@@ -40,8 +43,12 @@ def check_trained_on(trained: Mapping[str, Any], data: Mapping[str, Any]) -> Non
             raise UserError(
                 f"the checkpoint was trained on {name} {expected}, the data have {actual}; {advice}"
             )
-    units = ([state["units"], *state["surface_units"]] for state in (trained, data))
-    for name, expected, actual in zip([trained["variable"], *trained["surface"]], *units, strict=True):
+    names = [*(each["name"] for each in trained["variables"]), *trained["surface"]]
+    units = (
+        [*(each["units"] for each in state["variables"]), *state["surface_units"]]
+        for state in (trained, data)
+    )
+    for name, expected, actual in zip(names, *units, strict=True):
         if not same_units(expected, actual):
             raise UserError(
                 f"the checkpoint was trained on {name} in {expected}, the data have it in {actual}; convert the data "
@@ -68,8 +75,7 @@ def check_depths(trained: Sequence[float], data: Sequence[float]) -> None:
 def describe_data(field: OceanField, first_guess: FirstGuess | None) -> dict[str, Any]:
     """The properties that a checkpoint and the data must have in common."""
     return {
-        "variable": field.variable,
-        "units": field.units,
+        "variables": [dataclasses.asdict(variable) for variable in field.variables],
         "depths": field.depths.tolist(),
         "surface": list(field.surface_names),
         "surface_units": [str(array.attrs.get("units", "")) for array in field.surface]

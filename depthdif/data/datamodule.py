@@ -35,6 +35,7 @@ from depthdif.data.normalization import Standardization
 from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure_statistics
+from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 
@@ -133,7 +134,7 @@ class OceanDataModule(LightningDataModule):
     def from_files(
         cls,
         path: str | Path | Sequence[str | Path],
-        variable: str | None = None,
+        variable: str | Sequence[str] | None = None,
         surface: str | Sequence[str] = (),
         coordinates: Mapping[str, str] | None = None,
         max_depth: float | None = None,
@@ -157,6 +158,16 @@ class OceanDataModule(LightningDataModule):
         return self.field.depths
 
     @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The target variables."""
+        return self.field.variables
+
+    @property
+    def channels(self) -> int:
+        """C, the depths of all variables: those of the first one come first."""
+        return self.field.channels
+
+    @property
     def surface_channels(self) -> int:
         """Number of surface channels: of each variable at each offset."""
         return len(self.field.surface_names)
@@ -170,7 +181,7 @@ class OceanDataModule(LightningDataModule):
 
     @property
     def standardization(self) -> Standardization:
-        """Of the target, one channel for each depth; available like `statistics`."""
+        """Of the channels of the target; available like `statistics`."""
         return self.statistics.standardization
 
     def setup(self, stage: str | None = None) -> None:

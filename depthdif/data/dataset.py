@@ -18,7 +18,7 @@ from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization
-from depthdif.data.patches import Patch, PatchSet, patch_longitude, read_patch
+from depthdif.data.patches import Patch, PatchSet, ocean_of_patch, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.protocol import FirstGuess, PatchData
@@ -38,8 +38,8 @@ _MAX_REDRAWS = 100
 class Conditioner:
     """Makes the conditions of the data contract (docs/data.md) from physical units, for training and prediction.
 
-    All but the first guess, which is made for a batch (`with_first_guess`). The standardisations have one channel for each depth
-    and each surface variable, the climatology has those of both in this order. Climatology and the regressions of the first guess
+    All but the first guess, which is made for a batch (`with_first_guess`). The standardisations have the C channels of the
+    target and the S of the surface, the climatology has both in this order. Climatology and the regressions of the first guess
     are optional.
     """
 
@@ -59,8 +59,8 @@ class Conditioner:
     ) -> dict[str, Any]:
         """The conditions of one patch.
 
-        Observations (D, H, W) and surface (S, H, W) are in the units of their fields, NaN where not observed or missing; the
-        ocean mask (D, H, W) is bool; latitude (H,) and longitude (W,) are float32 degrees, ascending; days count from 1 to 366.
+        Observations (C, H, W) and surface (S, H, W) are in the units of their fields, NaN where not observed or missing; the
+        ocean mask (C, H, W) is bool; latitude (H,) and longitude (W,) are float32 degrees, ascending; days count from 1 to 366.
         """
         observed_mask, surface_mask = np.isfinite(observations), np.isfinite(surface)
         observations = self.standardization.standardize(observations)
@@ -87,9 +87,9 @@ class Conditioner:
         if self.climatology is None:
             return {}
         values = self.climatology(latitude, longitude, day_of_year)
-        depths = len(ocean_mask)
-        target = self.standardization.standardize(values[:depths])
-        surface = self.surface_standardization.standardize(values[depths:])
+        channels = len(ocean_mask)
+        target = self.standardization.standardize(values[:channels])
+        surface = self.surface_standardization.standardize(values[channels:])
         return {
             "background": np.where(ocean_mask, np.nan_to_num(target), np.float32(0)),
             "surface_background": np.nan_to_num(surface),
@@ -119,7 +119,7 @@ class PatchCutter:
         self._day_of_year = field.day_of_year
 
     def read(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-        """Target (D, H, W) and surface (S, H, W), physical units, NaN where missing."""
+        """Target (C, H, W) and surface (S, H, W), physical units, NaN where missing."""
         return read_patch(self._field, patch, self._patch_size)
 
     def sample(
@@ -129,10 +129,14 @@ class PatchCutter:
         profiles: ProfileSampler,
         generator: np.random.Generator,
         index: int,
+        withheld: bool = False,
     ) -> Sample:
-        """The sample number `index`: a patch that was read, with what `profiles` observes of it."""
+        """The sample number `index`: a patch that was read, with what `profiles` observes of it.
+
+        With `withheld` the target of a sparse field are the cells that are not observed alone.
+        """
         target, surface = values
-        ocean_mask = np.isfinite(target)
+        ocean_mask = ocean_of_patch(self._field, patch, self._patch_size, target)
         height, width = self._patch_size
         latitude = self._latitude[patch.row : patch.row + height]
         longitude = patch_longitude(self._field, patch, width)
@@ -144,7 +148,7 @@ class PatchCutter:
             target = target + anomalies
             observable = target + unresolved
         conditions = self._conditioner(
-            profiles.observe(observable, generator),
+            profiles.observe(observable, generator, len(self._field.targets)),
             surface,
             ocean_mask,
             latitude,
@@ -152,8 +156,12 @@ class PatchCutter:
             self._day_of_year[patch.time],
         )
         standardized = self._conditioner.standardization.standardize(target)
+        target_mask = np.isfinite(target)
+        if withheld and self._field.is_sparse:
+            target_mask &= ~conditions["observed_mask"]
         return {
-            "target": np.where(ocean_mask, standardized, np.float32(0)),
+            "target": np.where(target_mask, standardized, np.float32(0)),
+            "target_mask": target_mask,
             **conditions,
             "time": self._days[patch.time],
             "index": np.int64(index),
@@ -209,7 +217,8 @@ class FixedPatches(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         generator = np.random.default_rng([self.seed, VALIDATION, index])
         patch = self.patches[index]
-        return self.cutter.sample(patch, self.cutter.read(patch), self.profiles, generator, index)
+        values = self.cutter.read(patch)
+        return self.cutter.sample(patch, values, self.profiles, generator, index, withheld=True)
 
 
 def collate(samples: Sequence[Sample], first_guess: FirstGuess | None = None) -> Batch:

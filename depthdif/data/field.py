@@ -14,6 +14,7 @@ import xarray as xr
 
 from depthdif import UserError
 from depthdif.data.files import check_dates, join_in_time, open_files, select_variable
+from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology import spacing
 
 DIMENSIONS = ("time", "depth", "latitude", "longitude")
@@ -25,7 +26,13 @@ SAMPLES = {"woa": "woa_monthly_2deg.nc", "eddies": "eddies_5day.nc"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OceanField:
-    """A target variable on (time, depth, latitude, longitude) and surface variables on the same grid and times.
+    """Target variables on (time, depth, latitude, longitude) and surface variables on the same grid and times.
+
+    `target` is the first target variable and `further` are the others, on the same depths. Their depths are the channels of the
+    field, C of them: those of the first variable, then those of the next.
+
+    `ocean` (C, H, W) bool says where the ocean is for a sparse field, which is defined where something was measured alone; of a
+    dense field, with None, the ocean is where the target is defined.
 
     `surface_offsets` are the snapshots, counted from that of the target, from which surface fields are taken: (-1, 0, 1) adds
     those before and after, as a delayed-mode analysis has them. Beyond the first and last time they are missing.
@@ -36,14 +43,16 @@ class OceanField:
     closes the globe, and not periodic for any other.
 
     Raises:
-        UserError: dimensions missing, coordinates duplicate or unordered, times that are no dates, surface and target not
-            aligned, or longitudes that do not fill the period.
+        UserError: dimensions missing, coordinates duplicate or unordered, times that are no dates, variables not aligned, the
+            same variable twice, or longitudes that do not fill the period.
     """
 
     target: xr.DataArray
     surface: tuple[xr.DataArray, ...] = ()
     surface_offsets: Sequence[int] = (0,)
     periodic_longitude: float | None = None
+    further: tuple[xr.DataArray, ...] = ()
+    ocean: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         offsets = list(self.surface_offsets)
@@ -57,23 +66,49 @@ class OceanField:
                 "data.surface_offsets=[-1,0,1], or [0] for the snapshot of the target alone"
             )
         target = _ordered(self.target, DIMENSIONS)
+        further = tuple(_ordered(array, DIMENSIONS) for array in self.further)
         surface = tuple(_ordered(array, SURFACE_DIMENSIONS) for array in self.surface)
-        for array in surface:
+        for array in (*further, *surface):
             _check_aligned(array, target)
-        object.__setattr__(self, "target", target)
-        object.__setattr__(self, "surface", surface)
+        for name, value in {"target": target, "further": further, "surface": surface}.items():
+            object.__setattr__(self, name, value)
+        names = [variable.name for variable in self.variables]
+        if len(set(names)) < len(names):
+            raise UserError(
+                f"data.variable=[{','.join(names)}] names a variable twice; expected different variables"
+            )
         if self.periodic_longitude is not None:
             _check_period(self.longitude, self.periodic_longitude, self.variable)
 
     @property
+    def targets(self) -> tuple[xr.DataArray, ...]:
+        """All target variables."""
+        return self.target, *self.further
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Name, units and standard_name of each target variable, as in the file."""
+        return tuple(Variable.of(array) for array in self.targets)
+
+    @property
+    def channels(self) -> int:
+        """C, the depths of all target variables."""
+        return len(self.targets) * len(self.depths)
+
+    @property
     def variable(self) -> str:
-        """Name of the target variable."""
+        """Name of the first target variable."""
         return str(self.target.name)
 
     @property
     def units(self) -> str:
-        """Units of the target as in the file; empty where it has none."""
-        return str(self.target.attrs.get("units", ""))
+        """Units of the first target variable; empty where it has none."""
+        return self.variables[0].units
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the field is defined at measured cells alone."""
+        return self.ocean is not None
 
     @property
     def surface_names(self) -> tuple[str, ...]:
@@ -162,21 +197,26 @@ class OceanField:
 
     @functools.cached_property
     def surface_ocean_mask(self) -> np.ndarray:
-        """(H, W) bool: where the shallowest level is defined at the first time."""
+        """(H, W) bool: the ocean at the shallowest level, of a dense field where that is defined at the first time."""
+        if self.ocean is not None:
+            return self.ocean[0]
         return np.isfinite(self.target.variable[0, 0].values)
 
     def load(self) -> OceanField:
         """The same field in memory, float32."""
-        target, *surface = (
-            array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32))
-            for array in (self.target, *self.surface)
-        )
-        return dataclasses.replace(self, target=target, surface=tuple(surface))
+        arrays = {
+            name: tuple(
+                array.copy(data=np.ascontiguousarray(array.values, dtype=np.float32)) for array in arrays
+            )
+            for name, arrays in (("targets", self.targets), ("surface", self.surface))
+        }
+        target, *further = arrays["targets"]
+        return dataclasses.replace(self, target=target, further=tuple(further), surface=arrays["surface"])
 
 
 def open_field(
     path: str | Path | Sequence[str | Path],
-    variable: str | None = None,
+    variable: str | Sequence[str] | None = None,
     surface: str | Sequence[str] = (),
     coordinates: Mapping[str, str] | None = None,
     max_depth: float | None = None,
@@ -189,7 +229,7 @@ def open_field(
         path: a NetCDF file, a glob of files, a Zarr store (a directory or a URL), or a list of these. A
             variable is taken from every file that holds it, joined along time.
         surface_offsets: see `OceanField`.
-        variable: name or CF standard_name of the target; by default the only variable that has a depth axis.
+        variable: name or CF standard_name of the target, or a list of several; by default the only variable with a depth axis.
         surface, max_depth: names or standard_names of the surface variables; deepest level to keep, metres.
         coordinates: names of time, depth, latitude or longitude, where standard_name, axis and units do not tell them.
         periodic_longitude: see `OceanField`.
@@ -205,17 +245,30 @@ def open_field(
             "e.g. data.coordinates={depth: lev}"
         )
     datasets = open_files(path)
-    target = join_in_time(datasets, select_variable(datasets, variable, names), DIMENSIONS, names)
-    if max_depth is not None:
-        kept = np.flatnonzero(target["depth"].values <= max_depth)
-        if not len(kept):
-            shallowest = target["depth"].values.min()
-            raise UserError(f"data.max_depth={max_depth} is above the first level, {shallowest:g} m")
-        target = target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
+    variables = [variable] if variable is None or isinstance(variable, str) else list(variable)
+    if not variables:
+        raise UserError("data.variable=[]; expected a variable or several, e.g. data.variable=temperature")
+    target, *further = (
+        _shallower(
+            join_in_time(datasets, select_variable(datasets, each, names), DIMENSIONS, names), max_depth
+        )
+        for each in variables
+    )
     surface = [surface] if isinstance(surface, str) else surface
     layers = [select_variable(datasets, layer, names, option="data.surface") for layer in surface]
     fields = tuple(join_in_time(datasets, layer, SURFACE_DIMENSIONS, names) for layer in layers)
-    return OceanField(target, fields, tuple(surface_offsets), periodic_longitude)
+    return OceanField(target, fields, tuple(surface_offsets), periodic_longitude, tuple(further))
+
+
+def _shallower(target: xr.DataArray, max_depth: float | None) -> xr.DataArray:
+    """The levels down to `max_depth` metres, or all."""
+    if max_depth is None:
+        return target
+    kept = np.flatnonzero(target["depth"].values <= max_depth)
+    if not len(kept):
+        shallowest = target["depth"].values.min()
+        raise UserError(f"data.max_depth={max_depth} is above the first level, {shallowest:g} m")
+    return target.isel(depth=slice(int(kept.min()), int(kept.max()) + 1))
 
 
 def sample_path(name: str = "woa") -> str:
@@ -309,19 +362,21 @@ def _check_period(longitude: np.ndarray, period: float, name: str) -> None:
 
 
 def _check_aligned(array: xr.DataArray, target: xr.DataArray) -> None:
-    for dimension in ("latitude", "longitude", "time"):
+    """Refuse a surface variable, or another target variable, that lies on another grid or other times than the target."""
+    kind = "variable" if "depth" in array.dims else "surface variable"
+    for dimension in (*array.dims[1:], "time"):
         pair = array[dimension].values, target[dimension].values
         if pair[0].shape == pair[1].shape and (
             np.all(pair[0] == pair[1]) if dimension == "time" else np.allclose(*pair, rtol=0, atol=1e-4)
         ):
             continue
-        surface, expected = (f"{values[0]} to {values[-1]}, {len(values)} values" for values in pair)
+        ours, expected = (f"{values[0]} to {values[-1]}, {len(values)} values" for values in pair)
         if dimension == "time":
             raise UserError(
-                f"times of surface variable {array.name!r} ({surface}) are not those of {target.name!r} "
+                f"times of {kind} {array.name!r} ({ours}) are not those of {target.name!r} "
                 f"({expected}); expected the same times, so select them first"
             )
         raise UserError(
-            f"surface variable {array.name!r} lies on another grid than {target.name!r}: {dimension} "
-            f"{surface} against {expected}; interpolate it to the grid of the target first"
+            f"{kind} {array.name!r} lies on another grid than {target.name!r}: {dimension} "
+            f"{ours} against {expected}; interpolate it to the grid of the target first"
         )

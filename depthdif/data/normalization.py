@@ -53,6 +53,10 @@ class Standardization:
         """The inverse of state_dict, from tensors or lists."""
         return cls(**{name: np.asarray(values, np.float64) for name, values in state.items()})
 
+    def part(self, channels: slice) -> Standardization:
+        """Some of the channels."""
+        return Standardization(*(getattr(self, field.name)[channels] for field in dataclasses.fields(self)))
+
     @classmethod
     def join(cls, parts: Sequence[Standardization]) -> Standardization:
         """The channels of all parts, in order; no part gives no channel."""
@@ -133,59 +137,70 @@ class ResidualStatistics:
     """The residual of a first guess, the regression of the surface fields on it, and anomalies, over training samples.
 
     Attributes:
-        std: (D,) root mean square of target minus first guess over the ocean, standardised units; 1 at a depth never seen.
-        surface_slope, surface_intercept: (S,) linear regression of each surface field on the first guess at the shallowest depth.
+        std: (C,) root mean square of target minus first guess, standardised units; 1 of a channel never seen.
+        surface_slope, surface_intercept: (S, V) and (S,) linear regression of each surface field on the first guess of the V
+            variables at the shallowest depth.
         surface_std: (S,) deviation from that regression; 1 for a field that is never defined where the first guess is.
-        anomaly_std: (D,) root mean square of first guess minus background over the ocean.
+        anomaly_std: (C,) root mean square of first guess minus background over the ocean.
         surface_anomaly_std: (S,) root mean square of surface field minus background.
     """
 
     std: list[float]
-    surface_slope: list[float]
+    surface_slope: list[list[float]]
     surface_intercept: list[float]
     surface_std: list[float]
     anomaly_std: list[float]
     surface_anomaly_std: list[float]
 
 
-def residual_statistics(batches: Iterable[Mapping[str, torch.Tensor]]) -> ResidualStatistics:
-    """Statistics of some batches of the data contract, in float64."""
-    squares, count, products, anomalies, surface_squares = (np.zeros(1) for _ in range(5))
+def residual_statistics(
+    batches: Iterable[Mapping[str, torch.Tensor]], variables: int = 1, unobserved: bool = False
+) -> ResidualStatistics:
+    """Statistics of some batches of the data contract, with so many variables, in float64.
+
+    With `unobserved` the residual is that of the cells that are not observed: of sparse targets most others are.
+    """
+    squares, count, products, anomalies, oceans, surface_squares = (np.zeros(1) for _ in range(6))
     for tensors in batches:
         batch = {name: tensor.numpy() for name, tensor in tensors.items()}
         ocean, guess, surface, defined = (
             batch[name] for name in ("ocean_mask", "first_guess", "surface", "surface_mask")
         )
-        squares = squares + _sum_of_squares(batch["target"] - guess, ocean)
-        count = count + ocean.sum(axis=(0, 2, 3))
+        known = batch["target_mask"] & ~batch["observed_mask"] if unobserved else batch["target_mask"]
+        squares = squares + _sum_of_squares(batch["target"] - guess, known)
+        count = count + known.sum(axis=(0, 2, 3))
         anomalies = anomalies + _sum_of_squares(guess - batch.get("background", 0.0), ocean)
+        oceans = oceans + ocean.sum(axis=(0, 2, 3))
         surface_squares = surface_squares + np.stack(
             [
                 _sum_of_squares(surface - batch.get("surface_background", 0.0), defined),
                 defined.sum(axis=(0, 2, 3)),
             ]
         )
-        both = defined & ocean[:, :1]
-        shallowest = np.broadcast_to(guess[:, :1], both.shape)
-        terms = np.stack([np.ones_like(shallowest), shallowest, surface]).astype(np.float64)
-        # Sums of products of (1, first guess, surface) for each surface field.
+        shallowest = slice(None, None, guess.shape[1] // variables)
+        both = defined & ocean[:, shallowest].all(axis=1, keepdims=True)
+        predictors = [
+            np.broadcast_to(level[:, None], both.shape) for level in guess[:, shallowest].swapaxes(0, 1)
+        ]
+        terms = np.stack([np.ones(both.shape), *predictors, surface]).astype(np.float64)
+        # Sums of products of (1, first guesses, surface) for each surface field.
         products = products + np.einsum("anshw,bnshw,nshw->sab", terms, terms, both)
-    number = np.maximum(products[:, 0, 0], 1)
-    x, y = (products[:, 0, i] / number for i in (1, 2))
-    xx, xy, yy = (
-        products[:, i, j] / number - a * b for i, j, a, b in ((1, 1, x, x), (1, 2, x, y), (2, 2, y, y))
-    )
-    slope = np.where(xx > 0, xy / np.where(xx > 0, xx, 1.0), 0.0)
+    moments = products / np.maximum(products[:, :1, :1], 1)
+    means = moments[:, 0, 1:]
+    covariance = moments[:, 1:, 1:] - means[:, :, None] * means[:, None]
+    # By the pseudo-inverse: a first guess that does not vary has the slope 0.
+    slope = (np.linalg.pinv(covariance[:, :-1, :-1], hermitian=True) @ covariance[:, :-1, -1:])[..., 0]
+    remainder = covariance[:, -1, -1] - (slope * covariance[:, :-1, -1]).sum(axis=1)
     std, surface_std, anomaly_std, surface_anomaly_std = (
         np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), 1.0).tolist()
         for variance in (
             squares / np.maximum(count, 1),
-            yy - slope * xy,
-            anomalies / np.maximum(count, 1),
+            remainder,
+            anomalies / np.maximum(oceans, 1),
             surface_squares[0] / np.maximum(surface_squares[1], 1),
         )
     )
-    intercept = (y - slope * x).tolist()
+    intercept = (means[:, -1] - (slope * means[:, :-1]).sum(axis=1)).tolist()
     return ResidualStatistics(std, slope.tolist(), intercept, surface_std, anomaly_std, surface_anomaly_std)
 
 

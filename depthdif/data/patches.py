@@ -238,14 +238,32 @@ def window_sums(mask: np.ndarray, window: tuple[int, int], wraps: bool) -> np.nd
 
 
 def read_patch(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Target (D, H, W) and surface (S, H, W) of a patch, float32, units of the file, NaN where missing."""
+    """Target (C, H, W) and surface (S, H, W) of a patch, float32, units of the file, NaN where missing."""
+    rows, columns = _cells(field, patch, patch_size)
+    target = [
+        np.concatenate([array.variable[patch.time, :, rows, part].values for part in columns], axis=-1)
+        for array in field.targets
+    ]
+    surface = [field.surface_at(patch.time, rows, part) for part in columns]
+    return np.concatenate(target) if field.further else target[0], np.concatenate(surface, axis=-1)
+
+
+def ocean_of_patch(
+    field: OceanField, patch: Patch, patch_size: tuple[int, int], target: np.ndarray
+) -> np.ndarray:
+    """(C, H, W) bool, where the ocean is in a patch whose `target` (C, H, W) was read."""
+    if field.ocean is None:
+        return np.isfinite(target)
+    rows, columns = _cells(field, patch, patch_size)
+    return np.concatenate([field.ocean[:, rows, part] for part in columns], axis=-1)
+
+
+def _cells(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> tuple[slice, list[slice]]:
+    """Rows of a patch, and its columns: those before the last column of the field, then those beyond it, if any."""
     height, width = patch_size
-    rows = slice(patch.row, patch.row + height)
     beyond = patch.column + width - field.target.shape[-1]
     columns = [slice(patch.column, patch.column + width), *([slice(beyond)] if beyond > 0 else [])]
-    target = [field.target.variable[patch.time, :, rows, part].values for part in columns]
-    surface = [field.surface_at(patch.time, rows, part) for part in columns]
-    return np.concatenate(target, axis=-1), np.concatenate(surface, axis=-1)
+    return slice(patch.row, patch.row + height), columns
 
 
 def patch_longitude(field: OceanField, patch: Patch, width: int) -> np.ndarray:

@@ -23,12 +23,15 @@ class ProfileSampler:
 
     Args:
         density: share of the ocean columns of a patch that is observed: one number, or a range from which each patch draws
-            log-uniformly.
+            log-uniformly. Of a sparse field it is the share of the measured columns that are shown.
         shallow_fraction: share that ends above the sea floor or the deepest level, at a level drawn uniformly.
         gap_fraction: share that misses each level between its shallowest and its deepest with probability 1/2.
         few_levels_fraction: share that keeps 1 to 3 of its levels, the number and the levels drawn uniformly.
         error: standard deviation of the errors of the observations, instrument and representativity together, in units of
-            the field. Half of the variance is one Gaussian error of the whole profile, half is independent between levels.
+            the field; one number, or one for each variable. Half of the variance is one Gaussian error of the whole profile, half
+            is independent between levels.
+        variable_fraction: share of the profiles that measure a variable, where there are several; one number, or one for each
+            variable. A profile that would measure none measures one of them, each as likely.
 
     Raises:
         UserError: a value out of range.
@@ -38,7 +41,8 @@ class ProfileSampler:
     shallow_fraction: float = 0.3
     gap_fraction: float = 0.0
     few_levels_fraction: float = 0.0
-    error: float = 0.0
+    error: float | Sequence[float] = 0.0
+    variable_fraction: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
         density = (self.density,) * 2 if isinstance(self.density, int | float) else tuple(self.density)
@@ -53,29 +57,57 @@ class ProfileSampler:
                 raise UserError(
                     f"data.profiles.{name}={value}; expected a number from 0 to 1, e.g. data.profiles.{name}=0.1"
                 )
-        if not 0 <= self.error < math.inf:
+        if not all(0 <= error < math.inf for error in _numbers(self.error)):
             raise UserError(
                 f"data.profiles.error={self.error}; expected a standard deviation in units of the field, at least 0, "
                 "e.g. data.profiles.error=0.05"
             )
+        if not all(0 < share <= 1 for share in _numbers(self.variable_fraction)):
+            raise UserError(
+                f"data.profiles.variable_fraction={self.variable_fraction}; expected shares above 0 and at most 1, e.g. "
+                "data.profiles.variable_fraction=[1,0.7]"
+            )
         object.__setattr__(self, "density", (float(density[0]), float(density[1])))
 
-    def observe(self, target: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Observations (D, H, W) float32 of a target that is NaN outside the ocean, in its units; NaN where not observed.
+    def observe(self, target: np.ndarray, generator: np.random.Generator, variables: int = 1) -> np.ndarray:
+        """Observations (C, H, W) float32 of a target that is NaN outside the ocean, in its units; NaN where not observed.
+
+        Its channels are the depths of each of the `variables`.
 
         Raises:
             ValueError: the patch contains no ocean.
+            UserError: a list in the settings that has not one number for each variable.
         """
-        observed = self.sample(np.isfinite(target), generator)
+        observed = self.sample(np.isfinite(target), generator, variables)
         observations = np.where(observed, target, np.float32(np.nan))
-        if self.error:
-            part, columns = self.error / math.sqrt(2), observed.any(axis=0)
-            observations[:, columns] += generator.normal(0, part, np.count_nonzero(columns))
-            observations[observed] += generator.normal(0, part, np.count_nonzero(observed))
+        for values, seen, error in zip(
+            np.split(observations, variables),
+            np.split(observed, variables),
+            self.of_each("error", variables),
+            strict=True,
+        ):
+            if error:
+                part, columns = error / math.sqrt(2), seen.any(axis=0)
+                values[:, columns] += generator.normal(0, part, np.count_nonzero(columns))
+                values[seen] += generator.normal(0, part, np.count_nonzero(seen))
         return observations
 
-    def sample(self, ocean_mask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Observed cells (D, H, W) bool, at least one column, of the ocean mask (D, H, W), shallowest level first.
+    def of_each(self, name: str, variables: int) -> Sequence[float]:
+        """A setting for each variable."""
+        numbers = _numbers(getattr(self, name))
+        if len(numbers) not in (1, variables):
+            raise UserError(
+                f"data.profiles.{name}={list(numbers)} for {variables} variables; expected one number, or one for each "
+                "variable of data.variable"
+            )
+        return numbers * variables if len(numbers) == 1 else numbers
+
+    def sample(
+        self, ocean_mask: np.ndarray, generator: np.random.Generator, variables: int = 1
+    ) -> np.ndarray:
+        """Observed cells (C, H, W) bool, at least one column, of the ocean mask (C, H, W), shallowest level first.
+
+        A profile has the same levels of all variables that it measures, where they are ocean.
 
         Raises:
             ValueError: the patch contains no ocean.
@@ -87,7 +119,9 @@ class ProfileSampler:
         density = np.exp(generator.uniform(np.log(low), np.log(high)))
         count = max(1, round(density * len(columns)))
         chosen = generator.choice(columns, count, replace=False)
-        ocean = ocean_mask.reshape(len(ocean_mask), -1)[:, chosen]
+        # (V, D, N), and the levels (D, N) where any variable is ocean.
+        by_variable = ocean_mask.reshape(variables, len(ocean_mask) // variables, -1)[..., chosen]
+        ocean = by_variable.any(axis=0)
         # Number of levels that each profile keeps: all defined levels, or fewer where it ends early.
         levels = ocean.sum(axis=0)
         shallow = (generator.random(count) < self.shallow_fraction) & (levels > 1)
@@ -100,9 +134,30 @@ class ProfileSampler:
             profiles = _with_few_levels(
                 profiles, generator.random(count) < self.few_levels_fraction, generator
             )
+        seen = by_variable & profiles
+        shares = self.of_each("variable_fraction", variables)
+        if variables > 1 and min(shares) < 1:
+            seen = _measuring(seen, shares, generator)
         observed = np.zeros((len(ocean_mask), ocean_mask[0].size), bool)
-        observed[:, chosen] = profiles
+        observed[:, chosen] = seen.reshape(len(ocean_mask), -1)
         return observed.reshape(ocean_mask.shape)
+
+
+def _numbers(setting: float | Sequence[float]) -> list[float]:
+    """One number or several as a list."""
+    return [float(value) for value in (setting if isinstance(setting, Sequence) else [setting])]
+
+
+def _measuring(seen: np.ndarray, shares: Sequence[float], generator: np.random.Generator) -> np.ndarray:
+    """Profiles (V, D, N) bool, each of which keeps a variable with the probability of its share (V,), one at the least."""
+    available = seen.any(axis=1)
+    draws = np.where(available, generator.random(available.shape), np.inf)
+    measures = draws < np.asarray(shares)[:, None]
+    # Draws relative to the shares would favour a variable of a small share.
+    one = np.where(available, generator.random(available.shape), np.inf).argmin(axis=0)
+    measures[one, np.arange(seen.shape[2])] |= ~measures.any(axis=0)
+    kept: np.ndarray = seen & measures[:, None]
+    return kept
 
 
 def _with_gaps(profiles: np.ndarray, chosen: np.ndarray, generator: np.random.Generator) -> np.ndarray:

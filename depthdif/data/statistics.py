@@ -29,7 +29,7 @@ class TrainingStatistics:
     """Statistics of the training region; the names of the attributes are keys of the state of the data module.
 
     Attributes:
-        standardization, surface_standardization: of the target, one channel a depth, and of the surface channels.
+        standardization, surface_standardization: of the channels of the target and of the surface.
         domain: what positions are measured by (`OceanField.domain`).
         climatology: of target and surface channels, in this order; None where none was asked for.
         regressions: of the first guess; None where it uses none.
@@ -96,9 +96,9 @@ def measure_statistics(
     surface = [measure(array, region, max_times) for array in field.surface]
     climatology = None
     if climatology_fit is not None:
-        climatology = climatology_fit((field.target, *field.surface * offsets), region, field.wraps)
+        climatology = climatology_fit((*field.targets, *field.surface * offsets), region, field.wraps)
     statistics = TrainingStatistics(
-        measure(field.target, region, max_times),
+        Standardization.join([measure(array, region, max_times) for array in field.targets]),
         Standardization.join(surface * offsets),
         field.domain(),
         climatology,
@@ -106,10 +106,12 @@ def measure_statistics(
     # Each step sees the samples with what the ones before it have measured.
     if isinstance(first_guess, OptimalInterpolation) and first_guess.regressions:
         plain = samples(statistics.conditioner())
-        regressions = measure_regressions(lambda: _batches(plain), first_guess.background)
+        apart = 1 if first_guess.cross_covariance else len(field.targets)
+        regressions = measure_regressions(lambda: _batches(plain), first_guess.background, apart)
         statistics = dataclasses.replace(statistics, regressions=regressions)
     if first_guess is not None:
-        residual = residual_statistics(_batches(samples(statistics.conditioner()), first_guess))
+        batches = _batches(samples(statistics.conditioner()), first_guess)
+        residual = residual_statistics(batches, len(field.targets), unobserved=field.is_sparse)
         statistics = dataclasses.replace(statistics, residual=residual)
     return statistics
 

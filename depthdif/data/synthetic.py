@@ -20,6 +20,7 @@ def synthetic_field(
     eddies: int = 200,
     missing_surface: float = 0.15,
     seed: int = 0,
+    salinity: bool = False,
 ) -> OceanField:
     """Temperature and an independent, incomplete SST on a global or regional grid, in memory.
 
@@ -28,7 +29,9 @@ def synthetic_field(
     and a sea floor are smooth random fields; where the floor is above a level, the level is missing. Times are
     monthly from 2000-01-15, levels go from 0 m to `max_depth`, denser near the surface, and the limits of the grid
     are in degrees: a longitude of (-180, 180) is global and wraps. `missing_surface` is the share of the ocean
-    where the SST is missing, in contiguous gaps that change with time.
+    where the SST is missing, in contiguous gaps that change with time. With `salinity` there is a second variable,
+    34.5 + 0.05 T + s (practical salinity), where T is the temperature and s are eddies of its own, 0.1 as strong, which makes the
+    stratification stable nearly everywhere.
 
     Raises:
         UserError: a size below 1, or limits that do not ascend.
@@ -62,25 +65,39 @@ def synthetic_field(
         field[gaps <= np.quantile(gaps, missing_surface)] = np.nan
     temperature[:, z[:, None, None] > floor] = np.nan
     sst[:, floor < 0] = np.nan
+    variables = {"temperature": temperature}
+    if salinity:
+        # After all draws of the temperature, which is the same without it.
+        own = _eddies(lon, lat, times, eddies, generator)
+        decay = 0.1 * np.exp(-z / 300)[:, None, None]
+        variables["salinity"] = (34.5 + 0.05 * temperature + decay * own[:, None]).astype(np.float32)
     axes = {"time": np.datetime64("2000-01-15", "ns") + days, "depth": z, "latitude": lat, "longitude": lon}
-    return _as_field(temperature, sst, axes)
+    return _as_field(variables, sst, axes)
 
 
-def _as_field(temperature: np.ndarray, sst: np.ndarray, axes: dict[str, np.ndarray]) -> OceanField:
-    """Temperature and SST with CF attributes."""
-    names = {"temperature": "sea_water_temperature", "sst": "sea_surface_temperature"}
+def _as_field(variables: dict[str, np.ndarray], sst: np.ndarray, axes: dict[str, np.ndarray]) -> OceanField:
+    """Target variables and SST with CF attributes."""
+    attributes = {
+        "temperature": ("sea_water_temperature", "degree_Celsius"),
+        "salinity": ("sea_water_practical_salinity", "1"),
+        "sst": ("sea_surface_temperature", "degree_Celsius"),
+    }
     units = {"depth": "m", "latitude": "degrees_north", "longitude": "degrees_east"}
     dataset = xr.Dataset(
-        {"temperature": (DIMENSIONS, temperature), "sst": (SURFACE_DIMENSIONS, sst)},
+        {
+            **{name: (DIMENSIONS, values) for name, values in variables.items()},
+            "sst": (SURFACE_DIMENSIONS, sst),
+        },
         {
             name: (name, values, {"units": units[name]} if name in units else {})
             for name, values in axes.items()
         },
     )
-    for name, standard_name in names.items():
-        dataset[name].attrs = {"units": "degree_Celsius", "standard_name": standard_name}
+    for name in dataset.data_vars:
+        dataset[name].attrs = dict(zip(("standard_name", "units"), attributes[str(name)], strict=True))
     dataset["depth"].attrs["positive"] = "down"
-    return OceanField(dataset["temperature"], (dataset["sst"],))
+    target, *further = (dataset[name] for name in variables)
+    return OceanField(target, (dataset["sst"],), further=tuple(further))
 
 
 def _stratification(z: np.ndarray, lat: np.ndarray, season: float) -> np.ndarray:

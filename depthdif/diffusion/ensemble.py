@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,10 @@ class Ensemble:
     def std(self) -> Array | None:
         """(B, D, H, W) unbiased standard deviation (divided by N - 1); None without spread."""
         return self.independent.std(axis=1, ddof=1) if self.has_spread else None
+
+    def part(self, channels: slice) -> Ensemble:
+        """The reconstructions of some channels, such as those of one variable."""
+        return dataclasses.replace(self, members=self.members[:, :, channels])
 
     def quantiles(self, probabilities: Sequence[float] = PROBABILITIES) -> Array | None:
         """(B, Q, D, H, W) quantiles at (Q,) `probabilities` from 0 to 1; None without spread.

@@ -111,7 +111,7 @@ class DiffusionModule(LightningModule):
 
         Time steps and noise of a sample depend on the seed, the `stream` (TRAINING or VALIDATION) and its `index` alone.
         """
-        clean = self.residual.from_field(batch["target"], batch, batch["ocean_mask"])
+        clean = self.residual.from_field(batch["target"], batch, batch["target_mask"])
         conditions = self.residual.conditions(batch)
         identities = [(self.seed, stream, index) for index in batch["index"].tolist()]
         steps = self.noise_schedule.config.num_train_timesteps

@@ -51,7 +51,7 @@ def forward_draws(
 
 
 class MaskedDiffusionObjective:
-    """Squared error of the denoiser over the ocean mask alone; divided by the weight of the cells it is a mean.
+    """Squared error of the denoiser over the target mask alone; divided by the weight of the cells it is a mean.
 
     With `latitude_weighting` the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
 
@@ -78,7 +78,7 @@ class MaskedDiffusionObjective:
     ) -> tuple[Tensor, Tensor]:
         """Weighted sum of the squared errors of each sample, (B,), and sum of its weights, (B,).
 
-        `clean` (B, D, H, W) is the diffused quantity, 0 outside the ocean, `batch` the data contract, `timesteps` (B,) and
+        `clean` (B, D, H, W) is the diffused quantity, 0 outside the target mask, `batch` the data contract, `timesteps` (B,) and
         `noise` (B, D, H, W) those of the forward process.
         """
         prediction = denoiser(noise_schedule.add_noise(clean, noise, timesteps), timesteps, batch)
@@ -89,7 +89,7 @@ class MaskedDiffusionObjective:
             snr = alpha_bar / (1 - alpha_bar)
             weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
             squared_error = squared_error * weight[:, None, None, None]
-        weights = batch["ocean_mask"].float()
+        weights = batch["target_mask"].float()
         if self.latitude_weighting:
             weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
         # The error may be NaN where the weight is 0.

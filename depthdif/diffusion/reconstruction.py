@@ -139,11 +139,11 @@ def physical_truth(batch: Mapping[str, Tensor], standardization: Standardization
 def score_estimate(
     estimate: np.ndarray, batch: Mapping[str, Tensor], standardization: Standardization
 ) -> dict[str, float]:
-    """`mse`, `psnr` and `ssim` of an estimate (B, D, H, W) in units of the field, over the ocean of its batch."""
+    """`mse`, `psnr` and `ssim` of an estimate (B, D, H, W) of one variable in units of the field, over the target mask."""
     return reconstruction_metrics(
         torch.from_numpy(estimate),
         torch.from_numpy(physical_truth(batch, standardization)),
-        batch["ocean_mask"].cpu(),
+        batch["target_mask"].cpu(),
         torch.as_tensor(standardization.minimum),
         torch.as_tensor(standardization.maximum),
     )
@@ -156,15 +156,15 @@ def score_ensemble(
     scores = score_estimate(ensemble.mean, batch, standardization)
     if ensemble.has_spread:
         crps = ensemble.crps(physical_truth(batch, standardization))
-        scores["crps"] = float(crps[batch["ocean_mask"].cpu().numpy()].mean())
+        scores["crps"] = float(crps[batch["target_mask"].cpu().numpy()].mean())
     return scores
 
 
 def score_first_guess(batch: Mapping[str, Tensor], standardization: Standardization) -> dict[str, float]:
     """`mse`, `psnr` and `ssim` of the first guess, and the `crps` of a Gaussian about it with its own error."""
-    ocean = batch["ocean_mask"].cpu().numpy()
+    known = batch["target_mask"].cpu().numpy()
     guess = standardization.restore(batch["first_guess"].float().cpu().numpy())
     scores = score_estimate(guess, batch, standardization)
     deviation = batch["first_guess_error"].float().cpu().numpy() * standardization.std[:, None, None]
     error = guess - physical_truth(batch, standardization)
-    return {**scores, "crps": float(gaussian_crps(error[ocean], deviation[ocean]).mean())}
+    return {**scores, "crps": float(gaussian_crps(error[known], deviation[known]).mean())}

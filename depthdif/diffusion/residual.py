@@ -22,11 +22,11 @@ class Residual(nn.Module):
     `state_dict`.
 
     Args:
-        std: (D,) standard deviation of field minus first guess over the training set, standardised units; None when
+        std: (C,) standard deviation of field minus first guess over the training set, standardised units; None when
             there is no first guess, and the residual is the field.
-        surface_slope, surface_intercept, surface_std: (S,) of the regression of each surface field on the shallowest depth
-            of the first guess (`ResidualStatistics`).
-        anomaly_std, surface_anomaly_std: (D,) and (S,) of anomalies from the background (`ResidualStatistics`).
+        surface_slope, surface_intercept, surface_std: (S, V), (S,) and (S,) of the regression of each surface field on the
+            first guess of V variables at the shallowest depth (`ResidualStatistics`).
+        anomaly_std, surface_anomaly_std: (C,) and (S,) of anomalies from the background (`ResidualStatistics`).
 
     Raises:
         ValueError: for a standard deviation that is not positive.
@@ -35,7 +35,7 @@ class Residual(nn.Module):
     def __init__(
         self,
         std: Sequence[float] | None = None,
-        surface_slope: Sequence[float] = (),
+        surface_slope: Sequence[Sequence[float]] = (),
         surface_intercept: Sequence[float] = (),
         surface_std: Sequence[float] = (),
         anomaly_std: Sequence[float] = (),
@@ -63,7 +63,7 @@ class Residual(nn.Module):
         }
         for name, values in statistics.items():
             buffer = (
-                None if values is None else torch.tensor(list(values), dtype=torch.float32)[:, None, None]
+                None if values is None else torch.tensor(list(values), dtype=torch.float32)[..., None, None]
             )
             self.register_buffer(name, buffer, persistent=False)
 
@@ -79,10 +79,15 @@ class Residual(nn.Module):
         if self.std is None:
             return dict(batch)
         scaled = {name: batch[name] / self.std for name in ("first_guess_error", "first_guess_misfit")}
-        both = batch["surface_mask"] & batch["ocean_mask"][:, :1]
-        innovation = (
-            batch["surface"] - self.surface_intercept - self.surface_slope * batch["first_guess"][:, :1]
-        )
+        # The shallowest depth of each variable.
+        variables = self.surface_slope.shape[1] if len(self.surface_slope) else 1
+        shallowest = slice(None, None, batch["first_guess"].shape[1] // variables)
+        both = batch["surface_mask"] & batch["ocean_mask"][:, shallowest].all(dim=1, keepdim=True)
+        innovation = batch["surface"] - self.surface_intercept
+        if len(self.surface_slope):
+            innovation = innovation - (self.surface_slope * batch["first_guess"][:, None, shallowest]).sum(
+                dim=2
+            )
         scaled["surface_innovation"] = torch.where(both, innovation / self.surface_std, 0)
         background, surface_background = (batch.get(name) for name in ("background", "surface_background"))
         for name, part, mask, mean, std in (

@@ -54,7 +54,7 @@ class Truth:
         return cls(
             values=standardization.restore(batch["target"].numpy()),
             ocean=ocean,
-            scored=ocean & ~batch["observed_mask"].numpy(),
+            scored=batch["target_mask"].numpy() & ~batch["observed_mask"].numpy(),
             latitude=batch["latitude"].numpy(),
             longitude=batch["longitude"].numpy(),
         )

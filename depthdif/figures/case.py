@@ -20,10 +20,10 @@ class Case:
 
     Attributes:
         title: date and position.
-        truth: NaN on land and below the sea floor.
+        truth: NaN on land, below the sea floor, and where there is no target.
         observations: NaN where nothing was observed.
-        reconstruction: the ensemble mean, or the only member; NaN where `truth` is.
-        first_guess: NaN where `truth` is, or None without one.
+        reconstruction: the ensemble mean, or the only member; NaN outside the ocean.
+        first_guess: NaN outside the ocean, or None without one.
         latitude: (H,) degrees north.
         longitude: (W,) degrees east, ascending also across the date line.
         member: one member of the ensemble, or None where `reconstruction` is the only one.
@@ -72,7 +72,7 @@ def case_of(
     day = np.datetime64(int(sample["time"]), "D")
     return Case(
         title=f"{day}   {format_position(*sample['coordinates'].tolist())}",
-        truth=physical(sample["target"], ocean),
+        truth=physical(sample["target"], sample["target_mask"]),
         observations=physical(sample["observations"], sample["observed_mask"]),
         reconstruction=np.where(ocean, reconstruction, np.nan),
         first_guess=physical(sample["first_guess"], ocean) if "first_guess" in sample else None,

@@ -60,7 +60,7 @@ OI_ERROR = {
 def rmse(first_guess: FirstGuess, patches: PatchData, std: np.ndarray) -> float:
     """Root of the mean squared leave-one-out error over all observations, in units of the field.
 
-    `std` (D,) is the standard deviation of each depth in these units.
+    `std` (C,) is the standard deviation of each channel in these units.
     """
     misfit, _ = first_guess.leave_one_out(patches)
     squares = misfit.square().sum(dim=(0, 2, 3)) @ torch.from_numpy(std).square()
@@ -103,7 +103,7 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     data.setup()
     samples = data.train_dataloader().dataset
     patches = PatchData.from_batch(data.collate([samples[draw] for draw in range(cfg.patches)]))
-    std = data.standardization.std
+    std = scale_of_scores(data)
     for settings, score in stages:
 
         def score_settings(values: Mapping[str, Any], score: Score = score) -> float:
@@ -116,15 +116,16 @@ def fit_first_guess(cfg: DictConfig, overrides: Sequence[str]) -> float:
     # An option of the config group model/first_guess, each setting with its meaning.
     lines = [
         f"# Fitted by: {command('fit_first_guess')} {' '.join(overrides)}".rstrip(),
-        f"# Leave-one-profile-out cross-validation over {cfg.patches} training patches of {data.field.variable} "
-        f"(data.seed={cfg.data.seed}):",
-        f"# RMSE {error:.4f} {data.field.units}, CRPS {crps(fitted, patches, std):.4f}.",
+        f"# Leave-one-profile-out cross-validation over {cfg.patches} training patches of "
+        f"{' and '.join(variable.name for variable in data.variables)} (data.seed={cfg.data.seed}):",
+        f"# RMSE {error:.4f} {units_of_scores(data)}, CRPS {crps(fitted, patches, std):.4f}.",
     ]
     comments = {name: f"  # {item.meaning}" for name, item in (IDW | OI_ESTIMATE | OI_ERROR).items()}
     comments["background"] = "  # mean_profile, or climatology with data/climatology=seasonal"
     comments["regressions"] = (
         "  # on the surface and between levels, over the training region: prior slopes, gaps of profiles"
     )
+    comments["cross_covariance"] = "  # levels between variables too"
     for name, value in options.items():
         lines.append(f"{name}: {'null' if value is None else value}{comments.get(name, '')}")
     write_text(Path(cfg.output), "\n".join(lines) + "\n")
@@ -174,6 +175,16 @@ def search(
     return arguments({key: float(f"{value:.3g}") for key, value in best.items()})
 
 
+def scale_of_scores(data: OceanDataModule) -> np.ndarray:
+    """(C,) standard deviation of each channel in the units of the scores: of several variables these have no units."""
+    return np.ones(data.channels) if data.field.further else data.standardization.std
+
+
+def units_of_scores(data: OceanDataModule) -> str:
+    """Units of the scores: those of a single variable."""
+    return "standard deviations" if data.field.further else data.field.units
+
+
 def _check(cfg: DictConfig) -> None:
     kind = get_class(cfg.model.first_guess._target_)
     if kind not in STAGES:
@@ -190,14 +201,14 @@ def _check(cfg: DictConfig) -> None:
 
 def report(first_guess: FirstGuess, samples: Mapping[str, Dataset[Sample]], data: OceanDataModule) -> None:
     """Print the RMSE over unobserved ocean cells, by depth and over all depths, beside that of the training mean."""
-    std = data.standardization.std
-    table = Table(title=f"RMSE over unobserved ocean cells, {data.field.units}")
+    std = scale_of_scores(data)
+    table = Table(title=f"RMSE over unobserved ocean cells, {units_of_scores(data)}")
     table.add_column("depth", justify="right")
     columns = []
     for name, part in samples.items():
         squares, count = np.zeros((2, len(std))), np.zeros(len(std))
         for batch in DataLoader(part, data.batch_size, collate_fn=data.collate):
-            hidden = batch["ocean_mask"] & ~batch["observed_mask"]
+            hidden = batch["target_mask"] & ~batch["observed_mask"]
             count += hidden.sum(dim=(0, 2, 3)).numpy()
             for i, estimate in enumerate((0.0, first_guess(PatchData.from_batch(batch)).estimate)):
                 error = torch.where(hidden, estimate - batch["target"], 0).double()
@@ -205,6 +216,8 @@ def report(first_guess: FirstGuess, samples: Mapping[str, Dataset[Sample]], data
         for label, sums in zip(("mean", "first guess"), squares * std**2, strict=True):
             table.add_column(f"{name}, {label}", justify="right")
             columns.append([*np.sqrt(sums / np.maximum(count, 1)), math.sqrt(sums.sum() / count.sum())])
-    for row, depth in enumerate([*(f"{depth:g} m" for depth in data.depths), "all"]):
+    names = [f"{variable.name} " if data.field.further else "" for variable in data.variables]
+    levels = [f"{name}{depth:g} m" for name in names for depth in data.depths]
+    for row, depth in enumerate([*levels, "all"]):
         table.add_row(depth, *(f"{column[row]:.3f}" for column in columns))
     Console().print(table)

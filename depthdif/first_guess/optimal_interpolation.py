@@ -47,6 +47,7 @@ class OptimalInterpolation(Interpolation):
         variance, prior_profiles: prior sigma^2 and its weight in profiles; inf keeps sigma^2 at the prior.
         regressions: the b_s have the mean of the regression over the training region instead of 0, and the levels that a profile
             misses are estimated from its others (`Regressions`).
+        cross_covariance: whether the others are those of all variables; false interpolates each variable by itself.
         background: see `Interpolation`.
 
     Raises:
@@ -63,6 +64,7 @@ class OptimalInterpolation(Interpolation):
     variance: float = 1.0
     prior_profiles: float = math.inf
     regressions: bool = False
+    cross_covariance: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

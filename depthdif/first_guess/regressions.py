@@ -39,10 +39,13 @@ class Regressions:
         return cls(**{name: np.asarray(state[name], np.float32) for name in state})
 
 
-def measure_regressions(batches: Callable[[], Iterable[Mapping[str, Any]]], background: str) -> Regressions:
-    """Regressions over all ocean cells of some batches of the data contract, which are passed through twice.
+def measure_regressions(
+    batches: Callable[[], Iterable[Mapping[str, Any]]], background: str, apart: int = 1
+) -> Regressions:
+    """Regressions over all cells with a target of some batches of the data contract, which are passed through twice.
 
-    `background` is that of the first guess. As in its use, missing surface cells are interpolated.
+    `background` is that of the first guess. As in its use, missing surface cells are interpolated. Channels of `apart` equal
+    parts, such as variables, have no covariance with those of the other parts.
     """
     products, moments = torch.zeros(()), torch.zeros(())
     for anomaly, ocean, surface in _cells(batches(), background):
@@ -59,18 +62,26 @@ def measure_regressions(batches: Callable[[], Iterable[Mapping[str, Any]]], back
         squares = squares + remainder @ remainder.mT
         count = count + ocean @ ocean.mT
     # Levels of different depths have different cells, so that the covariance may be slightly indefinite.
-    values, vectors = torch.linalg.eigh(squares / count.clamp(min=1))
+    covariance = squares / count.clamp(min=1)
+    levels = len(covariance) // apart
+    covariance = torch.block_diag(
+        *(
+            covariance[start : start + levels, start : start + levels]
+            for start in range(0, len(covariance), levels)
+        )
+    )
+    values, vectors = torch.linalg.eigh(covariance)
     covariance = (vectors * values.clamp(min=0)) @ vectors.mT
     return Regressions(slopes.float().numpy(), covariance.float().numpy())
 
 
 def _cells(batches: Iterable[Mapping[str, Any]], background: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-    """Anomalies (D, N), 0 outside the ocean, ocean (D, N) and surface (S, N) of the cells of each batch, float64."""
+    """Anomalies (D, N), 0 without a target, target mask (D, N) and surface (S, N) of the cells of each batch, float64."""
     for batch in batches:
         patches, anomaly = PatchData.from_batch(batch), batch["target"].double()
         if background == "climatology":
             patches, anomaly = patches.anomalies(), anomaly - patches.background
-        ocean, surface = patches.ocean_mask, fill_surface(patches.surface, patches.surface_mask)
+        ocean, surface = batch["target_mask"], fill_surface(patches.surface, patches.surface_mask)
         parts = (torch.where(ocean, anomaly, 0), ocean.double(), surface)
         anomaly, ocean, surface = (part.transpose(0, 1).flatten(1) for part in parts)
         yield anomaly, ocean, surface

@@ -72,18 +72,18 @@ def validation_scores(
     for batch in batches:
         ensemble = reconstruct(module, batch, statistics, precision)
         means.append(ensemble.mean)
-        ocean = batch["ocean_mask"].numpy()
-        crps += float(ensemble.crps(physical_truth(batch, statistics))[ocean].sum())
+        known = batch["target_mask"].numpy()
+        crps += float(ensemble.crps(physical_truth(batch, statistics))[known].sum())
         on_device = {name: tensor.to(module.device) for name, tensor in batch.items()}
         with torch.no_grad(), autocast(precision, module.device):
             error, weight = module.errors(on_device, VALIDATION)
         errors += float(error.sum())
         weights += float(weight.sum())
         advance()
-    together = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "ocean_mask")}
+    together = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "target_mask")}
     scores = score_estimate(np.concatenate(means), together, statistics)
     if ensemble.has_spread:
-        scores["crps"] = crps / int(together["ocean_mask"].sum())
+        scores["crps"] = crps / int(together["target_mask"].sum())
     return {**scores, "loss": errors / weights}
 
 

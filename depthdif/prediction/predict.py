@@ -166,9 +166,9 @@ def output_plan(
     sampler = model.module.sampler
     return OutputPlan(
         path=plan.output,
-        name=model.state["variable"],
+        name=model.state["variables"][0]["name"],
         standard_name=inputs.standard_name,
-        units=model.state["units"],
+        units=model.state["variables"][0]["units"],
         grid=inputs.grid,
         times=plan.dates,
         variants=variants,

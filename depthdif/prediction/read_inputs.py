@@ -38,10 +38,10 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     standard_name = plan.standard_name or field.target.attrs.get("standard_name", "")
     if not standard_name:
         raise UserError(
-            f"standard_name=null, and the file with the grid does not say what {state['variable']} is; set standard_name, such "
-            "as standard_name=sea_water_temperature or sea_water_potential_temperature"
+            f"standard_name=null, and the file with the grid does not say what {state['variables'][0]['name']} is; set "
+            "standard_name, such as standard_name=sea_water_temperature or sea_water_potential_temperature"
         )
-    table = read_table(plan, standard_name, state["units"], grid, console)
+    table = read_table(plan, standard_name, state["variables"][0]["units"], grid, console)
     hidden = table.take(np.zeros(len(table), bool))
     if plan.withhold:
         table, hidden = split_by_platform(table, plan.withhold, plan.seed)

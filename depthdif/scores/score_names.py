@@ -39,8 +39,12 @@ class ScoreName:
         return f"recon_{self.name}_full_recon"
 
     def heading(self, units: str) -> str:
-        """Label and units of a column, such as "MSE °C²"."""
-        return f"{self.label} {self.units.format(units)}".strip()
+        """Label and units of a column, such as "MSE °C²"; of a field without units the label alone."""
+        return (
+            self.label
+            if not units and "{}" in self.units
+            else f"{self.label} {self.units.format(units)}".strip()
+        )
 
     def format(self, value: float | None) -> str:
         """The value with its decimals, or "-" where there is none."""
@@ -61,15 +65,51 @@ MONITORED = f"val/{SCORES['mse'].key}"
 """Log key of the score that sweepers minimise, and the best checkpoint and the best job are chosen by."""
 
 
-def log_keys(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores by their log keys, such as `val_ema/recon_mse_full_recon` for the prefix "val_ema"."""
-    return {f"{prefix}/{SCORES[name].key}": value for name, value in scores.items()}
+def log_keys(prefix: str, scores: Mapping[str, float], variable: str = "") -> dict[str, float]:
+    """Scores by their log keys, such as `val_ema/recon_mse_full_recon` for the prefix "val_ema".
+
+    That of one `variable` of several ends with its name: `val_ema/recon_mse_full_recon/salinity`.
+    """
+    suffix = f"/{variable}" if variable else ""
+    return {f"{prefix}/{SCORES[name].key}{suffix}": value for name, value in scores.items()}
+
+
+def scores_together(
+    scores: Mapping[str, Mapping[str, float]], deviations: Mapping[str, float]
+) -> dict[str, float]:
+    """The scores of several variables as one, from those of each by its name.
+
+    `mse` and `crps` are sums over the variables, each in units of the standard deviation of the variable (`deviations`), `psnr`
+    and `ssim` are means over the variables. A score that one of them lacks is left out. The scores of a single variable stay in
+    its own units.
+    """
+    if len(scores) == 1:
+        return dict(*scores.values())
+    scales = {"mse": {name: std**2 for name, std in deviations.items()}, "crps": deviations}
+    together = {}
+    for score in SCORES:
+        if all(score in of_variable for of_variable in scores.values()):
+            values = {name: of_variable[score] for name, of_variable in scores.items()}
+            if score in scales:
+                together[score] = sum(value / scales[score][name] for name, value in values.items())
+            else:
+                together[score] = sum(values.values()) / len(values)
+    return together
 
 
 def parse_log_key(key: str) -> tuple[str, str] | None:
-    """Prefix and score of a log key: ("val_ema", "mse"), or ("val", "loss"); None for any other key."""
+    """Prefix and score of a log key: ("val_ema", "mse"), or ("val", "loss"); None for any other key.
+
+    The keys of one variable of several are others (`of_variable`).
+    """
     match = re.fullmatch(rf"(val(?:_[^/]+)?)/(?:(loss)|recon_({'|'.join(SCORES)})_full_recon)", key)
     return (match[1], match[2] or match[3]) if match else None
+
+
+def of_variable(metrics: Mapping[str, Any], variable: str) -> dict[str, Any]:
+    """The logged values of one variable of several, by the keys that those of a single variable have."""
+    suffix = f"/{variable}"
+    return {key.removesuffix(suffix): value for key, value in metrics.items() if key.endswith(suffix)}
 
 
 def scores_by_variant(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
