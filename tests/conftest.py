@@ -165,6 +165,7 @@ def make_batch() -> Callable[..., dict[str, Tensor]]:
         surface = torch.where(surface_mask, torch.randn(surface_mask.shape, generator=generator), 0)
         return {
             "target": target,
+            "target_mask": ocean,
             "ocean_mask": ocean,
             "observations": torch.where(observed, target, 0),
             "observed_mask": observed,

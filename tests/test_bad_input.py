@@ -75,7 +75,7 @@ def patch_with(
         sample["longitude"],
         sample["day_of_year"],
     )
-    patch = {**conditions, "target": sample["target"], "index": np.int64(0)}
+    patch = {**conditions, "target": sample["target"], "target_mask": ocean_mask, "index": np.int64(0)}
     return collate([patch], instantiate(cfg.model.first_guess))
 
 

@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
+from depthdif import UserError
 from depthdif.diffusion.sampler import ReverseSampler
 from depthdif.training import train
 
@@ -42,6 +43,10 @@ OF_TRAINING = {
 }
 
 EMA = ("model.ema.enabled=true", "model.ema.decay=0.9")
+TWO_VARIABLES = (
+    "data.field.salinity=true", "data.field.depths=4", "data.profiles.variable_fraction=[1,0.6]",
+    "model/first_guess=oi",
+)  # fmt: skip
 
 
 def history(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -378,3 +383,57 @@ def test_the_last_checkpoint_is_of_the_last_step_also_when_an_earlier_one_was_be
     assert checkpoint(tmp_path / "run")["global_step"] == 4
     assert torch.load(best, weights_only=True)["global_step"] < 4
     assert "step-" in (tmp_path / "run" / "closing_table.txt").read_text()
+
+
+def test_two_variables_are_logged_together_and_each_in_its_units_with_a_panel_and_a_table_of_its_own(
+    small_run: SmallRun, tmp_path: Path, wandb_records: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    value = train(small_run("trainer.max_steps=2", *TWO_VARIABLES, *EMA))
+    logged = {key: value for row in history(wandb_records(tmp_path / "run")) for key, value in row.items()}
+    keys = {key.partition(".")[0] for key in logged}
+    for key in (ALWAYS - {"val/loss"}) | {key for key in EMA_KEYS if key.startswith("val")}:
+        assert key in keys
+        # A picture of the first variable has the plain key.
+        assert (f"{key}/temperature" in keys) != key.startswith("val_imgs")
+        assert f"{key}/salinity" in keys
+    state = checkpoint(tmp_path / "run")["OceanDataModule"]
+    std = state["standardization"]["std"].reshape(2, -1).square().mean(1)
+    parts = [logged[f"val/recon_mse_full_recon/{name}"] for name in ("temperature", "salinity")]
+    assert value == pytest.approx(parts[0] / float(std[0]) + parts[1] / float(std[1]), rel=1e-4)
+    assert [(each["name"], each["units"]) for each in state["variables"]] == [
+        ("temperature", "degree_Celsius"),
+        ("salinity", "1"),
+    ]
+    assert len(list((tmp_path / "run" / "panels").glob("*_salinity_step=*.png"))) == 2
+    table = (tmp_path / "run" / "closing_table.txt").read_text()
+    for words in ("all variables", "over the ocean: temperature", "over the ocean: salinity"):
+        assert words in table
+
+
+def test_training_of_two_variables_resumes_exactly(small_run: SmallRun, tmp_path: Path) -> None:
+    options = (*TWO_VARIABLES, "logger=csv", *EMA)
+    train(small_run("trainer.max_steps=4", *options, name="whole"))
+    train(small_run("trainer.max_steps=2", *options, name="first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    train(small_run("trainer.max_steps=4", *options, f"resume='{last}'", name="second"))
+    whole, resumed = (checkpoint(tmp_path / name)["state_dict"] for name in ("whole", "second"))
+    assert_equal_states(whole, resumed)
+
+
+def test_a_checkpoint_of_one_variable_is_closed_to_the_data_of_two(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    train(small_run("trainer.max_steps=1", "logger=csv"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(
+        UserError, match=r"trained on variable temperature, the data have \[temperature,salinity\]"
+    ):
+        train(
+            small_run(
+                "trainer.max_steps=2",
+                "logger=csv",
+                "data.field.salinity=true",
+                f"resume='{last}'",
+                name="joint",
+            )
+        )

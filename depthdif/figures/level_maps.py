@@ -47,7 +47,8 @@ def draw_level(
         canvas.text(left - LABEL_GAP, place, label, fontsize=7, ha="right", va="center")
     fields = {"truth": truth}
     for name, estimate in case.estimates.items():
-        fields[f"{name}, RMSE {format_number(case.rmse(estimate, level), 2)}"] = estimate[level]
+        rmse = case.rmse(estimate, level)
+        fields[f"{name}, RMSE {format_number(rmse, 2 if rmse >= 0.1 else 3)}"] = estimate[level]
     for title, field in fields.items():
         left += MAP_WIDTH + MAP_GAP
         draw_map(canvas, left, top, field, FIELD_COLOURS, low, high, title)

@@ -138,8 +138,8 @@ def draw_profiles(
 
 
 def display_units(units: str) -> str:
-    """Degrees Celsius in one short form, however a file spells them; other units as they are."""
-    return "°C" if canonical_units(units) == "degree_Celsius" else units
+    """Degrees Celsius in one short form, however a file spells them; "" for "1", a pure number; other units as they are."""
+    return {"degree_Celsius": "°C", "1": ""}.get(canonical_units(units), units)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 100) -> Path:

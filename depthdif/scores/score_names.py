@@ -40,15 +40,16 @@ class ScoreName:
 
     def heading(self, units: str) -> str:
         """Label and units of a column, such as "MSE °C²"; of a field without units the label alone."""
-        return (
-            self.label
-            if not units and "{}" in self.units
-            else f"{self.label} {self.units.format(units)}".strip()
-        )
+        if not units and "{}" in self.units:
+            return self.label
+        return f"{self.label} {self.units.format(units)}".strip()
 
     def format(self, value: float | None) -> str:
-        """The value with its decimals, or "-" where there is none."""
-        return "-" if value is None or not math.isfinite(value) else f"{value:.{self.decimals}f}"
+        """The value with its decimals, three significant digits where these show fewer, or "-" where there is none."""
+        if value is None or not math.isfinite(value):
+            return "-"
+        fixed = f"{value:.{self.decimals}f}"
+        return fixed if abs(value) >= 10 ** (2 - self.decimals) or value == 0 else f"{value:#.3g}"
 
 
 SCORES = {

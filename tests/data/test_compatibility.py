@@ -15,9 +15,10 @@ from depthdif.first_guess.optimal_interpolation import OptimalInterpolation
 from depthdif.first_guess.protocol import FirstGuessResult, PatchData
 
 OI = OptimalInterpolation(3150.0, 8820.0, 2.76, 1e-5, covariance=1.43)
+TEMPERATURE = {"name": "temperature", "units": "degree_Celsius", "standard_name": "sea_water_temperature"}
+SALINITY = {"name": "salinity", "units": "1", "standard_name": "sea_water_practical_salinity"}
 DATA: dict[str, Any] = {
-    "variable": "temperature",
-    "units": "degree_Celsius",
+    "variables": [TEMPERATURE],
     "depths": [0.0, 10.0, 100.0],
     "surface": ["sst", "zos"],
     "surface_units": ["degree_Celsius", "m"],
@@ -39,8 +40,8 @@ def message(**changes: Any) -> str:
     "changes",
     [
         {},
-        {"units": "degC", "surface_units": ["deg_C", "m"]},
-        {"units": ""},
+        {"variables": [TEMPERATURE | {"units": "degC"}], "surface_units": ["deg_C", "m"]},
+        {"variables": [TEMPERATURE | {"units": ""}]},
         {"depths": [0.0, 10.0004, 100.05]},
         {"first_guess": describe_first_guess(dataclasses.replace(OI, latitude_scale=3150))},
     ],
@@ -51,12 +52,15 @@ def test_the_same_data_pass_however_they_are_written(changes: dict[str, Any]) ->
 
 
 def test_another_variable_or_other_surface_variables_say_what_to_set() -> None:
-    assert message(variable="salinity").endswith("set data.variable=temperature")
+    assert message(variables=[SALINITY]).endswith("set data.variable=temperature")
+    assert message(variables=[TEMPERATURE, SALINITY]).endswith("set data.variable=temperature")
     assert message(surface=[], surface_units=[]).endswith("set data.surface=[sst,zos]")
 
 
 def test_other_units_of_any_variable_are_refused_with_the_way_to_mend_them() -> None:
-    assert "temperature in degree_Celsius, the data have it in K; convert the data" in message(units="K")
+    assert "temperature in degree_Celsius, the data have it in K; convert the data" in message(
+        variables=[TEMPERATURE | {"units": "K"}]
+    )
     text = message(surface_units=["K", "m"])
     assert "sst in degree_Celsius" in text
     assert "ncatted -a units,sst,o,c,'degree_Celsius' FILE.nc" in text

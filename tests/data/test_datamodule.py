@@ -365,9 +365,9 @@ def test_checkpoint_holds_what_prediction_needs(tmp_path: Path, weights_only: bo
     trainer = fit(data, Recorder(), max_steps=1)
     trainer.save_checkpoint(tmp_path / "last.ckpt", weights_only=weights_only)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["OceanDataModule"]
-    assert state["variable"] == "temperature"
+    assert [variable["name"] for variable in state["variables"]] == ["temperature"]
     assert state["surface"] == ["sst"]
-    assert state["units"] == "degree_Celsius"
+    assert [variable["units"] for variable in state["variables"]] == ["degree_Celsius"]
     assert state["patch_size"] == [6, 6]
     assert state["depths"] == FIELD.depths.tolist()
     other = module()
@@ -407,7 +407,7 @@ def test_state_of_a_data_module_is_safe_to_load() -> None:
     file = io.BytesIO()
     torch.save(ready().state_dict(), file)
     file.seek(0)
-    assert torch.load(file, weights_only=True)["variable"] == "temperature"
+    assert torch.load(file, weights_only=True)["variables"][0]["name"] == "temperature"
 
 
 def test_the_first_guess_in_the_state_survives_a_checkpoint_with_the_lists_of_a_config() -> None:

@@ -44,6 +44,7 @@ def test_sample_keeps_the_data_contract() -> None:
     batch = collate([training()[draw] for draw in range(5)])
     expected = {
         "target": ((5, 4, 8, 10), torch.float32),
+        "target_mask": ((5, 4, 8, 10), torch.bool),
         "ocean_mask": ((5, 4, 8, 10), torch.bool),
         "observations": ((5, 4, 8, 10), torch.float32),
         "observed_mask": ((5, 4, 8, 10), torch.bool),
@@ -65,6 +66,7 @@ def test_masks_say_what_is_missing_and_values_there_are_zero() -> None:
     sample = fixed([patch])[0]
     target, surface = read_patch(FIELD, patch, SIZE)
     np.testing.assert_array_equal(sample["ocean_mask"], np.isfinite(target))
+    np.testing.assert_array_equal(sample["target_mask"], sample["ocean_mask"])
     np.testing.assert_array_equal(sample["surface_mask"], np.isfinite(surface))
     assert 0 < sample["surface_mask"].mean() < 1
     assert (sample["target"][~sample["ocean_mask"]] == 0).all()

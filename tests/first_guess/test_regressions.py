@@ -97,7 +97,8 @@ def as_batch(*samples: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def sample_of(field: np.ndarray, patch: Patch) -> dict[str, Any]:
-    return patch | {"target": np.where(patch["ocean_mask"], field, 0).astype(np.float32)}
+    ocean = patch["ocean_mask"]
+    return patch | {"target": np.where(ocean, field, 0).astype(np.float32), "target_mask": ocean}
 
 
 def test_the_regressions_are_least_squares_over_the_ocean(make_patch: MakePatch) -> None:
@@ -207,3 +208,21 @@ def test_the_state_is_restored_from_lists() -> None:
     for name, value in vars(regressions).items():
         np.testing.assert_array_equal(vars(restored)[name], value)
         assert vars(restored)[name].dtype == np.float32
+
+
+def test_parts_that_are_apart_have_no_covariance_with_each_other_and_that_of_themselves(
+    make_patch: MakePatch,
+) -> None:
+    generator = np.random.default_rng(3)
+    patches = [make_patch(surfaces=1, seed=seed) for seed in range(3)]
+    samples = [sample_of(generator.normal(size=patch["ocean_mask"].shape), patch) for patch in patches]
+    joint, apart = (
+        measure_regressions(lambda: [as_batch(*samples)], "mean_profile", parts) for parts in (1, 2)
+    )
+    assert np.abs(joint.level_covariance[:2, 2:]).max() > 1e-3
+    assert (apart.level_covariance[:2, 2:] == 0).all()
+    assert (apart.level_covariance[2:, :2] == 0).all()
+    np.testing.assert_allclose(
+        apart.level_covariance[:2, :2], joint.level_covariance[:2, :2], rtol=0.05, atol=1e-3
+    )
+    np.testing.assert_array_equal(apart.surface_slopes, joint.surface_slopes)
