@@ -138,3 +138,19 @@ def test_field_that_is_missing_at_all_drawn_times_is_refused() -> None:
     dataset.cutter._field = OceanField(FIELD.target * np.nan, FIELD.surface)
     with pytest.raises(UserError, match="100 training patches in a row contain no ocean"):
         dataset[0]
+
+
+def test_of_a_sparse_field_all_measured_cells_are_learnt_and_those_not_shown_validated() -> None:
+    measured = FIELD.target.where(np.random.default_rng(0).random(FIELD.target.shape) < 0.3)
+    sparse = dataclasses.replace(FIELD, target=measured, ocean=np.isfinite(FIELD.target.values[0]))
+    cutter = PatchCutter(sparse, SIZE, Conditioner(TARGET, SURFACE))
+    patch, half = Patch(time=1, row=9, column=35), ProfileSampler(0.5, 0.0)
+    learnt = cutter.sample(patch, cutter.read(patch), half, np.random.default_rng(0), 0)
+    validated = FixedPatches([patch], half, cutter, seed=0)[0]
+    known = np.isfinite(read_patch(sparse, patch, SIZE)[0])
+    for sample in (learnt, validated):
+        np.testing.assert_array_equal(sample["ocean_mask"], np.isfinite(read_patch(FIELD, patch, SIZE)[0]))
+        assert 0.3 < sample["observed_mask"].sum() / known.sum() < 0.7
+        assert not (sample["observed_mask"] & ~known).any()
+    np.testing.assert_array_equal(learnt["target_mask"], known)
+    np.testing.assert_array_equal(validated["target_mask"], known & ~validated["observed_mask"])
