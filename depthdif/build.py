@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -16,6 +17,7 @@ from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.conditions import Domain
 from depthdif.diffusion.module import DiffusionModule
+from depthdif.diffusion.objective import MaskedDiffusionObjective
 from depthdif.diffusion.residual import Residual
 from depthdif.garbage import collection_paused
 
@@ -32,7 +34,10 @@ def build_data(cfg: DictConfig, statistics: Mapping[str, Any] | None = None) -> 
     """
     first_guess = instantiate(cfg.model.first_guess)
     with config_errors():
-        data: OceanDataModule = instantiate(cfg.data, _partial_=True)(first_guess=first_guess)
+        weights = instantiate(cfg.model.objective).cell_weights
+        data: OceanDataModule = instantiate(cfg.data, _partial_=True)(
+            first_guess=first_guess, coast_distance=weights is not None and weights.needs_coast_distance
+        )
     if statistics is not None:
         data.load_state_dict(dict(statistics))
     data.setup("fit")
@@ -47,19 +52,23 @@ def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> 
     """
     state = data if isinstance(data, Mapping) else data.state_dict()
     own = OmegaConf.masked_copy(
-        cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess", "conditions")]
+        cfg.model, [key for key in cfg.model if key not in ("ema", "first_guess", "conditions", "objective")]
     )
     own._set_parent(cfg)
     with config_errors():
+        objective: MaskedDiffusionObjective = instantiate(cfg.model.objective)
+        if objective.cell_weights is not None:
+            objective.cell_weights.check(len(state["depths"]), len(state["variables"]))
+        sees_part = objective.sampled_columns is not None
         denoiser = instantiate(cfg.model.denoiser)(
             depths=len(state["variables"]) * len(state["depths"]),
             surface_channels=len(state["surface"]),
-            conditions=instantiate(cfg.model.conditions),
+            conditions=dataclasses.replace(instantiate(cfg.model.conditions), noised_mask=sees_part),
             domain=Domain(**state["domain"]),
             first_guess=state["residual"] is not None,
         )
     residual = Residual(**(state["residual"] or {}))
-    module: DiffusionModule = instantiate(own, denoiser=denoiser, residual=residual)
+    module: DiffusionModule = instantiate(own, denoiser=denoiser, objective=objective, residual=residual)
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": overrides})

@@ -16,6 +16,7 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from depthdif import UserError
 from depthdif.build import build_callbacks, build_data, build_module, resolved, settled
 from depthdif.callbacks.closing_table import TABLE
 from depthdif.callbacks.monitors import check_monitors
@@ -64,6 +65,11 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
     statistics = checkpoint.content.get(OceanDataModule.__qualname__) if checkpoint else None
     data = build_data(cfg, statistics if isinstance(statistics, dict) else None)
     module = build_module(cfg, data)
+    if data.field.is_sparse and module.objective.sampled_columns is None:
+        raise UserError(
+            "the field is known at profiles alone, but model/objective=default learns from a dense field; set "
+            "model/objective=ambient"
+        )
     callbacks = build_callbacks(cfg, data)
     check_monitors(cfg.callbacks, callbacks, module)
     if checkpoint is not None:

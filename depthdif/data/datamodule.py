@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from depthdif import UserError, check_integer
 from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.augmentation import Mirrors
+from depthdif.data.coast import coast_distance as measure_coast_distance
 from depthdif.data.compatibility import check_trained_on, describe_data
 from depthdif.data.dataset import (
     VALIDATION_LAYOUT,
@@ -32,12 +33,16 @@ from depthdif.data.dataset import (
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.loading import DrawSampler, Position, ResumableLoader, SharedBatches, loader_options
 from depthdif.data.normalization import Standardization
-from depthdif.data.patches import PatchSet, Region, as_patch_size, consecutive_times, read_patch
+from depthdif.data.patches import Patch, PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.data.sparse import MaskedToProfiles, check_sparse, has_hidden_profiles
 from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure_statistics
 from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess, PatchData
+
+# Patches that are looked at, for each validation patch of a sparse field.
+_SPARSE_TRIES = 8
 
 
 class OceanDataModule(LightningDataModule):
@@ -51,8 +56,10 @@ class OceanDataModule(LightningDataModule):
             where the batch is loaded, which are the workers, elsewhere once the batch has been transferred.
         profiles: how training patches are observed; validation differs in the density alone.
         augmentation: applied to training patches; None for none.
+        masked_to: masks the field to profiles before anything else sees it; None for not.
         climatology: how the climatology of the training times is measured; None for none.
         anomalies: added to training and validation patches, where the field is a climatology; None for none.
+        coast_distance: whether samples hold the distance of their cells from land.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
     Attributes:
@@ -74,6 +81,8 @@ class OceanDataModule(LightningDataModule):
         augmentation: Mirrors | None = None,
         climatology: ClimatologyFit | None = None,
         anomalies: SimulatedAnomalies | None = None,
+        masked_to: MaskedToProfiles | None = None,
+        coast_distance: bool = False,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
         min_ocean_fraction: float = 0.25,
@@ -96,6 +105,11 @@ class OceanDataModule(LightningDataModule):
             check_integer(f"data.{name}", value, least)
         if not 0 < validation_density <= 1:
             raise UserError(f"data.validation_density={validation_density}; expected a number in (0, 1]")
+        self._profiles = profiles or ProfileSampler()
+        if masked_to is not None:
+            field = masked_to(field)
+        if field.is_sparse:
+            check_sparse(field, self._profiles, anomalies)
         self.field = field
         self.patch_size = as_patch_size(patch_size)
         self.batch_size = batch_size
@@ -106,9 +120,9 @@ class OceanDataModule(LightningDataModule):
         self._first_guess = first_guess
         self.collate = functools.partial(collate, first_guess=first_guess)
         self._climatology_fit = climatology
-        self._profiles = profiles or ProfileSampler()
         self._augmentation = augmentation
         self._anomalies = anomalies
+        self._coast_distance = measure_coast_distance(field) if coast_distance else None
         self._validation_density = validation_density
         validated = validation.select(field)
         self.validates_new_region = not validated.cells.all()
@@ -125,7 +139,7 @@ class OceanDataModule(LightningDataModule):
         )
         possible = PatchSet(field, validated, self.patch_size, min_ocean_fraction, "validation")
         layout = np.random.default_rng([seed, VALIDATION_LAYOUT])
-        self._validation_patches = possible.spread(validation_patches, layout)
+        self._validation_patches = self._validated(possible, validation_patches, layout)
         self._validation_times = validated.times
         self._statistics: TrainingStatistics | None = None
         self._resumed = Position()
@@ -207,9 +221,9 @@ class OceanDataModule(LightningDataModule):
                 self._first_guess,
                 self._training_samples,
             )
+        cutter = self._cutter(self.statistics.conditioner())
         for patch in self._validation_patches:
-            target, _ = read_patch(self.field, patch, self.patch_size)
-            if not np.isfinite(target).any():
+            if not cutter.is_usable(cutter.read(patch)):
                 raise UserError(
                     f"{self.field.variable!r} is missing in a validation patch at "
                     f"{self.field.times[patch.time]}; leave that time out of data.path, or choose another "
@@ -255,7 +269,7 @@ class OceanDataModule(LightningDataModule):
         """The fixed validation set as samples, observed with the configured density or another one."""
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
-        cutter = PatchCutter(self.field, self.patch_size, self.statistics.conditioner(), self._anomalies)
+        cutter = self._cutter(self.statistics.conditioner())
         return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
@@ -310,10 +324,33 @@ class OceanDataModule(LightningDataModule):
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
 
     def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
-        cutter = PatchCutter(self.field, self.patch_size, conditioner, self._anomalies)
+        cutter = self._cutter(conditioner)
         return TrainingPatches(
             self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
         )
+
+    def _validated(self, possible: PatchSet, count: int, generator: np.random.Generator) -> list[Patch]:
+        """The validation patches; of a sparse field those alone of which profiles can be shown and withheld."""
+        if not self.field.is_sparse:
+            return possible.spread(count, generator)
+        more = possible.spread(min(len(possible), _SPARSE_TRIES * count), generator)
+        usable = [
+            patch
+            for patch in more
+            if has_hidden_profiles(
+                read_patch(self.field, patch, self.patch_size)[0], self._validation_density
+            )
+        ]
+        if len(usable) < count:
+            raise UserError(
+                f"{len(usable)} of {len(more)} patches of the validation region have profiles to show and withhold, fewer than "
+                f"data.validation_patches={count}; set fewer, larger patches, or a smaller data.validation_density="
+                f"{self._validation_density}"
+            )
+        return usable[:count]
+
+    def _cutter(self, conditioner: Conditioner) -> PatchCutter:
+        return PatchCutter(self.field, self.patch_size, conditioner, self._anomalies, self._coast_distance)
 
     def _place(self) -> tuple[int, int]:
         """Rank of this process, and number of processes."""

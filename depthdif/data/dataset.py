@@ -18,8 +18,9 @@ from depthdif.data.anomalies import SimulatedAnomalies
 from depthdif.data.augmentation import Mirrors
 from depthdif.data.field import OceanField
 from depthdif.data.normalization import Standardization
-from depthdif.data.patches import Patch, PatchSet, ocean_of_patch, patch_longitude, read_patch
+from depthdif.data.patches import Patch, PatchSet, cut, ocean_of_patch, patch_longitude, read_patch
 from depthdif.data.profiles import ProfileSampler
+from depthdif.data.sparse import has_hidden_profiles
 from depthdif.first_guess.climatology import Climatology
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.first_guess.regressions import Regressions
@@ -100,7 +101,7 @@ class PatchCutter:
     """Cuts patches of a field into samples of the data contract (docs/data.md).
 
     `patch_size` is rows and columns; the conditioner makes the conditions and standardises the target, to which `anomalies` are
-    added first.
+    added first. Samples hold the `coast_distance` of their cells, (1, H, W) km, where that of the field (H, W) is given.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class PatchCutter:
         patch_size: tuple[int, int],
         conditioner: Conditioner,
         anomalies: SimulatedAnomalies | None = None,
+        coast_distance: np.ndarray | None = None,
     ) -> None:
+        self._coast_distance = coast_distance
         self._field = field
         self._patch_size = patch_size
         self._conditioner = conditioner
@@ -163,9 +166,19 @@ class PatchCutter:
             "target": np.where(target_mask, standardized, np.float32(0)),
             "target_mask": target_mask,
             **conditions,
+            **self._coast(patch),
             "time": self._days[patch.time],
             "index": np.int64(index),
         }
+
+    def is_usable(self, values: tuple[np.ndarray, np.ndarray]) -> bool:
+        """Whether a patch that was read has ocean, or of a sparse field profiles to show and to hide."""
+        return has_hidden_profiles(values[0]) if self._field.is_sparse else bool(np.isfinite(values[0]).any())
+
+    def _coast(self, patch: Patch) -> dict[str, np.ndarray]:
+        if self._coast_distance is None:
+            return {}
+        return {"coast_distance": cut(self._coast_distance[None], self._field, patch, self._patch_size)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,15 +203,15 @@ class TrainingPatches(Dataset[Sample]):
         for _ in range(_MAX_REDRAWS):
             patch = self.patches.draw(generator)
             values = self.cutter.read(patch)
-            if np.isfinite(values[0]).any():
+            if self.cutter.is_usable(values):
                 sample = self.cutter.sample(patch, values, self.profiles, generator, draw)
                 if self.augmentation is None:
                     return sample
                 # A random stream of its own: augmentation does not change patches and profiles.
                 return self.augmentation(sample, np.random.default_rng([self.seed, AUGMENTATION, draw]))
         raise UserError(
-            f"{_MAX_REDRAWS} training patches in a row contain no ocean; most times of the target seem to be "
-            "missing: leave these times out of data.path"
+            f"{_MAX_REDRAWS} training patches in a row contain no ocean, or of a field of profiles fewer than two; most times of "
+            "the target seem to be missing: leave these times out of data.path"
         )
 
 

@@ -252,10 +252,13 @@ def ocean_of_patch(
     field: OceanField, patch: Patch, patch_size: tuple[int, int], target: np.ndarray
 ) -> np.ndarray:
     """(C, H, W) bool, where the ocean is in a patch whose `target` (C, H, W) was read."""
-    if field.ocean is None:
-        return np.isfinite(target)
+    return np.isfinite(target) if field.ocean is None else cut(field.ocean, field, patch, patch_size)
+
+
+def cut(values: np.ndarray, field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> np.ndarray:
+    """The part (C, h, w) of values (C, H, W) on the grid of a field that lies in a patch."""
     rows, columns = _cells(field, patch, patch_size)
-    return np.concatenate([field.ocean[:, rows, part] for part in columns], axis=-1)
+    return np.concatenate([values[:, rows, part] for part in columns], axis=-1)
 
 
 def _cells(field: OceanField, patch: Patch, patch_size: tuple[int, int]) -> tuple[slice, list[slice]]:

@@ -44,12 +44,14 @@ class Conditions:
             them a network learns the region of its training: better there at other times, worse than the first guess elsewhere.
         position_and_season: also position of the cell and day of the year.
         background: also the climatology of the cell.
+        noised_mask: also where the network sees the noisy field, which an objective may limit to a part of the cells.
     """
 
     absolute_values: bool
     position_and_season: bool
     # With a default, because the config of a run that was trained without it lacks it.
     background: bool = False
+    noised_mask: bool = False
 
     def names(self, first_guess: bool) -> tuple[list[str], list[str]]:
         """Keys of the batch with a channel for each depth, and those with a channel for each surface field."""
@@ -63,7 +65,8 @@ class Conditions:
         else:
             depths += ["observations"]
             surface += ["surface"]
-        return depths + ["background"] * self.background, surface
+        depths += ["background"] * self.background + ["noised_mask"] * self.noised_mask
+        return depths, surface
 
     def advice(self, new_region: bool) -> str:
         """A line where other conditions suit the validation better; `new_region`: it is a region without training data."""

@@ -91,13 +91,15 @@ class DiffusionModule(LightningModule):
         timed = region is not None or self.sampler.time_correlated_noise is not None
         check_batch(batch, self.denoiser, first_guess=self.residual.std is not None, time=timed)
         known = self.residual.from_field(batch["observations"], batch, batch["observed_mask"])
+        denoiser = self.objective.sampling_denoiser(self.denoiser, self.noise_schedule)
+        noise, conditions = None, batch
         if region is None:
             conditions = self.residual.conditions(batch)
-            samples = self.sampler(self.denoiser, self.noise_schedule, known, conditions)
         else:
-            denoiser = TiledDenoiser(self.denoiser, region, self.residual.conditions)
+            denoiser = TiledDenoiser(denoiser, region, self.residual.conditions)
             noise = functools.partial(self.noise_of_region, region, int(batch["time"]), known.shape[1])
-            samples = self.sampler(denoiser, self.noise_schedule, known, batch, noise)
+        columns = self.objective.sampled_columns
+        samples = self.sampler(denoiser, self.noise_schedule, known, conditions, noise, columns)
         return self.residual.to_field(samples, batch)
 
     def noise_of_region(self, region: TiledRegion, day: int, depths: int, member: int, step: int) -> Tensor:
@@ -112,8 +114,8 @@ class DiffusionModule(LightningModule):
         Time steps and noise of a sample depend on the seed, the `stream` (TRAINING or VALIDATION) and its `index` alone.
         """
         clean = self.residual.from_field(batch["target"], batch, batch["target_mask"])
-        conditions = self.residual.conditions(batch)
         identities = [(self.seed, stream, index) for index in batch["index"].tolist()]
+        conditions = self.objective.conditions(self.residual.conditions(batch), identities)
         steps = self.noise_schedule.config.num_train_timesteps
         # Those of validation are the same on every device, those of training quick.
         device = clean.device if stream == TRAINING else "cpu"

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from depthdif.diffusion.cell_weights import CellWeights
 from depthdif.diffusion.noise import generator_of
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from torch.nn import Module
+
+    from depthdif.diffusion.sampler import Denoiser
 
 PREDICTION_TYPES = ("sample", "epsilon", "v_prediction")
 
@@ -53,19 +56,44 @@ def forward_draws(
 class MaskedDiffusionObjective:
     """Squared error of the denoiser over the target mask alone; divided by the weight of the cells it is a mean.
 
-    With `latitude_weighting` the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
+    Args:
+        latitude_weighting: the weight of a cell is the cosine of its latitude, which is its area on a regular grid.
+        min_snr_gamma: clips the weight of a time step; None weighs all alike.
+        cell_weights: further factors on the weight of a cell (`CellWeights`).
+
+    Attributes:
+        sampled_columns: share of the ocean columns without an observation at which the network sees the noisy field; None is all
+            of the noisy field, everywhere (`AmbientObjective`).
 
     Raises:
         ValueError: for a `min_snr_gamma` that is not positive.
     """
 
-    def __init__(self, latitude_weighting: bool = False, min_snr_gamma: float | None = None) -> None:
+    sampled_columns: float | None = None
+
+    def __init__(
+        self,
+        latitude_weighting: bool = False,
+        min_snr_gamma: float | None = None,
+        cell_weights: CellWeights | None = None,
+    ) -> None:
         if min_snr_gamma is not None and not min_snr_gamma > 0:
             raise ValueError(
                 f"min_snr_gamma is {min_snr_gamma}: expected a positive number or null, such as model.objective.min_snr_gamma=5"
             )
         self.latitude_weighting = latitude_weighting
         self.min_snr_gamma = min_snr_gamma
+        self.cell_weights = cell_weights
+
+    def conditions(
+        self, batch: Mapping[str, Tensor], identities: Sequence[Sequence[int]]
+    ) -> Mapping[str, Tensor]:
+        """The batch with what this objective adds to the conditions of its samples, a function of their identities."""
+        return batch
+
+    def sampling_denoiser(self, denoiser: Denoiser, noise_schedule: DDPMScheduler) -> Denoiser:
+        """What the reverse chain calls in place of the denoiser."""
+        return denoiser
 
     def __call__(
         self,
@@ -83,14 +111,25 @@ class MaskedDiffusionObjective:
         """
         prediction = denoiser(noise_schedule.add_noise(clean, noise, timesteps), timesteps, batch)
         squared_error = (prediction - prediction_target(noise_schedule, clean, noise, timesteps)).square()
-        if self.min_snr_gamma is not None:
-            # Hang et al. 2023, arXiv 2303.09556, section 3.1.
-            alpha_bar = noise_schedule.alphas_cumprod.to(timesteps.device)[timesteps]
-            snr = alpha_bar / (1 - alpha_bar)
-            weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
-            squared_error = squared_error * weight[:, None, None, None]
+        weight = self.step_weight(noise_schedule, timesteps)
+        return self.sums(squared_error if weight is None else squared_error * weight, batch)
+
+    def step_weight(self, noise_schedule: DDPMScheduler, timesteps: Tensor) -> Tensor | None:
+        """Weight (B, 1, 1, 1) of the time steps (B,); None where all weigh alike."""
+        if self.min_snr_gamma is None:
+            return None
+        # Hang et al. 2023, arXiv 2303.09556, section 3.1.
+        alpha_bar = noise_schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+        snr = alpha_bar / (1 - alpha_bar)
+        weight = min_snr_weight(snr, self.min_snr_gamma, noise_schedule.config.prediction_type)
+        return weight[:, None, None, None]
+
+    def sums(self, squared_error: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the squared errors (B, C, H, W) over the target mask, and sum of the weights, (B,) each."""
         weights = batch["target_mask"].float()
         if self.latitude_weighting:
             weights = weights * torch.cos(torch.deg2rad(batch["latitude"]))[:, None, :, None]
+        if self.cell_weights is not None:
+            weights = weights * self.cell_weights(batch)
         # The error may be NaN where the weight is 0.
         return torch.where(weights > 0, weights * squared_error, 0).sum((1, 2, 3)), weights.sum((1, 2, 3))

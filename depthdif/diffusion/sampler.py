@@ -26,6 +26,8 @@ STOCHASTIC = (
 Denoiser = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 # The noise of a member at a step.
 NoiseOfMember = Callable[[int, int], Tensor]
+# Keeps the draws of the columns of a member apart from those of its noise.
+_COLUMNS = 1
 LEAST = {"steps": 1, "ensemble_size": 1, "seed": 0, "inflation": 0, "members_at_once": 1}
 
 
@@ -100,17 +102,22 @@ class ReverseSampler:
         known: Tensor,
         batch: Mapping[str, Tensor],
         noise_of_member: NoiseOfMember | None = None,
+        sampled_columns: float | None = None,
     ) -> Tensor:
         """E samples of the diffused quantity for each patch: (B, E, D, H, W) float32, 0 outside the ocean.
 
         `known` (B, D, H, W) is the diffused quantity at the observed cells, else 0, and `batch` the data contract.
         `noise_of_member` gives the noise (D, H, W) of a member at a step for a single patch: 0 is before the first step, and
-        schedulers with fresh noise at every step use the others. None draws it as described above.
+        schedulers with fresh noise at every step use the others. None draws it as described above. With `sampled_columns` the
+        batch of the denoiser holds a `noised_mask`: the unobserved ocean cells in that share of the columns of each member.
         """
         members = range(self.ensemble_size)
         at_once = self.members_at_once or self.ensemble_size
         parts = [members[first : first + at_once] for first in members[::at_once]]
-        chains = [self.chain(denoiser, noise_schedule, known, batch, part, noise_of_member) for part in parts]
+        chains = [
+            self.chain(denoiser, noise_schedule, known, batch, part, noise_of_member, sampled_columns)
+            for part in parts
+        ]
         return torch.cat(chains, dim=1)
 
     def chain(
@@ -121,6 +128,7 @@ class ReverseSampler:
         batch: Mapping[str, Tensor],
         members: range,
         noise_of_member: NoiseOfMember | None = None,
+        sampled_columns: float | None = None,
     ) -> Tensor:
         """Some members of each sample, in one batch: (B, len(members), D, H, W)."""
         scheduler = self.prepared_scheduler(noise_schedule, known.device, noise_of_member is not None)
@@ -135,6 +143,17 @@ class ReverseSampler:
             noise = self.initial_noise(known, generators)
         else:
             noise = self.noise_of_places(known, batch, [member for _, member in chains])
+        if sampled_columns is not None:
+            # Normal too, and cell by cell, so that tiles and neighbouring times agree on the columns as they do on the noise.
+            column = known[:, :1]
+            if noise_of_member is not None:
+                draws = self.noise_of_members(noise_of_member, members, len(scheduler.timesteps) + 1)[:, :1]
+            elif self.time_correlated_noise is None:
+                draws = self.initial_noise(column, generators)
+            else:
+                draws = self.noise_of_places(column, batch, [member for _, member in chains], _COLUMNS)
+            chosen = torch.special.ndtr(draws.to(known.device)) < sampled_columns
+            batch["noised_mask"] = batch["ocean_mask"] & ~batch["observed_mask"] & chosen
         noise *= torch.tensor(signs, device=known.device)[:, None, None, None]
         field = noise * scheduler.init_noise_sigma
         if not self.clamp_observations:
@@ -203,14 +222,16 @@ class ReverseSampler:
         """Given noise (len(members), D, H, W) at a step; that of both of an antithetic pair is the same."""
         return torch.stack([noise_of_member(self.leader(member), step) for member in members])
 
-    def noise_of_places(self, like: Tensor, batch: Mapping[str, Tensor], members: Sequence[int]) -> Tensor:
+    def noise_of_places(
+        self, like: Tensor, batch: Mapping[str, Tensor], members: Sequence[int], *stream: int
+    ) -> Tensor:
         """Noise of the shape of `like` (N, D, H, W) that is correlated in time, of the place, time and member of each sample."""
         assert self.time_correlated_noise is not None
         places, days = batch["coordinates"].tolist(), batch["time"].tolist()
         draws = [
             noise_correlated_in_time(
                 like.shape[1:],
-                [self.seed, *place_of(*place), self.leader(member)],
+                [self.seed, *place_of(*place), self.leader(member), *stream],
                 day,
                 self.time_correlated_noise,
             )

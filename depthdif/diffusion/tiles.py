@@ -167,12 +167,17 @@ class TiledDenoiser:
         torch.empty(31 * 2**20, dtype=torch.uint8)
 
     def __call__(self, noisy: Tensor, timestep: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """The prediction (E, D, H, W) for E members, from their `noisy` states and the `batch` of the region, once or E times."""
+        """The prediction (E, D, H, W) for E members, from their `noisy` states and the `batch` of the region, once or E times.
+
+        Members differ in their `noised_mask` alone, where there is one.
+        """
         tiles, total, at_once = self._region.tiles, torch.zeros_like(noisy), self._region.patches_at_once
-        batch = {name: tensor[:1] for name, tensor in batch.items()}
+        own = batch.get("noised_mask")
+        batch = {name: tensor[:1] for name, tensor in batch.items() if name != "noised_mask"}
         ocean = batch["ocean_mask"][0].any(dim=0)
         corners = [corner for corner in tiles.weights if tiles.cut(ocean, corner).any()]
-        for states, sums in zip(noisy.split(at_once), total.split(at_once), strict=True):
+        masks = [None] * -(-len(noisy) // at_once) if own is None else own.split(at_once)
+        for states, sums, mask in zip(noisy.split(at_once), total.split(at_once), masks, strict=True):
             members = len(states)
             count = at_once // members
             for first in range(0, len(corners), count):
@@ -182,6 +187,8 @@ class TiledDenoiser:
                     name: torch.cat([part[name].expand(members, *part[name].shape[1:]) for part in parts])
                     for name in parts[0]
                 }
+                if mask is not None:
+                    joined["noised_mask"] = torch.cat([tiles.cut(mask, corner) for corner in group])
                 cut = torch.cat([tiles.cut(states, corner) for corner in group])
                 predictions = self._denoiser(cut, timestep, joined).split(members)
                 for corner, prediction in zip(group, predictions, strict=True):
