@@ -44,10 +44,12 @@ def ocean_file(tmp_path: Path) -> Path:
 def test_no_shipped_yaml_is_left_out_of_these_tests() -> None:
     here = {
         *(".", "callbacks", "experiment", "logger", "trainer", "trainer/length"),
-        *("data", "data/validation", "data/climatology", "data/anomalies", "model"),
+        *("data", "data/validation", "data/climatology", "data/anomalies", "data/masked_to", "model"),
         *(
             f"model/{part}"
-            for part in ("conditions", "denoiser", "ema", "first_guess", "noise_schedule", "sampler")
+            for part in (
+                *("conditions", "denoiser", "ema", "first_guess", "noise_schedule", "objective", "sampler"),
+            )
         ),
     }
     # tests/test_command_line.py renders the help, tests/sweep/test_launchers.py starts launchers and sweeper.
@@ -65,7 +67,8 @@ def test_every_root_config_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("data"))
 def test_every_data_config_has_the_shared_keys(compose_train: Compose, name: str) -> None:
-    shared = OmegaConf.load(CONF / "data_shared.yaml").keys() - {"defaults"} | {"climatology", "anomalies"}
+    shared = OmegaConf.load(CONF / "data_shared.yaml").keys() - {"defaults"}
+    shared |= {"climatology", "anomalies", "masked_to"}
     assert shared <= compose_train(f"data={name}").data.keys()
 
 
@@ -99,6 +102,26 @@ def test_every_way_to_hold_out_a_region_builds(
 def test_every_option_of_anomalies_builds(compose_train: Compose, name: str) -> None:
     anomalies = instantiate(compose_train(f"data/anomalies={name}").data.anomalies)
     assert (anomalies is None) == (name == "none")
+
+
+@pytest.mark.parametrize("name", options("data/masked_to"))
+def test_every_way_to_mask_a_field_builds(compose_train: Compose, name: str) -> None:
+    masked_to = instantiate(compose_train(f"data/masked_to={name}").data.masked_to)
+    assert (masked_to is None) == (name == "none")
+
+
+@pytest.mark.parametrize("name", options("model/objective"))
+def test_every_objective_builds(compose_train: Compose, name: str) -> None:
+    objective = instantiate(compose_train(f"model/objective={name}").model.objective)
+    assert (objective.sampled_columns is None) == (name == "default")
+    assert objective.cell_weights.depths is None
+    assert not objective.cell_weights.needs_coast_distance
+
+
+def test_data_of_profiles_alone_choose_the_ambient_objective(compose_train: Compose) -> None:
+    cfg = compose_train("data=eddies_from_profiles")
+    assert cfg.model.objective._target_ == "depthdif.diffusion.ambient.AmbientObjective"
+    assert cfg.model.first_guess == compose_train("data=eddies").model.first_guess
 
 
 def test_the_climatology_with_anomalies_trains_about_it(compose_train: Compose, tmp_path: Path) -> None:
