@@ -33,6 +33,7 @@ from depthdif.data.dataset import (
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.loading import DrawSampler, Position, ResumableLoader, SharedBatches, loader_options
 from depthdif.data.normalization import Standardization
+from depthdif.data.observed import field_of_observations
 from depthdif.data.patches import Patch, PatchSet, Region, as_patch_size, consecutive_times, read_patch
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.sparse import MaskedToProfiles, check_sparse, has_hidden_profiles
@@ -40,6 +41,7 @@ from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure
 from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess, PatchData
+from depthdif.observations.quality import Quality
 
 # Patches that are looked at, for each validation patch of a sparse field.
 _SPARSE_TRIES = 8
@@ -58,6 +60,7 @@ class OceanDataModule(LightningDataModule):
         augmentation: applied to training patches; None for none.
         masked_to: masks the field to profiles before anything else sees it; None for not.
         climatology: how the climatology of the training times is measured; None for none.
+        climatology_field: on the same grid, whose climatology is measured, at all its times; None is that of the training times.
         anomalies: added to training and validation patches, where the field is a climatology; None for none.
         coast_distance: whether samples hold the distance of their cells from land.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
@@ -81,6 +84,7 @@ class OceanDataModule(LightningDataModule):
         augmentation: Mirrors | None = None,
         climatology: ClimatologyFit | None = None,
         anomalies: SimulatedAnomalies | None = None,
+        climatology_field: OceanField | None = None,
         masked_to: MaskedToProfiles | None = None,
         coast_distance: bool = False,
         validation_density: float = 0.05,
@@ -120,6 +124,7 @@ class OceanDataModule(LightningDataModule):
         self._first_guess = first_guess
         self.collate = functools.partial(collate, first_guess=first_guess)
         self._climatology_fit = climatology
+        self._climatology_field = climatology_field
         self._augmentation = augmentation
         self._anomalies = anomalies
         self._coast_distance = measure_coast_distance(field) if coast_distance else None
@@ -166,6 +171,36 @@ class OceanDataModule(LightningDataModule):
         )
         return cls(field.load() if in_memory else field, **options)
 
+    @classmethod
+    def from_observations(
+        cls,
+        path: str | Path | Sequence[str | Path],
+        observations: str | Sequence[str],
+        start: str,
+        stop: str,
+        every: int = 10,
+        quality: Quality | None = None,
+        columns: Mapping[str, str] | None = None,
+        level_tolerance: float = 0.0,
+        standard_name: str | Sequence[str] | None = None,
+        variable: str | Sequence[str] | None = None,
+        coordinates: Mapping[str, str] | None = None,
+        max_depth: float | None = None,
+        periodic_longitude: float | None = None,
+        **options: Any,
+    ) -> OceanDataModule:
+        """Real profiles (see `field_of_observations`) on the grid of CF files, whose climatology is that of the data.
+
+        The remaining options are those of the data module.
+        """
+        product = open_field(
+            path, variable, (), coordinates, max_depth, periodic_longitude=periodic_longitude
+        )
+        field = field_of_observations(
+            product, observations, start, stop, every, quality, columns, level_tolerance, standard_name
+        )
+        return cls(field, climatology_field=product, **options)
+
     @property
     def depths(self) -> np.ndarray:
         """(D,) float64, metres below the surface."""
@@ -207,7 +242,11 @@ class OceanDataModule(LightningDataModule):
                 missing at its time.
         """
         if self._statistics is None:
-            if self._climatology_fit is not None and self._untrained_cells:
+            if (
+                self._climatology_fit is not None
+                and self._climatology_field is None
+                and self._untrained_cells
+            ):
                 raise UserError(
                     f"data.climatology is set, but {self._untrained_cells} ocean cells of the validation region have no "
                     "training data: set data/climatology=none model.first_guess.background=mean_profile, or "
@@ -220,6 +259,7 @@ class OceanDataModule(LightningDataModule):
                 self._climatology_fit,
                 self._first_guess,
                 self._training_samples,
+                self._climatology_field,
             )
         cutter = self._cutter(self.statistics.conditioner())
         for patch in self._validation_patches:

@@ -83,8 +83,11 @@ def measure_statistics(
     climatology_fit: ClimatologyFit | None,
     first_guess: FirstGuess | None,
     samples: Callable[[Conditioner], Dataset[Sample]],
+    climatology_field: OceanField | None = None,
 ) -> TrainingStatistics:
     """Measure a training region; `samples` makes the same training samples with any conditioner.
+
+    The climatology is that of the training region, or of a `climatology_field` on the same grid at all its times.
 
     Mean and standard deviation are of at most `max_times` times, regressions and residual of the first `MEASURED_DRAWS` samples.
 
@@ -96,7 +99,10 @@ def measure_statistics(
     surface = [measure(array, region, max_times) for array in field.surface]
     climatology = None
     if climatology_fit is not None:
-        climatology = climatology_fit((*field.targets, *field.surface * offsets), region, field.wraps)
+        known, where = field, region
+        if climatology_field is not None:
+            known, where = climatology_field, _everywhere(climatology_field)
+        climatology = climatology_fit((*known.targets, *field.surface * offsets), where, field.wraps)
     statistics = TrainingStatistics(
         Standardization.join([measure(array, region, max_times) for array in field.targets]),
         Standardization.join(surface * offsets),
@@ -114,6 +120,10 @@ def measure_statistics(
         residual = residual_statistics(batches, len(field.targets), unobserved=field.is_sparse)
         statistics = dataclasses.replace(statistics, residual=residual)
     return statistics
+
+
+def _everywhere(field: OceanField) -> Selection:
+    return Selection(np.ones(len(field.times), bool), np.ones(field.target.shape[2:], bool))
 
 
 def _batches(samples: Dataset[Sample], first_guess: FirstGuess | None = None) -> Iterator[Batch]:

@@ -86,7 +86,7 @@ def draw_observations(
     """The observed columns of one level as points over the bare ocean."""
     values = case.observations[level]
     rows, columns = np.nonzero(np.isfinite(values))
-    ocean = np.where(np.isfinite(case.truth[level]), 0.0, np.nan)
+    ocean = np.where(np.isfinite(case.reconstruction[level]), 0.0, np.nan)
     bare = FIELD_COLOURS.with_extremes(under=OPEN_OCEAN, bad=LAND)
     draw_map(canvas, left, top, ocean, bare, 1.0, 2.0, f"observations ({len(rows)})")
     canvas.scatter(
