@@ -15,7 +15,7 @@ from pytorch_lightning import Callback
 
 from depthdif import UserError
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.diffusion.conditions import Domain
+from depthdif.diffusion.conditions import Conditions, Domain
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.objective import MaskedDiffusionObjective
 from depthdif.diffusion.residual import Residual
@@ -59,11 +59,10 @@ def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> 
         objective: MaskedDiffusionObjective = instantiate(cfg.model.objective)
         if objective.cell_weights is not None:
             objective.cell_weights.check(len(state["depths"]), len(state["variables"]))
-        sees_part = objective.sampled_columns is not None
         denoiser = instantiate(cfg.model.denoiser)(
             depths=len(state["variables"]) * len(state["depths"]),
             surface_channels=len(state["surface"]),
-            conditions=dataclasses.replace(instantiate(cfg.model.conditions), noised_mask=sees_part),
+            conditions=conditions_of(cfg.model),
             domain=Domain(**state["domain"]),
             first_guess=state["residual"] is not None,
         )
@@ -73,6 +72,12 @@ def build_module(cfg: DictConfig, data: OceanDataModule | Mapping[str, Any]) -> 
     # Logged by every logger and written into every checkpoint.
     module.save_hyperparameters(resolved(cfg) | {"overrides": overrides})
     return module
+
+
+def conditions_of(model: DictConfig) -> Conditions:
+    """The conditions of a model: where its objective shows the noisy field in a part of the cells, also which."""
+    sees_part = instantiate(model.objective).sampled_columns is not None
+    return dataclasses.replace(instantiate(model.conditions), noised_mask=sees_part)
 
 
 @contextmanager

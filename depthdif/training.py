@@ -29,6 +29,7 @@ from depthdif.checkpoints.resume import (
     checkpoint_to_resume,
     continuation,
 )
+from depthdif.checkpoints.warm_start import warm_start
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.files import atomic_path, near
@@ -72,7 +73,15 @@ def train(cfg: DictConfig, checkpoint: RunCheckpoint | None = None) -> float:
         )
     callbacks = build_callbacks(cfg, data)
     check_monitors(cfg.callbacks, callbacks, module)
+    if checkpoint is None and cfg.init_from is not None:
+        for line in warm_start(cfg, module, data):
+            rank_zero_info(line)
     if checkpoint is not None:
+        if cfg.init_from is not None and not checkpoint.is_own:
+            raise UserError(
+                f"init_from={cfg.init_from} and resume={cfg.resume}: a resumed run has its weights already; set "
+                "init_from=null or resume=null"
+            )
         check_resumed(checkpoint.path, checkpoint.content, module.state_dict())
         rank_zero_info(continuation(cfg, checkpoint))
     if advice := instantiate(cfg.model.conditions).advice(data.validates_new_region):

@@ -24,7 +24,7 @@ LAST = Path("checkpoints", "last.ckpt")
 """The last checkpoint of a run, within its folder."""
 
 # Keys that say where a run is, and not what it is.
-PLACES = ("resume", "output_dir")
+PLACES = ("resume", "init_from", "output_dir")
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from depthdif import DAYS_PER_YEAR, UserError
 
-# Sine and cosine of the longitude and of the season, and the latitude.
-POSITION_AND_SEASON_CHANNELS = 5
+POSITION_AND_SEASON = ("cos longitude", "sin longitude", "latitude", "cos season", "sin season")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +83,16 @@ class Conditions:
 
     def channels(self, depths: int, surface_channels: int, first_guess: bool) -> int:
         """Channels of `image` for D `depths` and S `surface_channels`."""
+        return len(self.channel_names([""] * depths, [""] * surface_channels, first_guess))
+
+    def channel_names(self, depths: Sequence[str], surface: Sequence[str], first_guess: bool) -> list[str]:
+        """Names of the channels of `image`, from those of depths and surface fields."""
         depth_names, surface_names = self.names(first_guess)
-        place = POSITION_AND_SEASON_CHANNELS * self.position_and_season
-        return len(depth_names) * depths + len(surface_names) * surface_channels + place
+        return [
+            *(f"{name} {depth}" for name in depth_names for depth in depths),
+            *(f"{name} {field}" for name in surface_names for field in surface),
+            *(POSITION_AND_SEASON if self.position_and_season else ()),
+        ]
 
     def image(self, batch: Mapping[str, Tensor], domain: Domain) -> Tensor:
         """The conditions of each cell, stacked: (B, C, H, W) float32."""
