@@ -1,8 +1,18 @@
-"""Units of variables in files, compared in any spelling."""
+"""Units of variables in files, compared in any spelling, and CF names of temperature and salinity."""
 
 from __future__ import annotations
 
 import re
+
+IN_SITU, POTENTIAL, CONSERVATIVE = (
+    "sea_water_temperature",
+    "sea_water_potential_temperature",
+    "sea_water_conservative_temperature",
+)
+PRACTICAL, ABSOLUTE = "sea_water_practical_salinity", "sea_water_absolute_salinity"
+TEMPERATURES, SALINITIES = (IN_SITU, POTENTIAL, CONSERVATIVE), (PRACTICAL, ABSOLUTE)
+# The name of salinity before the two were told apart.
+_SYNONYMS = {"sea_water_salinity": PRACTICAL}
 
 # Units of temperature and practical salinity in files; lower case, without blanks and `_`. (`1` is not a spelling of
 # practical salinity: it may be a mass fraction, a thousandth of the number.)
@@ -34,3 +44,8 @@ def canonical_units(units: str) -> str:
 def same_units(first: str, second: str) -> bool:
     """Whether two spellings are the same units; no units are the same as any."""
     return not (first.strip() and second.strip()) or canonical_units(first) == canonical_units(second)
+
+
+def canonical_name(standard_name: str) -> str:
+    """The CF standard_name that an older one stands for."""
+    return _SYNONYMS.get(standard_name, standard_name)

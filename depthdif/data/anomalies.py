@@ -35,7 +35,8 @@ class SimulatedAnomalies:
     Args:
         vertical: standard deviation of w of an observation, metres.
         horizontal: of u and of v, km.
-        remainder: of r at the surface, in units of the field; it falls off exponentially in `remainder_depth` metres.
+        remainder: of r at the surface, in units of the field, one number or one for each variable;
+            it falls off exponentially in `remainder_depth` metres.
         scales: least and largest L that cells resolve, km.
         zonal_stretch: scales along a parallel over those along a meridian.
         unresolved: share of the variance of an observation on smaller scales, down to `unresolved_scale` km.
@@ -47,7 +48,7 @@ class SimulatedAnomalies:
 
     vertical: float = 20.0
     horizontal: float = 180.0
-    remainder: float = 0.8
+    remainder: float | Sequence[float] = 0.8
     remainder_depth: float = 600.0
     scales: Sequence[float] = (100.0, 3000.0)
     zonal_stretch: float = 2.0
@@ -57,7 +58,9 @@ class SimulatedAnomalies:
 
     def __post_init__(self) -> None:
         for name in ("vertical", "horizontal", "remainder"):
-            if not 0 <= getattr(self, name) < math.inf:
+            value = getattr(self, name)
+            several = list(value) if name == "remainder" and isinstance(value, Sequence) else [value]
+            if not all(0 <= number < math.inf for number in several):
                 raise UserError(
                     f"data.anomalies.{name}={getattr(self, name)}; expected a standard deviation, at least 0, such as "
                     f"data.anomalies.{name}=1"
@@ -89,11 +92,18 @@ class SimulatedAnomalies:
         longitude: np.ndarray,
         generator: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Anomalies of the cells and what observations have beyond them, (D, H, W) float32 each, of a `climatology` (D, H, W).
+        """Anomalies of the cells and what observations have beyond them, (C, H, W) float32 each, of a `climatology` (C, H, W).
 
-        They are 0 where the climatology is NaN; depths are in metres, latitude (H,) and longitude (W,) in degrees.
+        The channels are the depths (D,) of one variable, in metres, or of several: these are displaced by the same w, v and u,
+        which relates their anomalies as their gradients are, and each has its own r. The anomalies are 0 where the climatology is
+        NaN; latitude (H,) and longitude (W,) are in degrees.
+
+        Raises:
+            UserError: a list `remainder` that has not one number for each variable.
         """
-        slopes = gradients(climatology, depths, latitude, longitude)
+        variables = climatology.reshape(-1, len(depths), *climatology.shape[1:])
+        remainders = self._remainders(len(variables))
+        slopes = [gradients(each, depths, latitude, longitude) for each in variables]
         strength = _log_uniform(generator, self.strength, None)
         parts = []
         for share, scales in (
@@ -103,12 +113,27 @@ class SimulatedAnomalies:
             if not share:
                 parts.append(np.zeros(climatology.shape, np.float32))
                 continue
-            w, v, u, r = (self._field(depths, latitude, longitude, scales, generator) for _ in range(4))
+            w, v, u = (self._field(depths, latitude, longitude, scales, generator) for _ in range(3))
             decay = np.exp(-depths / self.remainder_depth)[:, None, None]
-            anomalies = self.vertical * w * slopes[0] + self.horizontal * (v * slopes[1] + u * slopes[2])
-            anomalies = math.sqrt(share) * strength * (anomalies + self.remainder * decay * r)
+            of_variables = []
+            for (down, north, east), remainder in zip(slopes, remainders, strict=True):
+                r = self._field(depths, latitude, longitude, scales, generator)
+                displaced = self.vertical * w * down + self.horizontal * (v * north + u * east)
+                of_variables.append(math.sqrt(share) * strength * (displaced + remainder * decay * r))
+            anomalies = np.concatenate(of_variables)
             parts.append(np.where(np.isfinite(climatology), anomalies, 0.0).astype(np.float32))
         return parts[0], parts[1]
+
+    def _remainders(self, variables: int) -> Sequence[float]:
+        """The remainder of each variable."""
+        if not isinstance(self.remainder, Sequence):
+            return [self.remainder] * variables
+        if len(self.remainder) != variables:
+            raise UserError(
+                f"data.anomalies.remainder={list(self.remainder)} for {variables} variables; expected one number, or one "
+                "for each variable of data.variable"
+            )
+        return self.remainder
 
     def _field(
         self,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from depthdif import EARTH_RADIUS
 from depthdif.data.field import OceanField
-
-EARTH_RADIUS = 6371.0
-"""Mean radius, km."""
 
 
 def coast_distance(field: OceanField) -> np.ndarray:

@@ -139,6 +139,9 @@ class OceanDataModule(LightningDataModule):
             )
         # A climatology of other cells says nothing of these.
         self._untrained_cells = int((validated.cells & ~self._region.cells & field.surface_ocean_mask).sum())
+        if climatology_field is None and anomalies is not None and self._untrained_cells:
+            # Anomalies are added to a climatology, which is known everywhere.
+            self._climatology_field = field
         self._training_patches = PatchSet(
             field, self._region, self.patch_size, min_ocean_fraction, "training"
         )

@@ -21,7 +21,7 @@ DIMENSIONS = ("time", "depth", "latitude", "longitude")
 SURFACE_DIMENSIONS = ("time", "latitude", "longitude")
 
 # Folder and file of each packaged sample, in depthdif/data/sample.
-SAMPLES = {"woa": "woa_monthly_2deg.nc", "eddies": "eddies_5day.nc"}
+SAMPLES = {"woa": "woa_monthly_2deg.nc", "woa_annual": "woa_annual_1deg.nc", "eddies": "eddies_5day.nc"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -274,7 +274,8 @@ def _shallower(target: xr.DataArray, max_depth: float | None) -> xr.DataArray:
 def sample_path(name: str = "woa") -> str:
     """Path of a packaged sample, described in the README.md beside it.
 
-    `woa` is monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid; `eddies` is a simulated eddying ocean,
+    `woa` is monthly World Ocean Atlas temperature and COADS SST on a 2 degree grid; `woa_annual` is annual World Ocean Atlas
+    temperature and salinity on a 1 degree grid; `eddies` is a simulated eddying ocean,
     every 5 days for six years on a 0.25 degree grid.
 
     Raises:

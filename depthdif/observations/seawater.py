@@ -8,19 +8,20 @@ import numpy as np
 from depthdif import UserError
 from depthdif.observations.profiles import ProfileTable, RawProfiles
 from depthdif.observations.refusals import Refusals
-from depthdif.units import canonical_units
-
-IN_SITU, POTENTIAL, CONSERVATIVE = (
-    "sea_water_temperature",
-    "sea_water_potential_temperature",
-    "sea_water_conservative_temperature",
+from depthdif.units import (
+    ABSOLUTE,
+    CONSERVATIVE,
+    IN_SITU,
+    POTENTIAL,
+    PRACTICAL,
+    SALINITIES,
+    TEMPERATURES,
+    canonical_name,
+    canonical_units,
 )
-PRACTICAL, ABSOLUTE = "sea_water_practical_salinity", "sea_water_absolute_salinity"
-# The name of salinity before the two were told apart.
-_SYNONYMS = {"sea_water_salinity": PRACTICAL}
-_TEMPERATURES, _SALINITIES = (IN_SITU, POTENTIAL, CONSERVATIVE), (PRACTICAL, ABSOLUTE)
+
 # What no ocean has: fill values that a file does not declare.
-_POSSIBLE = {**dict.fromkeys(_TEMPERATURES, (-4.0, 45.0)), **dict.fromkeys(_SALINITIES, (0.0, 50.0))}
+_POSSIBLE = {**dict.fromkeys(TEMPERATURES, (-4.0, 45.0)), **dict.fromkeys(SALINITIES, (0.0, 50.0))}
 _ZERO_CELSIUS = 273.15
 
 
@@ -30,14 +31,14 @@ def wanted(standard_name: str) -> list[str]:
     Raises:
         UserError: a variable that is no temperature and no salinity.
     """
-    name = _SYNONYMS.get(standard_name, standard_name)
-    for group in (_TEMPERATURES, _SALINITIES):
+    name = canonical_name(standard_name)
+    for group in (TEMPERATURES, SALINITIES):
         if name in group:
             others = [other for other in group if other != name]
-            return [name, *others, *(_SALINITIES if group is _TEMPERATURES else ())]
+            return [name, *others, *(SALINITIES if group is TEMPERATURES else ())]
     raise UserError(
         f"the model predicts {standard_name}, which profiles cannot be converted to; expected one of "
-        f"{', '.join((*_TEMPERATURES, *_SALINITIES))}: set standard_name"
+        f"{', '.join((*TEMPERATURES, *SALINITIES))}: set standard_name"
     )
 
 
@@ -54,7 +55,7 @@ def to_variable(
     Raises:
         UserError: units that are not those of the variable.
     """
-    name = _SYNONYMS.get(standard_name, standard_name)
+    name = canonical_name(standard_name)
     offset = _offset(name, units)
     latitude, longitude = raw.latitude[:, None], raw.longitude[:, None]
     if raw.is_pressure:
@@ -84,7 +85,7 @@ def to_variable(
 def _offset(name: str, units: str) -> float:
     """What is added to degrees Celsius, or to practical salinity, for some units."""
     known = canonical_units(units)
-    if name in _TEMPERATURES:
+    if name in TEMPERATURES:
         if known in ("degree_Celsius", "K"):
             return _ZERO_CELSIUS if known == "K" else 0.0
     elif known in ("", "1", "1e-3", "g kg-1"):
@@ -96,7 +97,7 @@ def _offset(name: str, units: str) -> float:
 
 def _by_preference(raw: RawProfiles, name: str) -> list[tuple[str, np.ndarray]]:
     """What a variable can be made from, without the salinities that only a conversion needs."""
-    group = _TEMPERATURES if name in _TEMPERATURES else _SALINITIES
+    group = TEMPERATURES if name in TEMPERATURES else SALINITIES
     return [
         (source, raw.values[source]) for source in wanted(name) if source in group and source in raw.values
     ]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from depthdif.data.coast import EARTH_RADIUS, coast_distance
+from depthdif import EARTH_RADIUS
+from depthdif.data.coast import coast_distance
 from depthdif.data.field import OceanField
 
 DEGREE = np.pi * EARTH_RADIUS / 180
