@@ -507,7 +507,7 @@ def test_a_run_of_profiles_alone_is_scored_at_withheld_ones_and_on_the_dense_tru
         checkpoint,
         tmp_path / "dense",
         *options,
-        "run_overrides=[data.masked_to=null,data.validation_density=0.1]",
+        "run_overrides=['data.masked_to=null','data.validation_density=0.1']",
     )
     assert withheld.truth.structure.spectra() is None
     assert not run.data.field.is_sparse
