@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -72,16 +73,36 @@ def test_every_data_config_has_the_shared_keys(compose_train: Compose, name: str
     assert shared <= compose_train(f"data={name}").data.keys()
 
 
+def profiles_overrides(path: Path) -> list[str]:
+    """Writes profiles of a January in the Pacific, five of a window of 10 days in each patch, and how to train on them."""
+    generator = np.random.default_rng(0)
+    rows = ["platform,time,latitude,longitude,depth,TEMP"]
+    for number in range(400):
+        latitude, longitude = generator.uniform(-40, 40), generator.uniform(-170, -130)
+        for depth in (0, 10, 20):
+            rows.append(
+                f"{number},2010-01-{1 + number % 30:02d},{latitude:.2f},{longitude:.2f},{depth},"
+                f"{20 - depth / 10 + generator.normal():.2f}"
+            )
+    path.write_text("\n".join(rows) + "\n")
+    return [
+        f"data.observations={path}", "data.start=2010-01-01", "data.stop=2010-01-30", "data.max_depth=20",
+        "data.validation.start=2010-01-21", "data.validation.stop=2010-01-30", "data.validation_patches=2",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", options("data"))
 def test_every_data_config_builds_a_data_module(compose_train: Compose, ocean_file: Path, name: str) -> None:
     overrides = [f"data.path={ocean_file}", "data.patch_size=16"] if name == "glorys" else []
+    if name == "profiles":
+        overrides = profiles_overrides(ocean_file.with_name("profiles.csv"))
     if name == "synthetic_glorys":
         # All its months and eddies take a gigabyte.
         overrides = ["data.field.times=1", "data.field.eddies=10", "data.validation_patches=2"]
     data = instantiate(compose_train(f"data={name}", *overrides).data)
     assert isinstance(data, OceanDataModule)
     data.setup("fit")
-    assert len(data.standardization.mean) == len(data.depths)
+    assert len(data.standardization.mean) == len(data.variables) * len(data.depths)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +140,10 @@ def test_every_objective_builds(compose_train: Compose, name: str) -> None:
 
 
 def test_data_of_profiles_alone_choose_the_ambient_objective(compose_train: Compose) -> None:
+    for name in ("eddies_from_profiles", "profiles"):
+        objective = compose_train(f"data={name}").model.objective
+        assert objective._target_ == "depthdif.diffusion.ambient.AmbientObjective"
     cfg = compose_train("data=eddies_from_profiles")
-    assert cfg.model.objective._target_ == "depthdif.diffusion.ambient.AmbientObjective"
     assert cfg.model.first_guess == compose_train("data=eddies").model.first_guess
 
 

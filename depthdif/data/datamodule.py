@@ -38,6 +38,7 @@ from depthdif.data.patches import Patch, PatchSet, Region, as_patch_size, consec
 from depthdif.data.profiles import ProfileSampler
 from depthdif.data.sparse import MaskedToProfiles, check_sparse, has_hidden_profiles
 from depthdif.data.statistics import MEASURED_DRAWS, TrainingStatistics, measure_statistics
+from depthdif.data.surface_dropout import check_missing, dropout_of
 from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology_fit import ClimatologyFit
 from depthdif.first_guess.protocol import FirstGuess, PatchData
@@ -62,6 +63,9 @@ class OceanDataModule(LightningDataModule):
         climatology: how the climatology of the training times is measured; None for none.
         climatology_field: on the same grid, whose climatology is measured, at all its times; None is that of the training times.
         anomalies: added to training and validation patches, where the field is a climatology; None for none.
+        surface_dropout: probability that a surface variable, with all its offsets, is missing in a training sample; one number,
+            or one for each variable. Statistics are measured without it, but for those of the residual.
+        surface_missing: surface variables that are missing in validation, to score a model without them.
         coast_distance: whether samples hold the distance of their cells from land.
         patches_per_epoch: rounded down to whole batches; it and the other numbers are explained in conf/data_shared.yaml.
 
@@ -86,6 +90,8 @@ class OceanDataModule(LightningDataModule):
         anomalies: SimulatedAnomalies | None = None,
         climatology_field: OceanField | None = None,
         masked_to: MaskedToProfiles | None = None,
+        surface_dropout: float | Sequence[float] = 0.0,
+        surface_missing: Sequence[str] = (),
         coast_distance: bool = False,
         validation_density: float = 0.05,
         patch_size: int | Sequence[int] = 32,
@@ -114,6 +120,9 @@ class OceanDataModule(LightningDataModule):
             field = masked_to(field)
         if field.is_sparse:
             check_sparse(field, self._profiles, anomalies)
+        surface = [str(array.name) for array in field.surface]
+        self._surface_dropout = dropout_of(surface, surface_dropout)
+        self._surface_missing = check_missing(surface, surface_missing)
         self.field = field
         self.patch_size = as_patch_size(patch_size)
         self.batch_size = batch_size
@@ -313,7 +322,7 @@ class OceanDataModule(LightningDataModule):
         density = self._validation_density if density is None else density
         profiles = dataclasses.replace(self._profiles, density=density)
         cutter = self._cutter(self.statistics.conditioner())
-        return FixedPatches(self._validation_patches, profiles, cutter, self._seed)
+        return FixedPatches(self._validation_patches, profiles, cutter, self._seed, self._surface_missing)
 
     def consecutive_samples(self, number: int, count: int) -> FixedPatches | None:
         """Validation patch `number` at `count` neighbouring times of the validation region, each with profiles of its own.
@@ -366,10 +375,18 @@ class OceanDataModule(LightningDataModule):
         self._resumed = Position(**state_dict.get("position", {}))
         self._statistics = TrainingStatistics.from_state_dict(state_dict)
 
-    def _training_samples(self, conditioner: Conditioner, length: int = MEASURED_DRAWS) -> TrainingPatches:
+    def _training_samples(
+        self, conditioner: Conditioner, length: int = MEASURED_DRAWS, dropout: bool = True
+    ) -> TrainingPatches:
         cutter = self._cutter(conditioner)
         return TrainingPatches(
-            self._training_patches, self._profiles, cutter, length, self._seed, self._augmentation
+            self._training_patches,
+            self._profiles,
+            cutter,
+            length,
+            self._seed,
+            self._augmentation,
+            self._surface_dropout if dropout else {},
         )
 
     def _validated(self, possible: PatchSet, count: int, generator: np.random.Generator) -> list[Patch]:

@@ -6,7 +6,7 @@ Lightning is not imported here: worker processes load this module.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ Sample = dict[str, Any]
 Batch = dict[str, torch.Tensor]
 
 # Keys that keep the random streams of one seed apart.
-TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION = range(4)
+TRAINING, VALIDATION, VALIDATION_LAYOUT, AUGMENTATION, SURFACE = range(5)
 
 # Draws until a patch contains ocean: a field may be missing at some times.
 _MAX_REDRAWS = 100
@@ -76,10 +76,17 @@ class Conditioner:
             "latitude": latitude,
             "longitude": longitude,
             **self._backgrounds(ocean_mask, latitude, longitude, float(day_of_year)),
-            **(vars(self.regressions) if self.regressions else {}),
+            **self._regressions(surface_mask),
             "coordinates": np.array(centre, np.float32),
             "day_of_year": np.float32(day_of_year),
         }
+
+    def _regressions(self, surface_mask: np.ndarray) -> dict[str, np.ndarray]:
+        """Those on the surface fields that are defined anywhere in the patch."""
+        if self.regressions is None:
+            return {}
+        slopes, covariance = self.regressions.given(np.any(surface_mask, axis=(1, 2)))
+        return {"surface_slopes": slopes, "level_covariance": covariance}
 
     def _backgrounds(
         self, ocean_mask: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, day_of_year: float
@@ -171,6 +178,17 @@ class PatchCutter:
             "index": np.int64(index),
         }
 
+    def without_surface(
+        self, values: tuple[np.ndarray, np.ndarray], missing: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A patch that was read, without the channels of some surface variables at all offsets."""
+        if not missing:
+            return values
+        target, surface = values
+        names = [str(array.name) for array in self._field.surface] * len(self._field.surface_offsets)
+        gone = np.isin(names, list(missing))
+        return target, np.where(gone[:, None, None], np.float32(np.nan), surface)
+
     def is_usable(self, values: tuple[np.ndarray, np.ndarray]) -> bool:
         """Whether a patch that was read has ocean, or of a sparse field profiles to show and to hide."""
         return has_hidden_profiles(values[0]) if self._field.is_sparse else bool(np.isfinite(values[0]).any())
@@ -185,7 +203,8 @@ class PatchCutter:
 class TrainingPatches(Dataset[Sample]):
     """An endless set of random patches: sample n depends on (seed, n) alone, in every process and at any time.
 
-    `length` is the number of draws in an epoch; greater indices are valid too. Augmentation None leaves the samples unchanged.
+    `length` is the number of draws in an epoch; greater indices are valid too. Augmentation None leaves the samples unchanged;
+    `surface_dropout` is the probability of each surface variable to be missing in a sample.
     """
 
     patches: PatchSet
@@ -194,6 +213,7 @@ class TrainingPatches(Dataset[Sample]):
     length: int
     seed: int
     augmentation: Mirrors | None = None
+    surface_dropout: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.length
@@ -204,6 +224,17 @@ class TrainingPatches(Dataset[Sample]):
             patch = self.patches.draw(generator)
             values = self.cutter.read(patch)
             if self.cutter.is_usable(values):
+                if any(self.surface_dropout.values()):
+                    # A random stream of its own, like that of the augmentation.
+                    draws = np.random.default_rng([self.seed, SURFACE, draw]).random(
+                        len(self.surface_dropout)
+                    )
+                    dropped = [
+                        name
+                        for name, one in zip(self.surface_dropout, draws, strict=True)
+                        if one < self.surface_dropout[name]
+                    ]
+                    values = self.cutter.without_surface(values, dropped)
                 sample = self.cutter.sample(patch, values, self.profiles, generator, draw)
                 if self.augmentation is None:
                     return sample
@@ -217,12 +248,16 @@ class TrainingPatches(Dataset[Sample]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FixedPatches(Dataset[Sample]):
-    """A list of patches with fixed observed columns: sample i depends on (seed, i) alone."""
+    """A list of patches with fixed observed columns: sample i depends on (seed, i) alone.
+
+    The surface variables `surface_missing` are missing in all of them.
+    """
 
     patches: Sequence[Patch]
     profiles: ProfileSampler
     cutter: PatchCutter
     seed: int
+    surface_missing: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -230,7 +265,7 @@ class FixedPatches(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         generator = np.random.default_rng([self.seed, VALIDATION, index])
         patch = self.patches[index]
-        values = self.cutter.read(patch)
+        values = self.cutter.without_surface(self.cutter.read(patch), self.surface_missing)
         return self.cutter.sample(patch, values, self.profiles, generator, index, withheld=True)
 
 

@@ -82,10 +82,11 @@ def measure_statistics(
     max_times: int,
     climatology_fit: ClimatologyFit | None,
     first_guess: FirstGuess | None,
-    samples: Callable[[Conditioner], Dataset[Sample]],
+    samples: Callable[..., Dataset[Sample]],
     climatology_field: OceanField | None = None,
 ) -> TrainingStatistics:
-    """Measure a training region; `samples` makes the same training samples with any conditioner.
+    """Measure a training region; `samples` makes the same training samples with any conditioner, and with `dropout=False` all
+    surface variables.
 
     The climatology is that of the training region, or of a `climatology_field` on the same grid at all its times.
 
@@ -111,7 +112,7 @@ def measure_statistics(
     )
     # Each step sees the samples with what the ones before it have measured.
     if isinstance(first_guess, OptimalInterpolation) and first_guess.regressions:
-        plain = samples(statistics.conditioner())
+        plain = samples(statistics.conditioner(), dropout=False)
         apart = 1 if first_guess.cross_covariance else len(field.targets)
         regressions = measure_regressions(lambda: _batches(plain), first_guess.background, apart)
         statistics = dataclasses.replace(statistics, regressions=regressions)

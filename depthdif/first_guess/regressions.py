@@ -28,10 +28,28 @@ class Regressions:
     Attributes:
         surface_slopes: (D, S) float32, multiple linear regression of each level on the surface fields.
         level_covariance: (D, D) float32, covariance between levels of the remainder of that regression.
+        surface_products: (D, S, S) float32, mean products of the surface fields over the cells of each level.
     """
 
     surface_slopes: np.ndarray
     level_covariance: np.ndarray
+    surface_products: np.ndarray
+
+    def given(self, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes (D, S) and level covariance (D, D), float32, of the regression on the surface fields `present` (S,) bool alone.
+
+        With the products P of a level, and slopes b on all fields, the normal equations of the fields s that are left are
+        P_ss b_s = P_s b. What they explain less is added to the covariance, as if all levels had the products of the shallowest.
+        """
+        if present.all():
+            return self.surface_slopes, self.level_covariance
+        products, slopes = self.surface_products.astype(np.float64), self.surface_slopes.astype(np.float64)
+        fewer = np.zeros_like(slopes)
+        inverse = np.linalg.pinv(products[:, present][:, :, present], hermitian=True)
+        fewer[:, present] = np.einsum("dst,dtu,du->ds", inverse, products[:, present], slopes)
+        lost = slopes - fewer
+        covariance = self.level_covariance + lost @ products[0] @ lost.T
+        return fewer.astype(np.float32), covariance.astype(np.float32)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Regressions:
@@ -53,9 +71,8 @@ def measure_regressions(
         products = products + ocean @ pairs.mT
         moments = moments + anomaly @ surface.mT
     surfaces = moments.shape[1]
-    slopes = (
-        torch.linalg.pinv(products.unflatten(1, (surfaces, surfaces)), hermitian=True) @ moments[..., None]
-    )[..., 0]
+    products = products.unflatten(1, (surfaces, surfaces))
+    slopes = (torch.linalg.pinv(products, hermitian=True) @ moments[..., None])[..., 0]
     squares, count = torch.zeros(()), torch.zeros(())
     for anomaly, ocean, surface in _cells(batches(), background):
         remainder = anomaly - ocean * (slopes @ surface)
@@ -72,7 +89,8 @@ def measure_regressions(
     )
     values, vectors = torch.linalg.eigh(covariance)
     covariance = (vectors * values.clamp(min=0)) @ vectors.mT
-    return Regressions(slopes.float().numpy(), covariance.float().numpy())
+    means = products / count.diagonal().clamp(min=1)[:, None, None]
+    return Regressions(*(part.float().numpy() for part in (slopes, covariance, means)))
 
 
 def _cells(batches: Iterable[Mapping[str, Any]], background: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
+from omegaconf import DictConfig
 from rich.console import Console
 
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedModel
 from depthdif.data.statistics import TrainingStatistics
+from depthdif.data.surface_dropout import dropout_of
 from depthdif.first_guess.climatology import spacing
 from depthdif.observations.profiles import ProfileTable
 from depthdif.observations.read import Window, read_profiles
@@ -35,6 +38,8 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     say = functools.partial(print_lines, console)
     surface = SurfaceFields(plan.surface, plan.surface_variables, state, grid, plan.regrid, say)
     surface.check_times(plan.dates)
+    if surface.missing:
+        say(without_surface(surface.missing, model.cfg.data))
     standard_name = plan.standard_name or field.target.attrs.get("standard_name", "")
     if not standard_name:
         raise UserError(
@@ -68,6 +73,19 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     if on_land := inputs.check_times():
         say(f"left out: {on_land} values, over all times, in cells that are no ocean at their depth")
     return inputs
+
+
+def without_surface(missing: Sequence[str], data: DictConfig) -> str:
+    """A line on the surface variables that a prediction lacks, and whether the model was trained for it."""
+    names = [data.surface] if isinstance(data.get("surface"), str) else list(data.get("surface") or ["sst"])
+    dropout = dropout_of(names, data.get("surface_dropout", 0.0))
+    untrained = [name for name in missing if not dropout.get(name)]
+    caution = (
+        f"; the model was never trained without {', '.join(untrained)}: data.surface_dropout=0.3 trains for that"
+        if untrained
+        else ""
+    )
+    return f"surface: predicted without {', '.join(missing)}{caution}"
 
 
 def read_table(

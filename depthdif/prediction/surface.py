@@ -28,7 +28,8 @@ class SurfaceFields:
     Args:
         path: a file, a glob, a Zarr store, or a list of these; "none" takes all surface fields as missing; None says that the
             user has set nothing.
-        variables: names in the files of those variables that have another name there, such as {"sst": "analysed_sst"}.
+        variables: names in the files of those variables that have another name there, such as {"sst": "analysed_sst"}; "none" is
+            a variable that is taken as missing.
         state: of the data that the model was trained on (`OceanDataModule.state_dict`): names, units, time step.
         grid: of the region.
         regrid: interpolate from another grid linearly, and `say` so; otherwise another grid is an error.
@@ -75,6 +76,8 @@ class SurfaceFields:
         datasets = open_files(path, option="surface")
         units = dict(zip(state["surface"], state["surface_units"], strict=True))
         for name in needed:
+            if variables.get(name) == NONE:
+                continue
             variable = select_variable(
                 datasets, variables.get(name, name), {}, option=f"surface_variables.{name}"
             )
@@ -86,6 +89,13 @@ class SurfaceFields:
                     f"the files first, or where only the attribute is wrong: ncatted -a units,{variable},o,c,'{expected}' FILE.nc"
                 )
             self._arrays[name] = self._on_grid(array, path, regrid, say)
+
+    @property
+    def missing(self) -> list[str]:
+        """The variables of the model that are not read."""
+        return [
+            name for name in dict.fromkeys(name for name, _ in self._channels) if name not in self._arrays
+        ]
 
     def __call__(self, time: np.datetime64) -> np.ndarray:
         """(S, H, W) float32 in the units of the training, NaN where missing.

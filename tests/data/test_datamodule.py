@@ -150,18 +150,14 @@ def test_data_configs_have_the_same_keys_in_the_same_order(compose_train: Callab
 
 def test_the_shared_keys_of_the_data_configs_are_no_option_and_are_not_repeated() -> None:
     assert config_groups()["data"] == [
-        "eddies",
-        "glorys",
-        "synthetic",
-        "synthetic_glorys",
-        "woa",
-        "woa_anomalies",
+        *("eddies", "eddies_from_profiles", "glorys", "profiles", "synthetic", "synthetic_glorys"),
+        *("woa", "woa_anomalies", "woa_salinity"),
     ]
     shared = OmegaConf.load(CONF / "data_shared.yaml")
     for name in config_groups()["data"]:
         option = OmegaConf.load(CONF / f"data/{name}.yaml")
         based_on_it = "/data_shared@_here_" in option.defaults
-        assert based_on_it == (name != "synthetic_glorys")
+        assert based_on_it == (name not in ("eddies_from_profiles", "synthetic_glorys"))
         assert not [key for key in option if based_on_it and key in shared and option[key] == shared[key]]
 
 

@@ -51,7 +51,9 @@ def test_sample_of_eddies_is_a_channel_that_repeats_itself_after_18_degrees() ->
 
 
 def test_unknown_sample_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.path\.name=glorys; expected .*name=woa or eddies"):
+    with pytest.raises(
+        UserError, match=r"data\.path\.name=glorys; expected .*name=woa or woa_annual or eddies"
+    ):
         sample_path("glorys")
 
 

@@ -202,7 +202,9 @@ def test_samples_without_regressions_are_one_error(
 
 
 def test_the_state_is_restored_from_lists() -> None:
-    regressions = Regressions(np.ones((2, 1), np.float32), np.eye(2, dtype=np.float32))
+    regressions = Regressions(
+        np.ones((2, 1), np.float32), np.eye(2, dtype=np.float32), np.ones((2, 1, 1), np.float32)
+    )
     state = {name: value.tolist() for name, value in vars(regressions).items()}
     restored = Regressions.from_state(state)
     for name, value in vars(regressions).items():
@@ -226,3 +228,40 @@ def test_parts_that_are_apart_have_no_covariance_with_each_other_and_that_of_the
         apart.level_covariance[:2, :2], joint.level_covariance[:2, :2], rtol=0.05, atol=1e-3
     )
     np.testing.assert_array_equal(apart.surface_slopes, joint.surface_slopes)
+
+
+def test_given_all_surface_fields_they_are_unchanged_and_given_some_they_are_the_regression_on_these(
+    make_patch: MakePatch,
+) -> None:
+    generator = np.random.default_rng(5)
+    patches = [make_patch(surfaces=3, seed=seed) for seed in range(4)]
+    everywhere = np.ones_like(patches[0]["ocean_mask"])
+    samples = []
+    for patch in patches:
+        fields = filled(patch)
+        # Correlated fields: the slope on one alone is another than with the others.
+        fields = np.stack([fields[0], fields[0] + 0.5 * fields[1], fields[2]])
+        target = np.einsum("ds,shw->dhw", generator.normal(size=(4, 3)), fields) + generator.normal(
+            size=everywhere.shape
+        )
+        samples.append({
+            **patch, "surface": fields.astype(np.float32), "surface_mask": np.ones_like(patch["surface_mask"]),
+            "target": target.astype(np.float32), "target_mask": everywhere, "ocean_mask": everywhere,
+            "observed_mask": np.zeros_like(everywhere), "observations": np.zeros_like(patch["observations"]),
+        })  # fmt: skip
+    found = measure_regressions(lambda: [as_batch(*samples)], "mean_profile")
+    slopes, covariance = found.given(np.array([True, True, True]))
+    assert slopes is found.surface_slopes
+    assert covariance is found.level_covariance
+    surface = np.concatenate([sample["surface"].reshape(3, -1) for sample in samples], axis=1)
+    values = np.concatenate([sample["target"].reshape(4, -1) for sample in samples], axis=1)
+    for present in ([True, False, True], [False, True, False], [False, False, False]):
+        kept = np.array(present)
+        slopes, covariance = found.given(kept)
+        expected = np.linalg.lstsq(surface[kept].T, values.T)[0].T
+        assert (slopes[:, ~kept] == 0).all()
+        np.testing.assert_allclose(slopes[:, kept], expected, atol=1e-4)
+        remainder = values - expected @ surface[kept]
+        np.testing.assert_allclose(
+            covariance, remainder @ remainder.T / remainder.shape[1], rtol=1e-3, atol=1e-3
+        )
