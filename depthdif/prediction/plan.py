@@ -44,7 +44,7 @@ class PredictionPlan:
     surface_variables: Mapping[str, str]
     regrid: bool
     grid: str | None
-    standard_name: str | None
+    standard_name: str | Sequence[str] | Mapping[str, str] | None
     weights: str | float | Sequence[str | float]
     ensemble_size: int
     quantiles: Sequence[float]
