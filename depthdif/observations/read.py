@@ -54,7 +54,7 @@ def read_profiles(
     units: str,
     window: Window,
     quality: Quality,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     console: Console | None = None,
 ) -> tuple[ProfileTable, Refusals]:
     """The profiles of one variable, and what was refused; see `read_variables`.
@@ -72,7 +72,7 @@ def read_variables(
     variables: Mapping[str, tuple[str, str]],
     window: Window,
     quality: Quality,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     console: Console | None = None,
 ) -> list[tuple[ProfileTable, Refusals]]:
     """The profiles of each variable inside a window, in the order of time, and what was refused of it.
@@ -201,7 +201,7 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
 
 
 def _read(
-    path: Path, names: Sequence[str], quality: Quality, columns: Mapping[str, str], refusals: Refusals
+    path: Path, names: Sequence[str], quality: Quality, columns: Mapping[str, str | None], refusals: Refusals
 ) -> Iterator[RawProfiles]:
     """The profiles of a file, block by block; a file that holds none is skipped and named."""
     if table.reads(path):

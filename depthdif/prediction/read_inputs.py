@@ -37,7 +37,7 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     knows_positions = bool(model.cfg.model.conditions.position_and_season)
     grid.check_trained(state, knows_positions or state["climatology"] is not None)
     say = functools.partial(print_lines, console)
-    surface = SurfaceFields(plan.surface, plan.surface_variables, state, grid, plan.regrid, say)
+    surface = SurfaceFields(plan.surface, plan.surface_variables or {}, state, grid, plan.regrid, say)
     surface.check_times(plan.dates)
     variables = named_variables(plan.standard_name, [Variable(**each) for each in state["variables"]], field)
     tables = read_tables(plan, variables, grid, console)
@@ -104,8 +104,8 @@ def named_variables(
             if len(named) > 1:
                 example = f"{{{variable.name}: {example}}}"
             raise UserError(
-                f"standard_name=null, and the file with the grid does not say what {variable.name} is; set standard_name, such as "
-                f"standard_name={example}"
+                f"standard_name=null, and the file with the grid does not say what {variable.name} is; set "
+                f"standard_name, such as standard_name={example}"
             )
     return named
 
