@@ -86,7 +86,7 @@ def overall_table(scores: WithheldScores, units: str, narrow: bool = False, of: 
     """
     table = Table(
         title=f"{of}{'at' if of else 'At'} {scores.values} values "
-        f"of {scores.profiles} withheld profiles of {scores.platforms} platforms, in {units}, "
+        f"of {scores.profiles} withheld profiles of {scores.platforms} platforms{_in(units)}, "
         "error of the observations included; in brackets 95 % intervals over platforms",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
@@ -107,7 +107,7 @@ def overall_table(scores: WithheldScores, units: str, narrow: bool = False, of: 
 def depth_table(scores: WithheldScores, depths: np.ndarray, units: str, of: str = "") -> Table:
     """RMSE at each depth where something was hidden, and over that of OI for the means of the model; without single members."""
     table = Table(
-        title=f"{of}RMSE by depth, in {units}, and over that of OI with its interval",
+        title=f"{of}RMSE by depth{_in(units)}, and over that of OI with its interval",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -126,6 +126,11 @@ def depth_table(scores: WithheldScores, depths: np.ndarray, units: str, of: str 
             *(cell(at_level[method], "rmse_ratio", interval=True) for method in compared),
         )
     return table
+
+
+def _in(units: str) -> str:
+    """Units in a title; practical salinity has none."""
+    return f", in {units}" if units else ""
 
 
 def score_rows(scores: WithheldScores, depths: np.ndarray, units: str) -> Iterator[dict[str, Any]]:

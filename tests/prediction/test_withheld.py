@@ -364,3 +364,20 @@ def test_on_a_narrow_terminal_the_ratios_to_oi_keep_their_intervals() -> None:
     }
     shown = {heading for heading, interval in has_interval.items() if interval}
     assert shown == {"RMSE / OI", "CRPS / OI"}
+
+
+def test_the_values_of_a_variable_are_those_of_its_channels() -> None:
+    observed, members = np.arange(4.0), np.arange(8.0).reshape(2, 4)
+    forecasts: dict[Method, Forecast] = {
+        OI: estimate(observed + 1, np.arange(4.0)),
+        EMA: ensemble(members),
+    }
+    # Two variables of three depths.
+    hidden = hidden_of(observed, np.array(["a", "b", "a", "c"]), forecasts, np.array([0, 3, 2, 5]))
+    salinity = hidden.of_variable(1, 3)
+    assert salinity.level.tolist() == [0, 2]
+    assert salinity.observed.tolist() == [1, 3]
+    assert salinity.platform.tolist() == ["b", "c"]
+    assert salinity.forecasts[OI].mean.ravel().tolist() == [2, 4]
+    assert np.array_equal(salinity.forecasts[EMA].mean.ravel(), members[:, [1, 3]].mean(axis=0))
+    assert hidden.of_variable(0, 3).level.tolist() == [0, 2]
