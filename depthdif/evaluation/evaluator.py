@@ -22,6 +22,7 @@ from depthdif.data.dataset import Sample, collate
 from depthdif.diffusion.ensemble import Ensemble, independent_members
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.followed import FLICKER_MEMBERS, SNAPSHOTS, Followed, flickers
+from depthdif.evaluation.inversions import InversionCounts
 from depthdif.evaluation.plan import EvaluationPlan
 from depthdif.evaluation.result import (
     CLIMATOLOGY,
@@ -29,16 +30,16 @@ from depthdif.evaluation.result import (
     MODEL,
     OI,
     TRAINING_MEAN,
+    TRUTH,
     Method,
     best_method,
     scores_over_depths,
 )
-from depthdif.evaluation.tally import GaussianForecast, Grid, Tally, Truth
+from depthdif.evaluation.tally import GaussianForecast, Tally
+from depthdif.evaluation.variable import EvaluatedVariable
 from depthdif.figures.case import Case, case_of, format_position
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.score import Scores, over_depths, resample_counts
-from depthdif.scores.spectra import WindowSpectra
-from depthdif.scores.volume import layer_thickness
 from depthdif.terminal import command, progress_bar
 
 Array = NDArray[np.floating]
@@ -56,6 +57,8 @@ class Evaluator:
 
     Attributes:
         variants: those of the plan that the checkpoint has.
+        variables: of the run, each scored in its own units.
+        inversions: density inversions over the validation set, where there are temperature and salinity.
         counts: (S, P) resamples of the patches, the same for every method.
 
     Raises:
@@ -72,16 +75,8 @@ class Evaluator:
         self.counts = resample_counts(len(self.samples), plan.bootstrap_samples, plan.seed)
         own: FirstGuess | None = instantiate(run.cfg.model.first_guess)
         self.first_guesses = make_baselines(plan.baselines, own, self.samples[0], say)
-        field = run.data.field
-        self.grid = Grid(
-            latitude=field.latitude,
-            longitude=field.longitude,
-            ocean=field.surface_ocean_mask,
-            thickness=layer_thickness(field.depths),
-            scale=float(run.data.standardization.std.max()),
-            spectra=WindowSpectra.from_grid(run.data.patch_size, field.latitude, field.longitude),
-            period=field.period,
-        )
+        self.variables = EvaluatedVariable.all_of(run.data)
+        self.inversions = InversionCounts(run.data)
         run.module.to(device)
         run.module.sampler.seed = plan.seed
         for key in ("ensemble_size", "density_ensemble_size") if plan.densities else ("ensemble_size",):
@@ -117,68 +112,96 @@ class Evaluator:
         plan = self.plan
         table = 1 + plan.ensemble_size * len(self.variants)
         density_curve = len(plan.densities) * (1 + plan.density_ensemble_size)
-        followed = SNAPSHOTS * plan.ensemble_size
+        followed = SNAPSHOTS * plan.ensemble_size * len(self.variables)
         self.progress = progress_bar(console)
         self.task = self.progress.add_task(
             "evaluating", total=(table + density_curve) * len(self.samples) + followed
         )
         return self.progress
 
-    def baselines(self, samples: Subset[Sample] | None = None) -> tuple[Tallies, Tally]:
-        """Tallies of training mean, climatology and first guesses, and that of the truth, over the validation set."""
+    def baselines(self, samples: Subset[Sample] | None = None) -> list[tuple[Tallies, Tally]]:
+        """Tallies of training mean, climatology and first guesses, and that of the truth, of each variable over a set of samples.
+
+        None is the validation set, whose density inversions are counted.
+        """
         # The PIT of a Gaussian is shown in as many bins as the ranks of the ensemble.
         rank_bins = self.plan.ensemble_size + 1
-        tallies = {TRAINING_MEAN: Tally(self.grid)}
-        if self.run.data.statistics.climatology is not None:
-            tallies[CLIMATOLOGY] = Tally(self.grid)
-        tallies |= {method: Tally(self.grid, rank_bins) for method in self.first_guesses}
-        truth_tally = Tally(self.grid)
-        generator = np.random.default_rng(self.plan.seed)
-        statistics = self.run.data.standardization
-        for batch, truth in self.batches(samples or self.samples, "baselines", cost=1):
-            truth_tally.add_structure(truth.values[:, None], truth)
-            # The mean profile of the training region is 0 in standardised units.
-            mean = GaussianForecast(statistics.restore(np.zeros_like(truth.values)))
-            tallies[TRAINING_MEAN].add(mean, truth, generator)
-            if CLIMATOLOGY in tallies:
-                background = GaussianForecast(statistics.restore(batch["background"].numpy()))
-                tallies[CLIMATOLOGY].add(background, truth, generator)
-            for method, first_guess in self.first_guesses.items():
-                forecast = GaussianForecast.from_first_guess(first_guess, batch, statistics)
-                tallies[method].add(forecast, truth, generator)
-        return tallies, truth_tally
+        has_climatology = self.run.data.statistics.climatology is not None
+        tallied: list[tuple[Tallies, Tally]] = []
+        for variable in self.variables:
+            tallies = {TRAINING_MEAN: Tally(variable.grid)}
+            tallies |= {CLIMATOLOGY: Tally(variable.grid)} if has_climatology else {}
+            tallies |= {method: Tally(variable.grid, rank_bins) for method in self.first_guesses}
+            tallied.append((tallies, Tally(variable.grid)))
+        generators = [np.random.default_rng(self.plan.seed) for _ in self.variables]
+        for batch in self.batches(samples or self.samples, "baselines", cost=1):
+            patches = PatchData.from_batch(batch)
+            results = {method: first_guess(patches) for method, first_guess in self.first_guesses.items()}
+            estimates: dict[Method, list[Array]] = {}
+            for variable, (tallies, of_truth), generator in zip(
+                self.variables, tallied, generators, strict=True
+            ):
+                truth, restore = variable.truth(batch), variable.standardization.restore
+                of_truth.add_structure(truth.values[:, None], truth)
+                # The mean profile of the training region is 0 in standardised units.
+                forecasts = {TRAINING_MEAN: GaussianForecast(restore(np.zeros_like(truth.values)))}
+                if has_climatology:
+                    background = variable.batch(batch)["background"].numpy()
+                    forecasts[CLIMATOLOGY] = GaussianForecast(restore(background))
+                forecasts |= {method: variable.forecast(result) for method, result in results.items()}
+                for method, forecast in forecasts.items():
+                    tallies[method].add(forecast, truth, generator)
+                    estimates.setdefault(method, []).append(forecast.mean)
+                estimates.setdefault(TRUTH, []).append(np.where(truth.ocean, truth.values, np.nan))
+            if samples is None:
+                for method, fields in estimates.items():
+                    self.inversions.add(method, np.concatenate(fields, axis=1), batch)
+        return tallied
 
     def model(
         self, variant: str, samples: Subset[Sample] | None = None, members: int | None = None
-    ) -> Tallies:
-        """Tallies of single samples and of their mean; none, and a line is printed, where a sample is not finite."""
+    ) -> list[Tallies]:
+        """Tallies of single samples and of their mean, of each variable, over a set of samples, as in `baselines`.
+
+        There are none, and a line is printed, where a sample is not finite.
+        """
         members = members or self.plan.ensemble_size
         self.load(variant)
-        single, mean = Tally(self.grid), Tally(self.grid, rank_bins=self.independent(members) + 1)
-        generator = np.random.default_rng(self.plan.seed)
-        for batch, truth in self.batches(samples or self.samples, f"{variant} weights", cost=members):
+        rank_bins = self.independent(members) + 1
+        tallied = [(Tally(each.grid), Tally(each.grid, rank_bins)) for each in self.variables]
+        generators = [np.random.default_rng(self.plan.seed) for _ in self.variables]
+        one, several = Method(MODEL, variant), Method(MODEL, variant, members)
+        for batch in self.batches(samples or self.samples, f"{variant} weights", cost=members):
             ensemble = self.reconstruct(batch, members)
-            if not ensemble.is_finite(truth.ocean):
+            if not ensemble.is_finite(batch["ocean_mask"].numpy()):
                 self.say(
                     f"the {variant} weights reconstruct values that are not finite: their rows are left out"
                 )
-                return {}
-            single.add_members(ensemble, truth)
-            if members > 1:
-                mean.add(ensemble, truth, generator)
-        tallies = {Method(MODEL, variant): single}
-        return tallies | ({Method(MODEL, variant, members): mean} if members > 1 else {})
+                self.inversions.drop(one, several)
+                return [{} for _ in self.variables]
+            for variable, (single, mean), generator in zip(self.variables, tallied, generators, strict=True):
+                part, truth = ensemble.part(variable.channels), variable.truth(batch)
+                single.add_members(part, truth)
+                if members > 1:
+                    mean.add(part, truth, generator)
+            if samples is None:
+                self.inversions.add(one, ensemble.members, batch)
+                if members > 1:
+                    self.inversions.add(several, ensemble.mean, batch)
+        return [{one: single} | ({several: mean} if members > 1 else {}) for single, mean in tallied]
 
-    def density_curve(self, variant: str) -> dict[float, dict[Method, Scores]]:
-        """Scores over all depths at each share of observed columns, of the baselines and one variant."""
-        curve = {}
+    def density_curve(self, variant: str) -> list[dict[float, dict[Method, Scores]]]:
+        """Scores of each variable over all depths at each share of observed columns, of the baselines and one variant."""
+        curves: list[dict[float, dict[Method, Scores]]] = [{} for _ in self.variables]
         for density in self.plan.densities:
             samples = first_patches(self.run.data, self.plan.patches, density)
-            tallies, _ = self.baselines(samples)
+            tallied = [tallies for tallies, _ in self.baselines(samples)]
             if variant:
-                tallies |= self.model(variant, samples, self.plan.density_ensemble_size)
-            curve[density] = scores_over_depths(tallies, self.counts)
-        return curve
+                of_model = self.model(variant, samples, self.plan.density_ensemble_size)
+                tallied = [first | then for first, then in zip(tallied, of_model, strict=True)]
+            for curve, tallies in zip(curves, tallied, strict=True):
+                curve[density] = scores_over_depths(tallies, self.counts)
+        return curves
 
     def reconstruct(self, batch: Batch, members: int) -> Ensemble:
         """So many members of each patch, in the precision of the run."""
@@ -186,39 +209,41 @@ class Evaluator:
         run.module.sampler.ensemble_size = members
         return reconstruct(run.module, batch, run.data.standardization, run.precision)
 
-    def batches(self, samples: Dataset[Sample], what: str, cost: int) -> Iterator[tuple[Batch, Truth]]:
-        """The samples in their order, with the truth in physical units; `cost` moves the bar for each patch."""
+    def batches(self, samples: Dataset[Sample], what: str, cost: int) -> Iterator[Batch]:
+        """The samples in their order; `cost` moves the bar for each patch."""
         self.progress.update(self.task, description=what)
         for batch in DataLoader(samples, batch_size=self.plan.batch_size, collate_fn=self.run.data.collate):
-            yield batch, Truth.from_batch(batch, self.run.data.standardization)
+            yield batch
             self.progress.advance(self.task, cost * len(batch["target"]))
 
-    def case(self, tallies: Tallies, variant: str) -> dict[str, Case]:
+    def case(self, variable: EvaluatedVariable, tallies: Tallies, variant: str) -> dict[str, Case]:
         """The patch of median error with this variant, beside OI, for each estimate by its name."""
         best = best_method(tallies, variant)
         if best is None:
             return {}
         self.load(variant)
         batch = self.run.data.collate([self.samples[median_patch(tallies[best])]])
-        ensemble = self.reconstruct(batch, best.members)
+        ensemble = self.reconstruct(batch, best.members).part(variable.channels)
         fields = {best.estimate: ensemble.mean, Method(MODEL).estimate: ensemble.members[:, 0]}
-        return {name: self.cases(batch, field)[0] for name, field in fields.items()}
+        return {name: self.cases(variable, batch, field)[0] for name, field in fields.items()}
 
-    def cases(self, batch: Batch, reconstruction: Array, member: Array | None = None) -> list[Case]:
+    def cases(
+        self, variable: EvaluatedVariable, batch: Batch, reconstruction: Array, member: Array | None = None
+    ) -> list[Case]:
         """Each patch of a batch with its reconstruction and a member of it (B, D, H, W); the first guess is OI, if any."""
-        statistics = self.run.data.standardization
+        statistics = variable.standardization
         guesses: Sequence[Array | None] = [None] * len(reconstruction)
         if OI in self.first_guesses:
-            guess = GaussianForecast.from_first_guess(self.first_guesses[OI], batch, statistics).mean
-            guesses = list(np.where(batch["ocean_mask"].numpy(), guess, np.nan))
-        cases = []
+            guess = variable.forecast(self.first_guesses[OI](PatchData.from_batch(batch))).mean
+            guesses = list(np.where(variable.batch(batch)["ocean_mask"].numpy(), guess, np.nan))
+        batch, cases = variable.batch(batch), []
         for patch, field in enumerate(reconstruction):
             sample = {name: tensor[patch] for name, tensor in batch.items()}
             case = case_of(sample, field, statistics, None if member is None else member[patch])
             cases.append(dataclasses.replace(case, first_guess=guesses[patch]))
         return cases
 
-    def followed(self, tallies: Tallies, variant: str) -> Followed | None:
+    def followed(self, variable: EvaluatedVariable, tallies: Tallies, variant: str) -> Followed | None:
         """The patch of `case` at consecutive times; None, and a line is printed, where the region has too few."""
         best = best_method(tallies, variant)
         if best is None:
@@ -232,12 +257,13 @@ class Evaluator:
         self.load(variant)
         sampler, days = self.run.module.sampler, self.run.module.sampler.time_correlated_noise
         batches, members, independent = [], [], []
-        for batch, _ in self.batches(samples, "followed patch", cost=best.members):
+        for batch in self.batches(samples, "followed patch", cost=best.members):
             batches.append(batch)
-            members.append(self.reconstruct(batch, best.members).members)
+            members.append(self.reconstruct(batch, best.members).part(variable.channels).members)
             if days is not None:
                 sampler.time_correlated_noise = None
-                independent.append(self.reconstruct(batch, FLICKER_MEMBERS).members)
+                apart = self.reconstruct(batch, FLICKER_MEMBERS).part(variable.channels)
+                independent.append(apart.members)
                 sampler.time_correlated_noise = days
         ensemble = np.concatenate(members).swapaxes(0, 1)
         mean = ensemble.mean(axis=0)
@@ -247,7 +273,7 @@ class Evaluator:
         if best.members > 1:
             estimates["ensemble mean"] = mean
         batch = {name: torch.cat([part[name] for part in batches]) for name in batches[0]}
-        cases = self.cases(batch, mean, ensemble[0] if best.members > 1 else None)
+        cases = self.cases(variable, batch, mean, ensemble[0] if best.members > 1 else None)
         if OI in self.first_guesses:
             estimates["OI"] = np.stack([case.first_guess for case in cases if case.first_guess is not None])
         truth = np.stack([case.truth for case in cases])

@@ -48,8 +48,6 @@ def provenance(
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-        "variable": run.data.field.variable,
-        "units": run.data.field.units,
         "seen_in_training": seen,
         "run": OmegaConf.to_container(run.cfg, resolve=True),
         "evaluation": {key: value for key, value in config.items() if key not in ("data", "model")},

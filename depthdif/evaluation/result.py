@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from depthdif.evaluation.followed import Followed
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.case import Case
+from depthdif.scores.density import Inversions
 from depthdif.scores.score import (
     WEIGHTED,
     Scores,
@@ -61,6 +62,7 @@ class Method:
 
 
 TRAINING_MEAN, CLIMATOLOGY, IDW, OI = (Method(name) for name in ("training mean", "climatology", "IDW", "OI"))
+TRUTH = Method("truth")
 
 
 @dataclass(eq=False)
@@ -77,7 +79,9 @@ class Evaluation:
         followed: the same patch at consecutive times; None without them.
         depths: (D,) metres.
         panel_levels: levels of the case and of the spectra.
-        units: of the field, as displayed.
+        variable: name of the variable.
+        units: of it, as displayed.
+        inversions: density inversions of each method and of the truth, where temperature and salinity were evaluated.
         provenance: everything that a repetition needs.
     """
 
@@ -90,7 +94,9 @@ class Evaluation:
     followed: Followed | None
     depths: Array
     panel_levels: list[int]
+    variable: str
     units: str
+    inversions: Mapping[Method, Inversions]
     provenance: Mapping[str, Any]
 
     @property

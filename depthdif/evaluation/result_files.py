@@ -12,7 +12,7 @@ import numpy as np
 
 from depthdif.evaluation.result import Evaluation, Method
 from depthdif.files import write_csv, write_text
-from depthdif.scores.score import Scores, in_units
+from depthdif.scores.score import Score, Scores, in_units
 
 Row = dict[str, Any]
 
@@ -50,6 +50,12 @@ def write_files(evaluation: Evaluation, folder: Path) -> None:
         "spectra": spectra,
         "gradients": gradients(evaluation),
     }
+    if evaluation.inversions:
+        content["density_inversions"] = {
+            method.label: {"share": found.share, "pairs": found.pairs}
+            for method, found in evaluation.inversions.items()
+            if found.pairs
+        }
     if evaluation.followed is not None:
         content["followed"] = {
             "place": evaluation.followed.place,
@@ -89,23 +95,33 @@ def score_rows(evaluation: Evaluation) -> Iterator[Row]:
             for method, scores in methods.items()
         ),
     ]
+    record = {
+        "patches": evaluation.patches,
+        "checkpoint": provenance["checkpoint"],
+        "checkpoint_sha256": provenance["checkpoint_sha256"],
+        "seed": provenance["seed"],
+        "depthdif": provenance["versions"]["depthdif"],
+    }
+
+    def row(method: Method, observed_share: float, depth: float | str, name: str, score: Score) -> Row:
+        return {
+            **method.columns,
+            "observed_share": observed_share,
+            "depth_m": depth,
+            "score": name,
+            "units": in_units(name, evaluation.units),
+            "value": score.value,
+            "low_95": score.low,
+            "high_95": score.high,
+            **record,
+        }
+
     for method, scores, observed_share, depth in groups:
         for name, score in scores.items():
-            yield {
-                **method.columns,
-                "observed_share": observed_share,
-                "depth_m": depth,
-                "score": name,
-                "units": in_units(name, evaluation.units),
-                "value": score.value,
-                "low_95": score.low,
-                "high_95": score.high,
-                "patches": evaluation.patches,
-                "checkpoint": provenance["checkpoint"],
-                "checkpoint_sha256": provenance["checkpoint_sha256"],
-                "seed": provenance["seed"],
-                "depthdif": provenance["versions"]["depthdif"],
-            }
+            yield row(method, observed_share, depth, name, score)
+    for method, found in evaluation.inversions.items():
+        if found.share is not None:
+            yield row(method, share, "", "density_inversions", Score(found.share))
 
 
 def spectrum_rows(evaluation: Evaluation) -> Iterator[Row]:

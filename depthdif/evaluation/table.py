@@ -57,10 +57,11 @@ def score_table(evaluation: Evaluation, narrow: bool = False, suffix: str = "") 
     WEIGHTED the scores are those weighted by area and thickness.
     """
     share = evaluation.provenance["run"]["data"]["validation_density"]
+    units = f" in {evaluation.units}" if evaluation.units else ""
     table = Table(
         title="the same, each cell weighted by its area and the thickness of its layer"
         if suffix
-        else f"{evaluation.provenance['variable']} in {evaluation.units} over unobserved ocean cells, all depths; "
+        else f"{evaluation.variable}{units} over unobserved ocean cells, all depths; "
         f"{evaluation.patches} patches, {100 * share:g} % of columns observed; in brackets 95 % intervals over patches",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
@@ -115,6 +116,13 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.followed is not None:
         flicker = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.followed.flicker.items())
         yield f"Change from one time to the next over that of the truth, in the followed patch: {flicker}."
+    if evaluation.inversions:
+        shares = [
+            f"{method.label} {100 * found.share:.2g} %"
+            for method, found in evaluation.inversions.items()
+            if found.share is not None
+        ]
+        yield f"Density inversions, of the pairs of neighbouring levels: {', '.join(shares)}."
     if evaluation.truth.structure.spectra() is None:
         yield "There are no spectra: no window of half a patch is free of land."
     if evaluation.patches < ENOUGH_PATCHES:

@@ -13,7 +13,6 @@ from torch import Tensor
 from depthdif.data.normalization import Standardization
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.evaluation.structure import Structure
-from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.scores.gradients import gradient_square
 from depthdif.scores.probabilistic import gaussian_crps, spread_and_error, sums_by_spread
 from depthdif.scores.score import Sums, concatenate, percentile_interval
@@ -50,11 +49,11 @@ class Truth:
     @classmethod
     def from_batch(cls, batch: Mapping[str, Tensor], standardization: Standardization) -> Truth:
         """The truth of a batch of the data contract."""
-        ocean = batch["ocean_mask"].numpy()
+        known = batch["target_mask"].numpy()
         return cls(
             values=standardization.restore(batch["target"].numpy()),
-            ocean=ocean,
-            scored=batch["target_mask"].numpy() & ~batch["observed_mask"].numpy(),
+            ocean=known,
+            scored=known & ~batch["observed_mask"].numpy(),
             latitude=batch["latitude"].numpy(),
             longitude=batch["longitude"].numpy(),
         )
@@ -72,14 +71,11 @@ class GaussianForecast:
 
     @classmethod
     def from_first_guess(
-        cls, first_guess: FirstGuess, batch: Mapping[str, Tensor], standardization: Standardization
+        cls, estimate: Tensor, error_variance: Tensor, standardization: Standardization
     ) -> GaussianForecast:
-        """The first guess of each patch of a batch and its error."""
-        result = first_guess(PatchData.from_batch(batch))
+        """A first guess (B, D, H, W) and the variance of its error, in standardised units."""
         std = standardization.std.astype(np.float32)[:, None, None]
-        return cls(
-            standardization.restore(result.estimate.numpy()), result.error_variance.sqrt().numpy() * std
-        )
+        return cls(standardization.restore(estimate.numpy()), error_variance.sqrt().numpy() * std)
 
     @property
     def has_spread(self) -> bool:

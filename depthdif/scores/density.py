@@ -21,8 +21,6 @@ from depthdif.units import (
 TOLERANCE = 1e-7
 """s-2; the density of 1e-4 kg m-3 in 10 m is below the accuracy of any sensor, and above the rounding of float32."""
 
-_ZERO_CELSIUS = 273.15
-
 
 class Inversions(NamedTuple):
     """Vertically adjacent pairs of ocean cells: how many are unstable, of how many; both may be added up over fields."""

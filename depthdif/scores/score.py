@@ -18,7 +18,7 @@ WEIGHTED = "_weighted"
 # Scores in other units than those of the field.
 UNITS = {
     **dict.fromkeys(
-        (*RATIOS, "spread_skill", "gradient_ratio", "small_scale_power", "resolution_ratio"), "1"
+        (*RATIOS, "spread_skill", "gradient_ratio", "small_scale_power", "resolution_ratio", "density_inversions"), "1"
     ),
     "resolution": "km",
 }

@@ -76,8 +76,9 @@ def test_the_forecast_of_a_first_guess_is_in_units_of_the_field(
 ) -> None:
     batch = collate([sample])
     oi = OptimalInterpolation(1000.0, 2000.0, 2.0, 0.01)
-    forecast = GaussianForecast.from_first_guess(oi, batch, data.standardization)
-    guess, variance, *_ = (field[0].numpy() for field in oi(PatchData.from_batch(batch)))
+    result = oi(PatchData.from_batch(batch))
+    forecast = GaussianForecast.from_first_guess(result.estimate, result.error_variance, data.standardization)
+    guess, variance, *_ = (field[0].numpy() for field in result)
     assert forecast.mean[0] == pytest.approx(data.standardization.restore(guess), rel=1e-5)
     assert forecast.deviation is not None
     expected = np.sqrt(variance) * data.standardization.std[:, None, None]

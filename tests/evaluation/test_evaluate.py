@@ -59,7 +59,7 @@ def evaluated(checkpoint: Path, folder: Path, *overrides: str) -> tuple[Evaluati
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("evaluate", [f"checkpoint={checkpoint}", f"output_dir={folder}", *overrides])
     run = open_trained(cfg)
-    return evaluate(EvaluationPlan.from_config(cfg), run, CPU, resolved(cfg)), run
+    return evaluate(EvaluationPlan.from_config(cfg), run, CPU, resolved(cfg))[0], run
 
 
 @pytest.fixture(scope="module")
@@ -423,3 +423,96 @@ def test_the_script_helps_and_refuses_without_a_traceback(run_script: RunScript,
     assert refused.returncode == 1
     assert "\nerror: ensemble_size=0; expected an integer of at least 1" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Evaluation], TrainedRun, Path]:
+    """An evaluation of temperature and salinity."""
+    options = (
+        "model/first_guess=oi",
+        "data.field.salinity=true",
+        "data.field.depths=3",
+        "data.validation_patches=3",
+    )
+    checkpoint = checkpoint_of(tmp_path_factory.mktemp("joint"), *options)
+    folder = tmp_path_factory.mktemp("of_both")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("evaluate", [
+            f"checkpoint={checkpoint}", f"output_dir={folder}", "ensemble_size=4", "densities=[0.1]",
+            "density_ensemble_size=1", "bootstrap_samples=100", "weights=[standard]",
+        ])  # fmt: skip
+    run = open_trained(cfg)
+    return evaluate(EvaluationPlan.from_config(cfg), run, CPU, resolved(cfg)), run, folder
+
+
+def test_each_variable_is_scored_in_its_units_with_files_of_its_own(
+    joint: tuple[list[Evaluation], TrainedRun, Path],
+) -> None:
+    results, run, folder = joint
+    assert [(result.variable, result.units) for result in results] == [
+        ("temperature", "°C"),
+        ("salinity", ""),
+    ]
+    oi = instantiate(run.cfg.model.first_guess)
+    batch = collate(list(run.data.validation_samples()), oi)
+    hidden = (batch["target_mask"] & ~batch["observed_mask"]).numpy()
+    error = (batch["first_guess"] - batch["target"]).numpy() * run.data.standardization.std[:, None, None]
+    for number, (result, place) in enumerate(zip(results, (folder, folder / "salinity"), strict=True)):
+        part = slice(3 * number, 3 * number + 3)
+        rmse = math.sqrt(np.square(error[:, part])[hidden[:, part]].mean())
+        assert result.overall[OI]["rmse"].value == pytest.approx(rmse, rel=1e-4)
+        assert (
+            json.loads((place / "evaluation.json").read_text())["provenance"]["variable"] == result.variable
+        )
+        assert (place / "figures" / "case.png").is_file()
+        assert result.variable in (place / "evaluation.txt").read_text()
+        assert 0.1 in result.density
+
+
+def test_density_inversions_of_truth_oi_and_model_are_counted_once(
+    joint: tuple[list[Evaluation], TrainedRun, Path],
+) -> None:
+    results, run, folder = joint
+    counts = results[0].inversions
+    assert {method.label for method in counts} >= {
+        "truth",
+        "OI",
+        "standard, one sample",
+        "standard, mean of 4",
+    }
+    batch = collate(list(run.data.validation_samples()))
+    pairs = int((batch["ocean_mask"][:, :2] & batch["ocean_mask"][:, 1:3]).sum())
+    assert counts[OI].pairs == pairs
+    assert counts[Method(MODEL, "standard")].pairs == 4 * pairs
+    assert not results[1].inversions
+    written = json.loads((folder / "evaluation.json").read_text())["density_inversions"]
+    assert written["OI"] == {"share": counts[OI].share, "pairs": pairs}
+    rows = list(csv.DictReader((folder / "scores.csv").open()))
+    shares = {row["method"]: float(row["value"]) for row in rows if row["score"] == "density_inversions"}
+    assert shares["OI"] == counts[OI].share
+    assert "Density inversions" in (folder / "evaluation.txt").read_text()
+    assert "Density inversions" not in (folder / "salinity" / "evaluation.txt").read_text()
+
+
+def test_a_run_of_profiles_alone_is_scored_at_withheld_ones_and_on_the_dense_truth(tmp_path: Path) -> None:
+    sparse = (
+        "data/masked_to=profiles", "data.masked_to.profiles.density=0.2", "model/objective=ambient",
+        "data.validation_density=0.6", "data.profiles.density=[0.3,0.9]", "data.validation_patches=3",
+        "model/first_guess=oi", "data.field.depths=3",
+    )  # fmt: skip
+    checkpoint = checkpoint_of(tmp_path / "run", *sparse)
+    options = ("densities=[]", "ensemble_size=4", "bootstrap_samples=100")
+    withheld, _ = evaluated(checkpoint, tmp_path / "withheld", *options)
+    dense, run = evaluated(
+        checkpoint,
+        tmp_path / "dense",
+        *options,
+        "run_overrides=['data.masked_to=null','data.validation_density=0.1']",
+    )
+    assert withheld.truth.structure.spectra() is None
+    assert not run.data.field.is_sparse
+    best = Method(MODEL, "standard", 4)
+    counts = [result.tallies[best].sums["count"].sum() for result in (withheld, dense)]
+    assert 0 < counts[0] < 0.2 * counts[1]
+    for result in (withheld, dense):
+        assert 0 < result.overall[best]["rmse"].value < 2 * result.overall[OI]["rmse"].value
