@@ -8,7 +8,7 @@ import xarray as xr
 
 from depthdif.data.variables import Variable
 from depthdif.prediction.quantities import names_of
-from depthdif.scores.density import TOLERANCE, Inversions, SeawaterVariables, density_inversions
+from depthdif.scores.density import Inversions, SeawaterVariables, density_inversions
 from depthdif.scores.score_names import variant_label
 
 # Rows of the grid that are converted to density at a time, which bounds the memory.
@@ -30,17 +30,15 @@ def inversion_lines(
         return
     pair = [variables[number].name for number in (found.temperature, found.salinity)]
     fields = {
-        f"the {variant_label(variant)} mean": [names_of(dataset, name, variant)[0] for name in pair]
+        f"{variant_label(variant)} mean": [names_of(dataset, name, variant)[0] for name in pair]
         for variant in variants
     }
     if f"{pair[0]}_first_guess" in dataset:
-        fields["the first guess"] = [f"{name}_first_guess" for name in pair]
+        fields["first guess"] = [f"{name}_first_guess" for name in pair]
     shares = {what: inversions(dataset, names[0], names[1], found).share for what, names in fields.items()}
-    words = [f"{100 * share:.3g} % in {what}" for what, share in shares.items() if share is not None]
+    words = [f"{what} {100 * share:.2g} %" for what, share in shares.items() if share is not None]
     if words:
-        yield (
-            f"density inversions (N2 below {-TOLERANCE:g} s-2) of the pairs of neighbouring levels: {', '.join(words)}"
-        )
+        yield f"density inversions, of the pairs of neighbouring levels: {', '.join(words)}"
 
 
 def inversions(dataset: xr.Dataset, temperature: str, salinity: str, kind: SeawaterVariables) -> Inversions:
