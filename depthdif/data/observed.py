@@ -30,7 +30,7 @@ def field_of_observations(
     stop: str,
     every: int = 10,
     quality: Quality | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     level_tolerance: float = 0.0,
     standard_name: str | Sequence[str] | None = None,
     console: Console | None = None,
@@ -129,7 +129,7 @@ def _read(
     observations: str | Sequence[str],
     edges: np.ndarray,
     quality: Quality,
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str | None] | None,
     console: Console,
 ) -> ProfileTable:
     """The profiles of one variable in the region of the product and in all windows."""

@@ -54,68 +54,110 @@ def read_profiles(
     units: str,
     window: Window,
     quality: Quality,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | None] | None = None,
     console: Console | None = None,
 ) -> tuple[ProfileTable, Refusals]:
-    """The profiles of a variable inside a window, in the order of time, and what was refused.
-
-    Files are read one after the other, so that only profiles inside the window are held. Of a cycle of a float that several
-    Argo files hold, that of the latest processing is taken, or none where that one is refused.
-
-    Args:
-        paths: a file, a glob, a folder (all NetCDF, CSV and Parquet files below it), or a list of these.
-        standard_name, units: of the variable; see `to_variable`.
-        columns: of tables, see `table.read`.
-        console: shows a progress bar; None shows none.
+    """The profiles of one variable, and what was refused; see `read_variables`.
 
     Raises:
         FileNotFoundError: nothing matches a path.
         UserError: no file holds a usable profile, a variable that profiles cannot give, or columns that cannot be understood.
     """
-    refusals, names = Refusals(), wanted(standard_name)
+    (found,) = read_variables(paths, {"": (standard_name, units)}, window, quality, columns, console)
+    return found
+
+
+def read_variables(
+    paths: str | Sequence[str],
+    variables: Mapping[str, tuple[str, str]],
+    window: Window,
+    quality: Quality,
+    columns: Mapping[str, str | None] | None = None,
+    console: Console | None = None,
+) -> list[tuple[ProfileTable, Refusals]]:
+    """The profiles of each variable inside a window, in the order of time, and what was refused of it.
+
+    Files are read one after the other, for all variables, so that only profiles inside the window are held. A profile with good
+    values of some variables alone is a profile of these. Of a cycle of a float that several Argo files hold, that of the latest
+    processing is taken, or none where that one is refused.
+
+    Args:
+        paths: a file, a glob, a folder (all NetCDF, CSV and Parquet files below it), or a list of these.
+        variables: standard_name and units by name; see `to_variable`.
+        columns: of tables, see `table.read`.
+        console: shows a progress bar; None shows none.
+
+    Raises:
+        FileNotFoundError: nothing matches a path.
+        UserError: no file holds a usable profile of any variable, a variable that profiles cannot give, or columns that cannot
+            be understood.
+    """
+    readings = [
+        _Reading(standard_name, units, window, Refusals(name))
+        for name, (standard_name, units) in variables.items()
+    ]
     files = find_files(paths)
-    parts: list[ProfileTable] = []
-    # Of the profiles in `parts`, and of all that were found.
-    identities: list[np.ndarray] = []
-    ranks: list[np.ndarray] = []
-    found: list[np.ndarray] = []
-    found_ranks: list[np.ndarray] = []
     with progress_bar(console or Console(quiet=True)) as bar:
         for path in bar.track(files, description="reading profiles"):
-            for raw in _read(path, names, quality, columns or {}, refusals):
-                found.append(raw.identities())
-                found_ranks.append(raw.ranks())
-                inside = window.holds(raw)
-                refusals.outside += int((~inside & ~np.isnat(raw.time)).sum())
-                if inside.any():
-                    part, numbers = to_variable(raw.take(inside), standard_name, units, refusals)
-                    kept = np.flatnonzero(inside)[numbers]
-                    parts.append(part)
-                    identities.append(raw.identities()[kept])
-                    ranks.append(raw.ranks()[kept])
-    refusals.files = len(files)
-    if not parts:
-        if not refusals.outside:
-            raise UserError(
-                f"observations={paths}: no usable profile of {standard_name} ({refusals.main_reasons()})"
-            )
-        return ProfileTable.empty(), refusals
-    joined = ProfileTable.join(parts)
-    order = np.argsort(np.concatenate([part.time for part in parts]), kind="stable")
-    chosen = latest(
-        np.concatenate(identities)[order],
-        np.concatenate(ranks)[order],
-        np.concatenate(found),
-        np.concatenate(found_ranks),
-    )
-    refusals.profiles("the same cycle again", len(joined) - int(chosen.sum()))
-    joined = joined.take(chosen)
-    if not len(joined):
-        raise UserError(
-            f"observations={paths}: no usable profile of {standard_name} ({refusals.main_reasons()})"
+            for reading in readings:
+                for raw in _read(path, reading.names, quality, columns or {}, reading.refusals):
+                    reading.add(raw)
+    tables = [reading.joined(len(files)) for reading in readings]
+    refusals = [reading.refusals for reading in readings]
+    # Where all lie outside of the window, the caller can say where they are.
+    if not any(map(len, tables)) and not any(each.outside and not each.inside for each in refusals):
+        reasons = "; ".join(
+            f"no usable profile of {reading.standard_name} ({reading.refusals.main_reasons()})"
+            for reading in readings
         )
-    refusals.used_profiles, refusals.used_samples = len(joined), len(joined.value)
-    return joined, refusals
+        raise UserError(f"observations={paths}: {reasons}")
+    return list(zip(tables, refusals, strict=True))
+
+
+class _Reading:
+    """The profiles of one variable, as they are found in files."""
+
+    def __init__(self, standard_name: str, units: str, window: Window, refusals: Refusals) -> None:
+        self.standard_name, self.units, self.window, self.refusals = standard_name, units, window, refusals
+        self.names = wanted(standard_name)
+        self._parts: list[ProfileTable] = []
+        # Of the profiles in the parts, and of all that were found.
+        self._identities: list[np.ndarray] = []
+        self._ranks: list[np.ndarray] = []
+        self._found: list[np.ndarray] = []
+        self._found_ranks: list[np.ndarray] = []
+
+    def add(self, raw: RawProfiles) -> None:
+        """Take the profiles of a file, or of a block of it, that lie in the window."""
+        self._found.append(raw.identities())
+        self._found_ranks.append(raw.ranks())
+        inside = self.window.holds(raw)
+        self.refusals.outside += int((~inside & ~np.isnat(raw.time)).sum())
+        self.refusals.inside += int(inside.sum())
+        if inside.any():
+            part, numbers = to_variable(raw.take(inside), self.standard_name, self.units, self.refusals)
+            kept = np.flatnonzero(inside)[numbers]
+            self._parts.append(part)
+            self._identities.append(raw.identities()[kept])
+            self._ranks.append(raw.ranks()[kept])
+
+    def joined(self, files: int) -> ProfileTable:
+        """The profiles of all of so many files, in the order of time."""
+        self.refusals.files = files
+        if not self._parts:
+            return ProfileTable.empty()
+        joined = ProfileTable.join(self._parts)
+        order = np.argsort(np.concatenate([part.time for part in self._parts]), kind="stable")
+        chosen = latest(
+            np.concatenate(self._identities)[order],
+            np.concatenate(self._ranks)[order],
+            np.concatenate(self._found),
+            np.concatenate(self._found_ranks),
+        )
+        self.refusals.profiles("the same cycle again", len(joined) - int(chosen.sum()))
+        joined = joined.take(chosen)
+        self.refusals.used_profiles, self.refusals.used_samples = len(joined), len(joined.value)
+        return joined
 
 
 def latest(
@@ -159,7 +201,7 @@ def find_files(paths: str | Sequence[str]) -> list[Path]:
 
 
 def _read(
-    path: Path, names: Sequence[str], quality: Quality, columns: Mapping[str, str], refusals: Refusals
+    path: Path, names: Sequence[str], quality: Quality, columns: Mapping[str, str | None], refusals: Refusals
 ) -> Iterator[RawProfiles]:
     """The profiles of a file, block by block; a file that holds none is skipped and named."""
     if table.reads(path):

@@ -14,19 +14,23 @@ _SHOWN_FILES = 5
 class Refusals:
     """Counts of refused profiles and samples by reason, of samples that were taken with a remark, and files that were skipped.
 
+    Args:
+        variable: name of the variable that is read, for the title of the table; "" where there is only one.
+
     Attributes:
         profile_counts, sample_counts, notes: by reason; counts may be 0.
         skipped: path and reason of each file.
         used_profiles, used_samples: what was taken.
-        outside: profiles outside the region or the times, which are no refusals.
+        inside, outside: profiles inside and outside the region and the times; those outside are no refusals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variable: str = "") -> None:
+        self.variable = variable
         self.profile_counts: Counter[str] = Counter()
         self.sample_counts: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.skipped: list[tuple[str, str]] = []
-        self.files = self.used_profiles = self.used_samples = self.outside = 0
+        self.files = self.used_profiles = self.used_samples = self.inside = self.outside = 0
 
     def profiles(self, reason: str, count: int) -> None:
         """Count refused profiles."""
@@ -46,7 +50,8 @@ class Refusals:
 
     def table(self) -> Table:
         """Reasons with the numbers of profiles and samples, and what was taken."""
-        table = Table(title=f"Profiles of {self.files} files", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+        of = f"{self.variable} in " if self.variable else ""
+        table = Table(title=f"Profiles of {of}{self.files} files", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
         for heading in ("", "profiles", "samples"):
             table.add_column(heading, justify="right" if heading else "left")
         table.add_row("used", f"{self.used_profiles:,}", f"{self.used_samples:,}")
@@ -63,9 +68,10 @@ class Refusals:
 
     def lines(self) -> list[str]:
         """The files that were skipped, the first of them by name."""
-        lines = [f"skipped: {path} ({reason})" for path, reason in self.skipped[:_SHOWN_FILES]]
+        what = f"skipped for {self.variable}:" if self.variable else "skipped:"
+        lines = [f"{what} {path} ({reason})" for path, reason in self.skipped[:_SHOWN_FILES]]
         if len(self.skipped) > _SHOWN_FILES:
-            lines.append(f"skipped: {len(self.skipped) - _SHOWN_FILES} more files")
+            lines.append(f"{what} {len(self.skipped) - _SHOWN_FILES} more files")
         return lines
 
     def main_reasons(self) -> str:

@@ -33,7 +33,7 @@ def reads(path: str | Path) -> bool:
 def read(
     path: str | Path,
     wanted: Sequence[str],
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | None],
     quality: Quality,
     refusals: Refusals,
 ) -> Iterator[RawProfiles]:
@@ -57,7 +57,7 @@ def read(
 
 
 def _open(
-    path: Path, wanted: Sequence[str], columns: Mapping[str, str]
+    path: Path, wanted: Sequence[str], columns: Mapping[str, str | None]
 ) -> tuple[Columns, Iterator[pd.DataFrame]]:
     """The columns of a table, and its rows chunk by chunk."""
     if path.suffix.lower() in (".parquet", ".pq"):

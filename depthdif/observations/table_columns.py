@@ -66,7 +66,7 @@ class Columns:
 
 
 def find_columns(
-    names: Sequence[str], units: Mapping[str, str], wanted: Sequence[str], given: Mapping[str, str]
+    names: Sequence[str], units: Mapping[str, str], wanted: Sequence[str], named: Mapping[str, str | None]
 ) -> Columns:
     """The columns of a table.
 
@@ -74,12 +74,13 @@ def find_columns(
         names: of all columns.
         units: of columns, as the table has them.
         wanted: standard names of variables to take, as far as the table has them.
-        given: column by role, with the keys time, latitude, longitude, depth or pressure, value, salinity, platform, profile
-            and quality (flags of value); also the standard_name and units of value.
+        named: column by role, None for the usual names, with the keys time, latitude, longitude, depth or pressure, value,
+            salinity, platform, profile and quality (flags of value); also the standard_name and units of value.
 
     Raises:
         UserError: a column that is missing, or two with a name that is usual for one role.
     """
+    given = {key: name for key, name in named.items() if name is not None}
     for key, name in given.items():
         if key not in _KEYS:
             keys = ", ".join(f"columns.{role}" for role in _KEYS)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from depthdif.data.variables import Variable
 from depthdif.files import sha256
 from depthdif.prediction.output_plan import COUNT, OutputPlan
 from depthdif.units import canonical_units
@@ -29,8 +30,12 @@ _CHUNK_BYTES = 4 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class OutputVariable:
-    """A variable of the output as a library of files wants it; `fill` stands for missing cells."""
+    """A variable of the output as a library of files wants it; `fill` stands for missing cells.
 
+    `number` is that of the variable of the model which it is about.
+    """
+
+    number: int
     dimensions: tuple[str, ...]
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
@@ -97,7 +102,7 @@ def coordinates(plan: OutputPlan) -> xr.Dataset:
     }
     dataset.attrs = {
         "Conventions": CONVENTIONS,
-        "title": f"{_quantity(plan)} predicted from profiles",
+        "title": f"{' and '.join(map(_quantity, plan.variables))} predicted from profiles",
         **plan.attributes,
         IDENTITY: json.dumps(plan.identity),
     }
@@ -113,10 +118,19 @@ def cell_bounds(centres: np.ndarray) -> np.ndarray:
 
 def variables(plan: OutputPlan) -> dict[str, OutputVariable]:
     """The variables with data, by name."""
-    quantity, name = _quantity(plan), plan.name
-    common = {"standard_name": plan.standard_name, "units": plan.units}
+    return {
+        name: _output_variable(plan, number, name, attributes)
+        for number, variable in enumerate(plan.variables)
+        for name, attributes in _attributes(plan, variable).items()
+    }
+
+
+def _attributes(plan: OutputPlan, variable: Variable) -> dict[str, dict[str, str]]:
+    """The attributes of what the output holds of one variable, by name."""
+    quantity, name, count = _quantity(variable), variable.name, plan.count_name(variable)
+    common = {"standard_name": variable.standard_name, "units": variable.units}
     # CF-1.11 section 3.1.2: a difference of 1 degC is one of 1 K, a temperature of 1 degC is not one of 1 K.
-    is_temperature = canonical_units(plan.units) in ("degree_Celsius", "K")
+    is_temperature = canonical_units(variable.units) in ("degree_Celsius", "K")
     value, difference = (
         common | ({"units_metadata": f"temperature: {kind}"} if is_temperature else {})
         for kind in ("on_scale", "difference")
@@ -124,8 +138,8 @@ def variables(plan: OutputPlan) -> dict[str, OutputVariable]:
     attributes: dict[str, dict[str, str]] = {}
     first_guess, error = f"{name}_first_guess", f"{name}_first_guess_error"
     for variant in plan.variants:
-        mean = plan.variable(variant)
-        ancillary = [f"{mean}_spread"] * plan.spread + [error] * plan.first_guess + [COUNT]
+        mean = plan.mean_name(variable, variant)
+        ancillary = [f"{mean}_spread"] * plan.spread + [error] * plan.first_guess + [count]
         attributes[mean] = {
             **value,
             "long_name": f"ensemble mean of {quantity}",
@@ -152,24 +166,25 @@ def variables(plan: OutputPlan) -> dict[str, OutputVariable]:
         attributes[first_guess] = {
             **value,
             "long_name": f"first guess of {quantity}",
-            "ancillary_variables": f"{error} {COUNT}",
+            "ancillary_variables": f"{error} {count}",
         }
         attributes[error] = {
             **difference,
-            "standard_name": f"{plan.standard_name} standard_error" if plan.standard_name else "",
+            "standard_name": f"{variable.standard_name} standard_error" if variable.standard_name else "",
             "long_name": f"standard error of the first guess of {quantity}",
         }
-    long_name = "number of observations used in the cell"
-    attributes[COUNT] = {"standard_name": COUNT, "units": "1", "long_name": long_name}
-    return {key: _variable(plan, key, entries) for key, entries in attributes.items()}
+    of_one = f" of {quantity}" if len(plan.variables) > 1 else ""
+    long_name = f"number of observations{of_one} used in the cell"
+    attributes[count] = {"standard_name": COUNT, "units": "1", "long_name": long_name}
+    return attributes
 
 
-def _variable(plan: OutputPlan, name: str, attributes: dict[str, str]) -> OutputVariable:
+def _output_variable(plan: OutputPlan, number: int, name: str, attributes: dict[str, str]) -> OutputVariable:
     depths, height, width = plan.grid.shape
     side = max(1, math.isqrt(_CHUNK_BYTES // (4 * depths)))
     # Chunks of like size, not full ones and a narrow rest.
     rows, columns = (math.ceil(size / math.ceil(size / side)) for size in (height, width))
-    means = [plan.variable(variant) for variant in plan.variants]
+    means = [plan.mean_name(plan.variables[number], variant) for variant in plan.variants]
     # Other dimensions stand before those of space and time (CF-1.11 section 2.4).
     leading: dict[str, int] = {}
     if name in [f"{mean}_quantiles" for mean in means]:
@@ -177,16 +192,17 @@ def _variable(plan: OutputPlan, name: str, attributes: dict[str, str]) -> Output
     elif name in [f"{mean}_members" for mean in means]:
         leading = {"realization": plan.ensemble_size}
     return OutputVariable(
+        number=number,
         dimensions=(*leading, "time", "depth", "latitude", "longitude"),
         shape=(*leading.values(), len(plan.times), depths, height, width),
         chunks=(*[1] * len(leading), 1, depths, rows, columns),
-        fill=np.int32(-1) if name == COUNT else np.float32(np.nan),
+        fill=np.int32(-1) if name == plan.count_name(plan.variables[number]) else np.float32(np.nan),
         attributes={key: text for key, text in attributes.items() if text},
     )
 
 
-def _quantity(plan: OutputPlan) -> str:
-    return plan.standard_name.replace("_", " ") or plan.name
+def _quantity(variable: Variable) -> str:
+    return variable.standard_name.replace("_", " ") or variable.name
 
 
 def provenance(

@@ -20,12 +20,14 @@ from depthdif.figures.axes import scale_depth
 from depthdif.figures.globe import SEA_FLOOR, Field, borders, draw_on_globe, label_degrees
 from depthdif.figures.panel import nearest_levels, save_figure
 from depthdif.observations.profiles import ProfileTable
+from depthdif.prediction.output_plan import COUNT
 from depthdif.prediction.panel_row import PanelRow
 from depthdif.prediction.places import Places
 from depthdif.prediction.quantities import (
     DIFFERENCE,
     VALUE,
     Quantity,
+    count_of,
     dates,
     each_once,
     evenly,
@@ -84,7 +86,8 @@ def draw_prediction(
     """
     numbers = evenly(dataset.sizes["time"], MOST_TIMES)
     groups = quantities_of(dataset, name, variants)
-    marks = [Marks.of(dataset, number, observations[number], withheld) for number in numbers]
+    counts = [count_of(dataset, name)]
+    marks = [Marks.of(dataset, number, observations[number], withheld, counts) for number in numbers]
     days = dates(dataset["time"].values)
     ends = [f"{days[number].replace(':', '')}_time_{number + 1}_of_{len(days)}.png" for number in numbers]
     folder, paths = Path(folder), list[Path]()
@@ -135,10 +138,15 @@ class Marks:
 
     @classmethod
     def of(
-        cls, dataset: xr.Dataset, number: int, profiles: ProfileTable, hidden: HiddenValues | None
+        cls,
+        dataset: xr.Dataset,
+        number: int,
+        profiles: ProfileTable,
+        hidden: HiddenValues | None,
+        counts: Sequence[str] = (COUNT,),
     ) -> Marks:
-        """Those of the time `number` of a prediction."""
-        return cls(Places.used(dataset, number, profiles), Places.withheld(dataset, number, hidden))
+        """Those of the time `number` of a prediction; `counts` are names of the numbers of observations."""
+        return cls(Places.used(dataset, number, profiles, counts), Places.withheld(dataset, number, hidden))
 
     def at(self, level: int) -> Marks:
         """Those that count at one depth."""
@@ -177,11 +185,15 @@ def read(
 
 
 def limits_of(fields: Fields) -> dict[Quantity, tuple[float, float]]:
-    """Ends of the colours of each quantity: the same for all values, and for all spreads."""
+    """Ends of the colours of each quantity: the same for all values of a variable of the model, and for all spreads."""
     alike = {
         quantity: [quantity]
         if quantity.kind == DIFFERENCE
-        else [one for one in fields if one.kind == quantity.kind]
+        else [
+            one
+            for one in fields
+            if (one.kind, one.model_variable) == (quantity.kind, quantity.model_variable)
+        ]
         for quantity in fields
     }
     return {

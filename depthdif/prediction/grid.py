@@ -14,6 +14,7 @@ from depthdif import UserError
 from depthdif.data.compatibility import check_depths
 from depthdif.data.field import OceanField, open_field
 from depthdif.data.patches import Box
+from depthdif.data.variables import channels_of
 from depthdif.first_guess.climatology import spacing
 
 
@@ -25,9 +26,8 @@ class Grid:
         latitude: (H,) float64 degrees north, ascending.
         longitude: (W,) float64 degrees east, ascending, also across the date line (179, 181).
         depths: (D,) float64 metres below the surface, ascending.
-        ocean_mask: (D, H, W) bool.
+        ocean_mask: (C, H, W) bool, the depths of the first variable, then of the next.
         rows, columns: (H,) and (W,) int64, the numbers of rows and columns in the whole grid, of which this is a region.
-        whole_columns: number of columns of the whole grid.
         period: degrees of longitude after which a place is the same place.
         wraps: whether the last column is the western neighbour of the first.
     """
@@ -38,15 +38,17 @@ class Grid:
     ocean_mask: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
-    whole_columns: int
     period: float
     wraps: bool
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Depths, rows and columns."""
-        depths, height, width = self.ocean_mask.shape
-        return depths, height, width
+        return len(self.depths), len(self.latitude), len(self.longitude)
+
+    def ocean_of(self, number: int) -> np.ndarray:
+        """(D, H, W) bool, the ocean of variable `number`."""
+        return self.ocean_mask[channels_of(number, len(self.depths))]
 
     @property
     def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +57,7 @@ class Grid:
 
     @classmethod
     def of_region(cls, field: OceanField, region: Box) -> Grid:
-        """The cells of a field in a region; ocean is where the field is defined at its first time.
+        """The cells of a field in a region; ocean is that of the field, or where it is defined at its first time.
 
         Raises:
             UserError: a region without a cell, or without ocean.
@@ -76,7 +78,11 @@ class Grid:
             order = np.argsort(eastward)
             columns, eastward = columns[order], eastward[order]
             longitude = field.longitude[columns[0]] + eastward - eastward[0]
-        ocean = np.isfinite(field.target.variable[0].values[:, rows[:, None], columns])
+        place = slice(None), rows[:, None], columns
+        if field.ocean is not None:
+            ocean = field.ocean[place]
+        else:
+            ocean = np.concatenate([np.isfinite(array.variable[0].values[place]) for array in field.targets])
         if not ocean.any():
             raise UserError(f"{_described(region)} holds no ocean; set another region")
         return cls(
@@ -86,7 +92,6 @@ class Grid:
             ocean,
             rows,
             columns,
-            len(field.longitude),
             field.period,
             wraps,
         )

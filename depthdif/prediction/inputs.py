@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from depthdif import EARTH_RADIUS, UserError
 from depthdif.data.dataset import Batch, Conditioner, collate
 from depthdif.data.normalization import Standardization
+from depthdif.data.variables import Variable, channels_of
 from depthdif.observations.gridding import Superobservations, cells, in_window, superobservations
 from depthdif.observations.levels import at_depths
 from depthdif.observations.profiles import ProfileTable
@@ -19,17 +22,49 @@ from depthdif.prediction.surface import SurfaceFields
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LevelProfiles:
-    """Profiles with their values at the depths of the model, (N, D) float64, NaN where they have none."""
+    """Profiles of all variables with their values at the depths of the model.
+
+    Attributes:
+        profiles: N of them; of their samples only those of one variable are held.
+        values: (N, C) float64, the depths of the first variable, then of the next; NaN where a profile has none.
+    """
 
     profiles: ProfileTable
     values: np.ndarray
 
     @classmethod
-    def from_table(cls, table: ProfileTable, depths: np.ndarray, tolerance: float) -> LevelProfiles:
-        """The profiles that have a value at one of the depths at least; `tolerance` as in `at_depths`."""
-        values = at_depths(table, depths, tolerance)
-        usable = np.isfinite(values).any(axis=1)
-        return cls(table.take(usable), values[usable])
+    def from_tables(
+        cls, tables: Sequence[ProfileTable], depths: np.ndarray, tolerance: float
+    ) -> LevelProfiles:
+        """Those of the table of each variable; rows of the same platform, time and place are one profile.
+
+        Args:
+            tolerance: as in `at_depths`.
+        """
+        joined = ProfileTable.join(tables)
+        # Of which table each row of the join is.
+        source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+        source = source[np.argsort(np.concatenate([table.time for table in tables]), kind="stable")]
+        columns = ("platform", "time", "latitude", "longitude")
+        rows = pd.DataFrame({name: getattr(joined, name) for name in columns}).assign(source=source)
+        # Rows of one table stay apart, whatever they have in common.
+        rows["again"] = rows.groupby([*columns, "source"], sort=False).cumcount()
+        number = rows.groupby([*columns, "again"], sort=False).ngroup().to_numpy()
+        _, first = np.unique(number, return_index=True)
+        levels = at_depths(joined, depths, tolerance)
+        values = np.full((len(first), len(tables) * len(depths)), np.nan)
+        for variable in range(len(tables)):
+            (at,) = np.nonzero(source == variable)
+            values[number[at], channels_of(variable, len(depths))] = levels[at]
+        return cls(joined.take(first), values)
+
+    def take(self, which: np.ndarray) -> LevelProfiles:
+        """Some profiles, by a mask (N,) bool."""
+        return LevelProfiles(self.profiles.take(which), self.values[which])
+
+    def usable(self) -> LevelProfiles:
+        """Those with a value at one of the depths at least."""
+        return self.take(np.isfinite(self.values).any(axis=1))
 
     def __len__(self) -> int:
         return len(self.profiles)
@@ -37,7 +72,7 @@ class LevelProfiles:
     def within(self, time: np.datetime64, half_window: np.timedelta64) -> LevelProfiles:
         """Those of a window of time."""
         inside = in_window(self.profiles, time, 2 * half_window)
-        return LevelProfiles(self.profiles.take(inside), self.values[inside])
+        return self.take(inside)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +84,7 @@ class PredictionInputs:
         used, hidden: the profiles that it is made from, and those withheld.
         half_window: how far from a time its profiles may be.
         surface, conditioner: make surface fields and conditions.
-        standard_name: CF name of the variable.
+        variables: of the model, with CF names.
     """
 
     grid: Grid
@@ -59,7 +94,7 @@ class PredictionInputs:
     half_window: np.timedelta64
     surface: SurfaceFields
     conditioner: Conditioner
-    standard_name: str
+    variables: tuple[Variable, ...]
 
     @property
     def standardization(self) -> Standardization:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from depthdif import UserError
+from depthdif.data.variables import Variable, channels_of
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.prediction.grid import Grid
 
-COUNT = "number_of_observations"
+COUNT = "number_of_observations"  # the standard_name, and of a single variable the name
 SUFFIXES = (".zarr", ".nc")
 
 Fields = dict[str, np.ndarray]
@@ -27,7 +28,7 @@ class OutputPlan:
 
     Args:
         path: of the output, a Zarr store or a NetCDF file by its suffix.
-        name, standard_name, units: of the variable; empty where not known.
+        variables: those of the model.
         times: (T,) datetime64.
         variants: of the weights. The variables of a single one have the plain name; of several, that of the variant in it.
         ensemble_size: E, how many members there are; `spread`, whether two of them are independent.
@@ -43,9 +44,7 @@ class OutputPlan:
     """
 
     path: Path
-    name: str
-    standard_name: str
-    units: str
+    variables: tuple[Variable, ...]
     grid: Grid
     times: np.ndarray
     variants: tuple[str, ...]
@@ -68,11 +67,15 @@ class OutputPlan:
                 "quantiles=[] to leave them out"
             )
 
-    def variable(self, variant: str) -> str:
+    def mean_name(self, variable: Variable, variant: str) -> str:
         """Name of the ensemble mean of a variant; with a suffix, that of its spread, quantiles and members."""
         # CF recommends letters, digits and underscores only (section 2.3): ema_0.99 is ema_0_99.
         letters = re.sub(r"\W", "_", variant)
-        return f"{self.name}_{letters}" if len(self.variants) > 1 else self.name
+        return f"{variable.name}_{letters}" if len(self.variants) > 1 else variable.name
+
+    def count_name(self, variable: Variable) -> str:
+        """Name of the number of observations of a variable in each cell."""
+        return f"{variable.name}_{COUNT}" if len(self.variables) > 1 else COUNT
 
     def ensemble_fields(self, ensemble: Ensemble, variant: str) -> Fields:
         """The variables of a variant at one time from its `ensemble` of one patch, the whole grid.
@@ -81,7 +84,19 @@ class OutputPlan:
         """
         if ensemble.has_spread != self.spread:
             raise ValueError(f"plan.spread={self.spread}, but the ensemble's is {ensemble.has_spread}")
-        name, shape = self.variable(variant), self.grid.shape
+        fields: Fields = {}
+        for variable, channels in self._channels():
+            fields |= self._statistics(ensemble.part(channels), self.mean_name(variable, variant))
+        return fields
+
+    def _channels(self) -> Iterator[tuple[Variable, slice]]:
+        """Each variable with its channels."""
+        for number, variable in enumerate(self.variables):
+            yield variable, channels_of(number, len(self.grid.depths))
+
+    def _statistics(self, ensemble: Ensemble, name: str) -> Fields:
+        """The variables of one variable of the model, whose mean has a `name`."""
+        shape = self.grid.shape
         mean = np.empty(shape, np.float32)
         spread = np.empty(shape, np.float32)
         quantiles = np.empty((len(self.quantiles), *shape), np.float32)
@@ -100,5 +115,13 @@ class OutputPlan:
         )
 
     def first_guess_fields(self, estimate: np.ndarray, error: np.ndarray) -> Fields:
-        """The variables of the first guess at one time from its `estimate` and standard `error`, (D, H, W)."""
-        return {f"{self.name}_first_guess": estimate, f"{self.name}_first_guess_error": error}
+        """The variables of the first guess at one time from its `estimate` and standard `error`, (C, H, W)."""
+        return {
+            f"{variable.name}_{suffix}": values[channels]
+            for variable, channels in self._channels()
+            for suffix, values in (("first_guess", estimate), ("first_guess_error", error))
+        }
+
+    def count_fields(self, count: np.ndarray) -> Fields:
+        """The numbers of observations at one time, from those of all channels (C, H, W)."""
+        return {self.count_name(variable): count[channels] for variable, channels in self._channels()}

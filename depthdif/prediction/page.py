@@ -21,10 +21,10 @@ from depthdif.prediction.quantities import (
     SPREAD,
     VALUE,
     Quantity,
+    count_of,
     dates,
-    each_once,
     evenly,
-    quantities_of,
+    of_several,
     title_of,
 )
 from depthdif.prediction.section import Section
@@ -40,7 +40,7 @@ TEMPLATES = page_templates("depthdif.prediction")
 
 def write_page(
     dataset: xr.Dataset,
-    name: str,
+    name: str | Sequence[str],
     variants: Sequence[str],
     observations: Sequence[ProfileTable],
     path: str | Path,
@@ -53,7 +53,7 @@ def write_page(
 
     Args:
         dataset: the output of a prediction (docs/prediction.md), with whose attributes the page ends.
-        name: of the variable.
+        name: of the variable, or of all variables of the model.
         observations: the profiles that each time is predicted from, (T,).
         withheld: the values of withheld profiles, for their positions.
         scores: rows of a table of scores at these; missing values are empty.
@@ -66,16 +66,17 @@ def write_page(
     if not megabytes > 0:
         raise UserError(f"megabytes={megabytes}: expected a positive size of the page, such as megabytes=10")
     coarse = thinned(dataset, MOST_COLUMNS)
-    quantities = each_once(quantities_of(dataset, name, variants))
+    names = [name] if isinstance(name, str) else list(name)
+    quantities, counts = of_several(dataset, names, variants), [count_of(dataset, each) for each in names]
     line = section.on(dataset["latitude"].values, dataset["longitude"].values)
     times, depths = dataset.sizes["time"], dataset.sizes["depth"]
     most = megabytes * MEGABYTE / bytes_a_plane(coarse, quantities)
     while True:
         shown = numbers_within(times, depths, most)
         numbers, levels = evenly(times, shown[0]), evenly(depths, shown[1])
-        marks = [Marks.of(dataset, number, observations[number], withheld) for number in numbers]
+        marks = [Marks.of(dataset, number, observations[number], withheld, counts) for number in numbers]
         text = TEMPLATES.get_template("page.html.jinja").render(
-            title=f"{title_of(name)} from profiles",
+            title=f"{title_of(' and '.join(names))} from profiles",
             region=_region(dataset),
             days=dates(dataset["time"].values),
             remarks=_remarks(dataset, coarse, shown, megabytes),
@@ -94,7 +95,13 @@ def write_page(
 
 
 def _first_shown(quantities: Sequence[Quantity]) -> list[str]:
-    """Labels of the quantities that the left and the right side show first: mean and spread of the last variant."""
+    """Labels of the quantities that the left and the right side show first.
+
+    These are mean and spread of the last variant, or its means of the first two variables.
+    """
+    means = {one.model_variable: one.label for one in quantities if one.kind == VALUE}
+    if len(means) > 1:
+        return list(means.values())[:2]
     mean = [quantity.label for quantity in quantities if quantity.kind == VALUE][-1]
     return [mean, next((one.label for one in quantities[::-1] if one.kind == SPREAD), quantities[0].label)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from depthdif.figures.globe import Field, borders, eastward, places_on_grid
 from depthdif.observations.profiles import ProfileTable
+from depthdif.prediction.output_plan import COUNT
 from depthdif.prediction.withheld import HiddenValues
 
 
@@ -54,16 +56,24 @@ class Places:
         return every._take(np.isfinite(every.row))
 
     @classmethod
-    def used(cls, dataset: xr.Dataset, number: int, profiles: ProfileTable) -> Places:
-        """The profiles that time `number` is predicted from; they count where their cell has an observation."""
+    def used(
+        cls, dataset: xr.Dataset, number: int, profiles: ProfileTable, counts: Sequence[str] = (COUNT,)
+    ) -> Places:
+        """The profiles that time `number` is predicted from; they count where their cell has an observation.
+
+        Args:
+            counts: names of the numbers of observations.
+        """
         levels = np.zeros((len(profiles), dataset.sizes["depth"]), bool)
         every = cls._on_grid(dataset, profiles.latitude, profiles.longitude, profiles.platform, levels)
         cells = {
             name: xr.DataArray(np.minimum(at, dataset.sizes[name] - 1).astype(np.int64), dims="profile")
             for name, at in (("latitude", every.row), ("longitude", every.column))
         }
-        counts = dataset["number_of_observations"].isel(time=number).isel(cells)
-        return dataclasses.replace(every, levels=counts.transpose("profile", "depth").values > 0)
+        for name in counts:
+            count = dataset[name].isel(time=number).isel(cells)
+            every.levels[:] |= count.transpose("profile", "depth").values > 0
+        return every
 
     @classmethod
     def withheld(cls, dataset: xr.Dataset, number: int, hidden: HiddenValues | None) -> Places:

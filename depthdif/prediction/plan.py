@@ -41,16 +41,16 @@ class PredictionPlan:
     every: str
     window: str
     surface: str | Sequence[str] | None
-    surface_variables: Mapping[str, str]
+    surface_variables: Mapping[str, str] | None
     regrid: bool
     grid: str | None
-    standard_name: str | None
+    standard_name: str | Sequence[str] | Mapping[str, str] | None
     weights: str | float | Sequence[str | float]
     ensemble_size: int
     quantiles: Sequence[float]
     members: bool
     quality: Quality
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | None]
     level_tolerance: float
     neighbours: int
     tile: int | Sequence[int] | None

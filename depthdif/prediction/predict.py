@@ -72,7 +72,7 @@ def predict(cfg: DictConfig) -> Path:
     if store and store.complete:
         say(f"{near(plan.output)} is complete: nothing is left to predict; remove it to start anew")
         if not page_of(plan).exists():
-            draw_products(plan, store, inputs, None, None, console)
+            draw_products(plan, store, inputs, None, {}, console)
         return plan.output
     left = len(plan.dates) - (int(store.finished.sum()) if store else 0)
     if left < len(plan.dates):
@@ -166,9 +166,7 @@ def output_plan(
     sampler = model.module.sampler
     return OutputPlan(
         path=plan.output,
-        name=model.state["variables"][0]["name"],
-        standard_name=inputs.standard_name,
-        units=model.state["variables"][0]["units"],
+        variables=inputs.variables,
         grid=inputs.grid,
         times=plan.dates,
         variants=variants,

@@ -21,7 +21,6 @@ from depthdif.evaluation.result import CLIMATOLOGY, MODEL, TRAINING_MEAN, Method
 from depthdif.evaluation.tally import GaussianForecast
 from depthdif.first_guess.protocol import FirstGuess, PatchData
 from depthdif.prediction.inputs import PredictionInputs
-from depthdif.prediction.output_plan import COUNT
 from depthdif.prediction.store import PredictionStore
 from depthdif.prediction.withheld import Forecast, hidden_values
 
@@ -72,7 +71,7 @@ class Predictor(LightningModule):
         number = int(batch[0])
         plan, hidden = self.store.plan, self.inputs.hidden_at(number)
         observed = self.inputs.observed_at(number)
-        conditions, fields = self.inputs.batch(number, observed), {COUNT: observed.count}
+        conditions, fields = self.inputs.batch(number, observed), plan.count_fields(observed.count)
         # Fields of a large region are made when they are needed, and not kept.
         del observed
         baselines: dict[Method, Forecast] = {}

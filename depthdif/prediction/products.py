@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from depthdif.prediction.inputs import PredictionInputs
 from depthdif.prediction.page import write_page
 from depthdif.prediction.plan import PredictionPlan
 from depthdif.prediction.section import Section
+from depthdif.prediction.stability import inversion_lines
 from depthdif.prediction.store import PredictionStore
 from depthdif.prediction.withheld import HiddenValues, WithheldScores
 from depthdif.prediction.withheld_table import COLUMNS, print_scores
@@ -32,12 +35,17 @@ def write_products(
 ) -> None:
     """Give the output its name, score it, and draw figures and page; print what was written and where."""
     stem = plan.output.with_suffix("")
-    depths, units = inputs.grid.depths, display_units(store.plan.units)
+    depths, several = inputs.grid.depths, len(inputs.variables) > 1
     hidden = hidden_of(store, sampler)
-    scores = None
-    if hidden is not None:
-        scores = WithheldScores.of(hidden, len(depths), plan.bootstrap_samples, plan.seed)
-        print_scores(scores, hidden, depths, units, stem, console)
+    scores: dict[str, WithheldScores] = {}
+    for number, variable in enumerate(inputs.variables):
+        part = None if hidden is None else hidden.of_variable(number, len(depths))
+        if part:
+            name = variable.name if several else ""
+            scores[variable.name] = WithheldScores.of(part, len(depths), plan.bootstrap_samples, plan.seed)
+            of_one = stem.with_name(f"{stem.name}_{name}") if name else stem
+            units = display_units(variable.units)
+            print_scores(scores[variable.name], part, depths, units, of_one, console, name)
     store.finish()
     draw_products(plan, store, inputs, hidden, scores, console)
     if not plan.withhold:
@@ -57,21 +65,33 @@ def draw_products(
     store: PredictionStore,
     inputs: PredictionInputs,
     hidden: HiddenValues | None,
-    scores: WithheldScores | None,
+    scores: Mapping[str, WithheldScores],
     console: Console,
 ) -> None:
-    """Draw figures and page of a complete output, and print where everything is."""
+    """Draw figures and page of a complete output, and print where everything is.
+
+    Figures of several variables lie in a folder of each.
+    """
     path, page = plan.output, page_of(plan)
     folder = path.with_name(f"{path.stem}_figures")
     profiles = [inputs.used_at(number).profiles for number in range(len(inputs.times))]
     section = Section.from_setting(plan.section, inputs.grid.longitude)
-    name, variants = store.plan.name, store.plan.variants
+    names, variants = [variable.name for variable in inputs.variables], store.plan.variants
+    several, depths = len(names) > 1, len(inputs.grid.depths)
     engine = "zarr" if path.suffix == ".zarr" else None
     with xr.open_dataset(path, engine=engine, chunks=None, cache=False) as dataset:
-        draw_prediction(dataset, name, variants, profiles, folder, plan.figure_depths, section, hidden)
-        write_page(dataset, name, variants, profiles, page, section, hidden, page_rows(scores))
+        for number, name in enumerate(names):
+            part = None if hidden is None else hidden.of_variable(number, depths)
+            place = folder / name if several else folder
+            draw_prediction(dataset, name, variants, profiles, place, plan.figure_depths, section, part)
+        if hidden is not None:
+            # The page shows where profiles were withheld, of any variable.
+            hidden = dataclasses.replace(hidden, level=hidden.level % depths)
+        write_page(dataset, names, variants, profiles, page, section, hidden, page_rows(scores))
+        stability = list(inversion_lines(dataset, inputs.variables, variants))
     print_lines(
         console,
+        *stability,
         f"output:   {near(path)} ({len(inputs.times)} times, {len(inputs.used)} profiles; docs/prediction.md)",
         f"figures:  {near(folder)}",
         f"page:     {near(page)}",
@@ -88,12 +108,12 @@ def hidden_of(store: PredictionStore, sampler: ReverseSampler) -> HiddenValues |
     return hidden if len(hidden) else None
 
 
-def page_rows(scores: WithheldScores | None) -> list[dict[str, Any]]:
-    """The table of scores over all depths, for the page."""
-    if scores is None:
-        return []
+def page_rows(scores: Mapping[str, WithheldScores]) -> list[dict[str, Any]]:
+    """The table of scores over all depths of each variable, for the page."""
     return [
-        {"method": method.label}
+        ({"variable": variable} if len(scores) > 1 else {})
+        | {"method": method.label}
         | {heading.replace("\n", " "): cell(each, name, interval) for name, heading, interval in COLUMNS}
-        for method, each in scores.overall.items()
+        for variable, of_one in scores.items()
+        for method, each in of_one.overall.items()
     ]

@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from depthdif.figures.panel import display_units
+from depthdif.prediction.output_plan import COUNT
 from depthdif.scores.score_names import variant_label
 
 Field = NDArray[np.floating]
@@ -31,12 +32,14 @@ class Quantity:
         kind: "value", "spread" or "difference", which decides on the colours.
         variable: its name.
         minus: name of the variable that is subtracted from it; "" without one.
+        model_variable: name of the variable of the model that it is about; "" where all are about the same.
     """
 
     label: str
     kind: str
     variable: str
     minus: str = ""
+    model_variable: str = ""
 
     def of(self, dataset: xr.Dataset) -> xr.DataArray:
         """The quantity; of a dataset that is read when needed, select first: a difference needs both variables."""
@@ -102,6 +105,24 @@ def quantities_of(dataset: xr.Dataset, name: str, variants: Sequence[str]) -> di
 def each_once(groups: Mapping[str, Sequence[Quantity]]) -> list[Quantity]:
     """The quantities of all groups."""
     return list(dict.fromkeys(quantity for group in groups.values() for quantity in group))
+
+
+def of_several(dataset: xr.Dataset, names: Sequence[str], variants: Sequence[str]) -> list[Quantity]:
+    """The quantities of the variables of a model, with the name of the variable in their labels where there are several."""
+    every = {name: each_once(quantities_of(dataset, name, variants)) for name in names}
+    if len(every) == 1:
+        return every[names[0]]
+    return [
+        dataclasses.replace(one, label=f"{title_of(name)}, {one.label}", model_variable=name)
+        for name, quantities in every.items()
+        for one in quantities
+    ]
+
+
+def count_of(dataset: xr.Dataset, name: str) -> str:
+    """Name of the number of observations of the variable `name`."""
+    of_one = f"{name}_{COUNT}"
+    return of_one if of_one in dataset else COUNT
 
 
 def names_of(dataset: xr.Dataset, name: str, variant: str) -> tuple[str, str]:

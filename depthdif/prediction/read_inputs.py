@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from omegaconf import DictConfig
@@ -11,16 +12,18 @@ from rich.console import Console
 
 from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedModel
+from depthdif.data.field import OceanField
 from depthdif.data.statistics import TrainingStatistics
 from depthdif.data.surface_dropout import dropout_of
+from depthdif.data.variables import Variable
 from depthdif.first_guess.climatology import spacing
 from depthdif.observations.profiles import ProfileTable
-from depthdif.observations.read import Window, read_profiles
+from depthdif.observations.read import Window, read_variables
 from depthdif.prediction.grid import Grid, field_of_grid
 from depthdif.prediction.inputs import LevelProfiles, PredictionInputs, nearest
 from depthdif.prediction.plan import PredictionPlan
 from depthdif.prediction.surface import SurfaceFields
-from depthdif.prediction.withheld import split_by_platform
+from depthdif.prediction.withheld import hidden_by_platform
 from depthdif.terminal import print_lines, print_table
 
 
@@ -36,39 +39,34 @@ def open_inputs(plan: PredictionPlan, model: TrainedModel, console: Console) -> 
     knows_positions = bool(model.cfg.model.conditions.position_and_season)
     grid.check_trained(state, knows_positions or state["climatology"] is not None)
     say = functools.partial(print_lines, console)
-    surface = SurfaceFields(plan.surface, plan.surface_variables, state, grid, plan.regrid, say)
+    surface = SurfaceFields(plan.surface, plan.surface_variables or {}, state, grid, plan.regrid, say)
     surface.check_times(plan.dates)
     if surface.missing:
         say(without_surface(surface.missing, model.cfg.data))
-    standard_name = plan.standard_name or field.target.attrs.get("standard_name", "")
-    if not standard_name:
-        raise UserError(
-            f"standard_name=null, and the file with the grid does not say what {state['variables'][0]['name']} is; set "
-            "standard_name, such as standard_name=sea_water_temperature or sea_water_potential_temperature"
-        )
-    table = read_table(plan, standard_name, state["variables"][0]["units"], grid, console)
-    hidden = table.take(np.zeros(len(table), bool))
+    variables = named_variables(plan.standard_name, [Variable(**each) for each in state["variables"]], field)
+    tables = read_tables(plan, variables, grid, console)
+    every = LevelProfiles.from_tables(tables, grid.depths, plan.level_tolerance)
+    is_hidden = np.zeros(len(every), bool)
     if plan.withhold:
-        table, hidden = split_by_platform(table, plan.withhold, plan.seed)
+        is_hidden = hidden_by_platform(every.profiles.platform, plan.withhold, plan.seed)
+    shown, hidden = every.take(~is_hidden), every.take(is_hidden)
+    if plan.withhold:
+        platforms = len(np.unique(hidden.profiles.platform))
+        say(f"withheld: {len(hidden)} profiles of {platforms} platforms; predicted from {len(shown)}")
+    used = shown.usable()
+    if lost := len(shown) - len(used):
         say(
-            f"withheld: {len(hidden)} profiles of {len(np.unique(hidden.platform))} platforms; predicted from {len(table)}"
-        )
-    used, hidden_levels = (
-        LevelProfiles.from_table(part, grid.depths, plan.level_tolerance) for part in (table, hidden)
-    )
-    if lost := len(table) - len(used):
-        say(
-            f"{lost} of {len(table)} profiles reach no depth of the model; set level_tolerance=2 for profiles on standard levels"
+            f"{lost} of {len(shown)} profiles reach no depth of the model; set level_tolerance=2 for profiles on standard levels"
         )
     inputs = PredictionInputs(
         grid=grid,
         times=plan.dates,
         used=used,
-        hidden=hidden_levels,
+        hidden=hidden.usable(),
         half_window=plan.half_window,
         surface=surface,
         conditioner=TrainingStatistics.from_state_dict(state).conditioner(),
-        standard_name=standard_name,
+        variables=variables,
     )
     if on_land := inputs.check_times():
         say(f"left out: {on_land} values, over all times, in cells that are no ocean at their depth")
@@ -88,13 +86,54 @@ def without_surface(missing: Sequence[str], data: DictConfig) -> str:
     return f"surface: predicted without {', '.join(missing)}{caution}"
 
 
-def read_table(
-    plan: PredictionPlan, standard_name: str, units: str, grid: Grid, console: Console
-) -> ProfileTable:
-    """The profiles of the region and of the windows of all times.
+def named_variables(
+    given: str | Sequence[str] | Mapping[str, str] | None, trained: Sequence[Variable], field: OceanField
+) -> tuple[Variable, ...]:
+    """The variables of a model, with the `given` CF names, else those of its training, else those of the field of the grid.
 
     Raises:
-        UserError: none; the message names the nearest one.
+        UserError: names of other variables, or a variable without a CF name.
+    """
+    names = [variable.name for variable in trained]
+    if given is None or isinstance(given, Mapping):
+        if unknown := [name for name in given or {} if name not in names]:
+            raise UserError(
+                f"standard_name has the key {unknown[0]!r}; expected variables of the checkpoint: {', '.join(names)}"
+            )
+        chosen = dict(given or {})
+    else:
+        every = [given] if isinstance(given, str) else list(given)
+        if len(every) != len(names):
+            raise UserError(
+                f"standard_name=[{','.join(every)}] for {len(names)} variables; expected one for each of {', '.join(names)}"
+            )
+        chosen = dict(zip(names, every, strict=True))
+    fields = [str(array.attrs.get("standard_name", "")) for array in field.targets]
+    named = tuple(
+        dataclasses.replace(
+            variable, standard_name=chosen.get(variable.name) or variable.standard_name or of_field
+        )
+        for variable, of_field in zip(trained, fields, strict=True)
+    )
+    for variable in named:
+        if not variable.standard_name:
+            example = "sea_water_temperature"
+            if len(named) > 1:
+                example = f"{{{variable.name}: {example}}}"
+            raise UserError(
+                f"standard_name=null, and the file with the grid does not say what {variable.name} is; set "
+                f"standard_name, such as standard_name={example}"
+            )
+    return named
+
+
+def read_tables(
+    plan: PredictionPlan, variables: Sequence[Variable], grid: Grid, console: Console
+) -> list[ProfileTable]:
+    """The profiles of each variable in the region and the windows of all times.
+
+    Raises:
+        UserError: none of any variable; the message names the nearest one.
     """
     half_cell = [spacing(axis) / 2 if len(axis) > 1 else 0.5 for axis in (grid.latitude, grid.longitude)]
     window = Window(
@@ -105,16 +144,25 @@ def read_table(
         start=plan.dates[0] - plan.half_window,
         end=plan.dates[-1] + plan.half_window,
     )
+    several = len(variables) > 1
+    wanted = {each.name if several else "": (each.standard_name, each.units) for each in variables}
     read = functools.partial(
-        read_profiles, plan.observations, standard_name, units, quality=plan.quality, columns=plan.columns
+        read_variables, plan.observations, wanted, quality=plan.quality, columns=plan.columns
     )
-    table, refusals = read(window=window, console=console)
-    print_table(console, refusals.table())
-    print_lines(console, *refusals.lines())
-    if not len(table):
-        anywhere, _ = read(window=Window.everything(), console=console)
+    found = read(window=window, console=console)
+    for table, refusals in found:
+        print_table(console, refusals.table())
+        print_lines(console, *refusals.lines())
+        if several and not len(table):
+            reason = "all lie outside" if refusals.outside else refusals.main_reasons()
+            print_lines(console, f"{refusals.variable}: no profile ({reason}); it is estimated without")
+    tables = [table for table, _ in found]
+    if not any(map(len, tables)):
+        anywhere = ProfileTable.join(
+            [table for table, _ in read(window=Window.everything(), console=console)]
+        )
         raise UserError(
             f"no profile of observations={plan.observations} in the region from {window.start} to {window.end}; "
             f"{nearest(anywhere, grid, plan.dates[0])}; set times, window or region to where profiles are"
         )
-    return table
+    return tables

@@ -96,8 +96,9 @@ class PredictionStore:
         if names := self.variables.keys() ^ fields.keys():
             raise ValueError(f"variables {sorted(names)} are either not given or not in the plan")
         self._marker(number).unlink(missing_ok=True)
-        ocean = self.plan.grid.ocean_mask
+        oceans = [self.plan.grid.ocean_of(each) for each in range(len(self.plan.variables))]
         for name, variable in self.variables.items():
+            ocean = oceans[variable.number]
             leading = variable.shape[: -len(ocean.shape) - 1]
             values = fields[name]
             if values.shape != (*leading, *ocean.shape):

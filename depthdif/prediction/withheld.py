@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from depthdif import UserError
+from depthdif.data.variables import channels_of
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.evaluation.result import MODEL, Method, compare
 from depthdif.evaluation.tally import GaussianForecast
@@ -27,8 +28,8 @@ Forecast = GaussianForecast | Ensemble
 _OF = " of "
 
 
-def split_by_platform(table: ProfileTable, share: float, seed: int) -> tuple[ProfileTable, ProfileTable]:
-    """The profiles to predict from, and about a `share` of the profiles to hide.
+def hidden_by_platform(platform: np.ndarray, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which profiles (N,) to hide, about a `share` of them, from the platform (N,) of each.
 
     Whole platforms are hidden, because a float's own neighbours would tell on it. A platform has a random number of the seed and
     its name, and those of the least numbers are hidden, so that further platforms hardly change which ones.
@@ -40,7 +41,7 @@ def split_by_platform(table: ProfileTable, share: float, seed: int) -> tuple[Pro
         raise UserError(
             f"withhold={share}; expected a share of the profiles between 0 and 1, such as withhold=0.2"
         )
-    platforms, number, counts = np.unique(table.platform, return_inverse=True, return_counts=True)
+    platforms, number, counts = np.unique(platform, return_inverse=True, return_counts=True)
     if len(platforms) < 2:
         raise UserError(
             f"withhold={share}, but the number of platforms is {len(platforms)}, and whole platforms are hidden; set withhold=0, "
@@ -50,9 +51,8 @@ def split_by_platform(table: ProfileTable, share: float, seed: int) -> tuple[Pro
     order = np.array(sorted(range(len(draws)), key=draws.__getitem__))
     total = np.cumsum(counts[order])
     # As near to the share as possible, with a platform on each side at least.
-    hidden = int(np.abs(total[:-1] - share * len(table)).argmin()) + 1
-    is_hidden = np.isin(number, order[:hidden])
-    return table.take(~is_hidden), table.take(is_hidden)
+    hidden = int(np.abs(total[:-1] - share * len(platform)).argmin()) + 1
+    return np.isin(number, order[:hidden])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class HiddenValues:
         time: (R,) datetime64 of the prediction.
         profile_time: (R,) datetime64 of the profile; where windows overlap, a profile counts at several times.
         latitude, longitude: (R,) degrees, of the profile.
-        level: (R,) number of the depth.
+        level: (R,) number of the channel: of the depth, where there is one variable.
         platform: (R,) str.
         observed: (R,) in units of the field.
         forecasts: of each method; fields of (1, 1, 1, R), members of (1, E, 1, 1, R).
@@ -115,6 +115,20 @@ class HiddenValues:
 
     def __len__(self) -> int:
         return len(self.observed)
+
+    def of_variable(self, number: int, depths: int) -> HiddenValues:
+        """The values of variable `number`, whose level is that of one of so many `depths`."""
+        channels = channels_of(number, depths)
+        (kept,) = np.nonzero((self.level >= channels.start) & (self.level < channels.stop))
+        arrays = {
+            field.name: getattr(self, field.name)[kept]
+            for field in dataclasses.fields(self)
+            if field.name != "forecasts"
+        }
+        arrays["level"] = arrays["level"] - channels.start
+        return HiddenValues(
+            **arrays, forecasts={method: _at(each, kept) for method, each in self.forecasts.items()}
+        )
 
     @property
     def platforms(self) -> int:
@@ -172,10 +186,10 @@ def hidden_values(
     """The hidden values of one time, each beside the forecasts for its cell.
 
     Args:
-        profiles: N that were hidden, with their `values` (N, D) at the depths of the model.
+        profiles: N that were hidden, with their `values` (N, C) at the depths of the model.
         cells: row and column (N,) of each in the grid, -1 outside of it.
-        ocean_mask: (D, H, W); values elsewhere are left out.
-        forecasts: of the whole grid, (1, D, H, W) and (1, E, D, H, W).
+        ocean_mask: (C, H, W); values elsewhere are left out.
+        forecasts: of the whole grid, (1, C, H, W) and (1, E, C, H, W).
     """
     row, column = cells
     profile, level = np.nonzero(np.isfinite(values) & (row >= 0)[:, None])
@@ -185,12 +199,6 @@ def hidden_values(
     def at(field: Array) -> Array:
         return field[..., level, row[profile], column[profile]][..., None, None, :]
 
-    def forecast_at(forecast: Forecast) -> Forecast:
-        if isinstance(forecast, Ensemble):
-            return dataclasses.replace(forecast, members=at(forecast.members))
-        deviation = None if forecast.deviation is None else at(forecast.deviation)
-        return GaussianForecast(at(forecast.mean), deviation)
-
     return HiddenValues(
         np.full(len(profile), time),
         profiles.time[profile],
@@ -199,8 +207,21 @@ def hidden_values(
         level,
         profiles.platform[profile],
         values[profile, level],
-        {method: forecast_at(forecast) for method, forecast in forecasts.items()},
+        {method: _changed(forecast, at) for method, forecast in forecasts.items()},
     )
+
+
+def _at(forecast: Forecast, kept: NDArray[np.integer]) -> Forecast:
+    """A forecast of some values."""
+    return _changed(forecast, lambda field: field[..., kept])
+
+
+def _changed(forecast: Forecast, change: Callable[[Array], Array]) -> Forecast:
+    """A forecast all of whose fields are changed in one way."""
+    if isinstance(forecast, Ensemble):
+        return dataclasses.replace(forecast, members=change(forecast.members))
+    deviation = None if forecast.deviation is None else change(forecast.deviation)
+    return GaussianForecast(change(forecast.mean), deviation)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -68,8 +68,10 @@ def withheld_figure(dataset: xr.Dataset, name: str, units: str, hidden: HiddenVa
         )
         scale_depth(axis, 1.05 * depths.max())
         axis.set_ylim(top=0.9 * depths.min())
-        axis.set_title(f"{place}\nRMSE {error:.2f} {units}", fontsize=9)
-        axis.set_xlabel(f"{name.replace('_', ' ')} ({units})", fontsize=9)
+        axis.set_title(f"{place}\n{f'RMSE {error:.2f} {units}'.rstrip()}", fontsize=9)
+        axis.set_xlabel(
+            f"{name.replace('_', ' ')} ({units})" if units else name.replace("_", " "), fontsize=9
+        )
     axes[0].set_ylabel("depth (m)", fontsize=9)
     title = f"{title_of(name)} at withheld profiles, from small errors to large ones of {methods[-1].label}"
     return titled(figure, title, legend=axes[0])

@@ -34,16 +34,28 @@ COLUMNS = (
 
 
 def print_scores(
-    scores: WithheldScores, hidden: HiddenValues, depths: np.ndarray, units: str, stem: Path, console: Console
+    scores: WithheldScores,
+    hidden: HiddenValues,
+    depths: np.ndarray,
+    units: str,
+    stem: Path,
+    console: Console,
+    name: str = "",
 ) -> list[Path]:
-    """Print the scores over all depths and by depth, write `STEM_scores.csv` and `STEM_withheld.csv`, and return their paths."""
+    """Print the scores over all depths and by depth, write `STEM_scores.csv` and `STEM_withheld.csv`, and return their paths.
+
+    `name` is that of the variable where there are several.
+    """
+    of = f"{name}: " if name else ""
     files = [stem.with_name(f"{stem.name}_{name}.csv") for name in ("scores", "withheld")]
     write_csv(files[0], list(score_rows(scores, depths, units)))
     write_csv(files[1], rows_of(hidden, depths))
-    print_table(console, overall_table(scores, units, narrow=console.width < WIDE))
-    print_table(console, depth_table(scores, depths, units))
+    print_table(console, overall_table(scores, units, console.width < WIDE, of))
+    print_table(console, depth_table(scores, depths, units, of))
     print_lines(
-        console, *summary(scores), f"scores:   {near(files[0])}, each withheld value: {near(files[1])}"
+        console,
+        *(of + line for line in summary(scores)),
+        f"scores:   {near(files[0])}, each withheld value: {near(files[1])}",
     )
     return files
 
@@ -67,10 +79,14 @@ def means(methods: Iterable[Method]) -> list[Method]:
     return list(largest.values())
 
 
-def overall_table(scores: WithheldScores, units: str, narrow: bool = False) -> Table:
-    """A row for each method, over all depths; on a `narrow` terminal only the ratios to OI show their intervals."""
+def overall_table(scores: WithheldScores, units: str, narrow: bool = False, of: str = "") -> Table:
+    """A row for each method, over all depths; on a `narrow` terminal only the ratios to OI show their intervals.
+
+    The title starts with `of`.
+    """
     table = Table(
-        title=f"At {scores.values} values of {scores.profiles} withheld profiles of {scores.platforms} platforms, in {units}, "
+        title=f"{of}{'at' if of else 'At'} {scores.values} values "
+        f"of {scores.profiles} withheld profiles of {scores.platforms} platforms{_in(units)}, "
         "error of the observations included; in brackets 95 % intervals over platforms",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
@@ -88,10 +104,10 @@ def overall_table(scores: WithheldScores, units: str, narrow: bool = False) -> T
     return table
 
 
-def depth_table(scores: WithheldScores, depths: np.ndarray, units: str) -> Table:
+def depth_table(scores: WithheldScores, depths: np.ndarray, units: str, of: str = "") -> Table:
     """RMSE at each depth where something was hidden, and over that of OI for the means of the model; without single members."""
     table = Table(
-        title=f"RMSE by depth, in {units}, and over that of OI with its interval",
+        title=f"{of}RMSE by depth{_in(units)}, and over that of OI with its interval",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -110,6 +126,11 @@ def depth_table(scores: WithheldScores, depths: np.ndarray, units: str) -> Table
             *(cell(at_level[method], "rmse_ratio", interval=True) for method in compared),
         )
     return table
+
+
+def _in(units: str) -> str:
+    """Units in a title; practical salinity has none."""
+    return f", in {units}" if units else ""
 
 
 def score_rows(scores: WithheldScores, depths: np.ndarray, units: str) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from depthdif import UserError
 from depthdif.observations.quality import Quality
-from depthdif.observations.read import Window, latest, read_profiles
+from depthdif.observations.read import Window, latest, read_profiles, read_variables
 from tests.observations.argo_files import write_argo, write_en
 
 PROFILE = {"pres": [5, 10], "temp": [20, 19], "psal": [35, 35]}
@@ -150,3 +150,36 @@ def test_without_a_usable_profile_the_error_says_why(tmp_path: Path) -> None:
 def test_a_pattern_without_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a file, a quoted glob or a folder"):
         read(str(tmp_path / "*.nc"))
+
+
+VARIABLES = {
+    "temperature": ("sea_water_temperature", "degC"),
+    "salinity": ("sea_water_practical_salinity", "1"),
+}
+
+
+def test_each_variable_has_the_profiles_with_good_values_of_its_own(tmp_path: Path) -> None:
+    write_argo(tmp_path / "R5900446_001.nc", [PROFILE])
+    write_argo(tmp_path / "R5900446_002.nc", [{**PROFILE, "cycle": 2, "psal_qc": "44"}])
+    write_argo(tmp_path / "R5900446_003.nc", [{**PROFILE, "cycle": 3, "temp_qc": "44", "psal": [34, 36]}])
+    found = read_variables(str(tmp_path), VARIABLES, Window.everything(), Quality())
+    (temperature, of_temperature), (salinity, of_salinity) = found
+    assert temperature.value.tolist() == [20, 19, 20, 19]
+    assert sorted(salinity.value.tolist()) == [34, 35, 35, 36]
+    assert of_temperature.sample_counts["flag of the temperature"] == 2
+    assert of_salinity.sample_counts["flag of the salinity"] == 2
+    assert (of_temperature.variable, of_salinity.variable) == ("temperature", "salinity")
+
+
+def test_a_variable_that_no_file_has_is_empty_and_only_without_any_variable_it_is_an_error(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "t.csv").write_text("time,latitude,longitude,depth,temperature\n1999-05-01,3,60,5,18\n")
+    path = str(tmp_path / "t.csv")
+    tables = [table for table, _ in read_variables(path, VARIABLES, Window.everything(), Quality())]
+    assert [len(table) for table in tables] == [1, 0]
+    (tmp_path / "t.csv").write_text("time,latitude,longitude,depth,oxygen\n1999-05-01,3,60,5,18\n")
+    with pytest.raises(
+        UserError, match=r"no usable profile of sea_water_temperature .*of sea_water_practical_salinity"
+    ):
+        read_variables(path, VARIABLES, Window.everything(), Quality())

@@ -16,6 +16,7 @@ from compliance_checker.suite import CheckSuite
 from hypothesis import given
 from hypothesis import strategies as st
 
+from depthdif.data.variables import Variable
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.prediction.cf_metadata import cell_bounds, coordinates, provenance, variables
 from depthdif.prediction.grid import Grid
@@ -34,15 +35,12 @@ def plan(tmp_path: Path) -> OutputPlan:
         ocean_mask=np.arange(24).reshape(2, 3, 4) % 5 > 0,
         rows=np.arange(3),
         columns=np.arange(4),
-        whole_columns=180,
         period=360.0,
         wraps=False,
     )
     return OutputPlan(
         path=tmp_path / "ocean.nc",
-        name="thetao",
-        standard_name="sea_water_potential_temperature",
-        units="degC",
+        variables=(Variable("thetao", "degC", "sea_water_potential_temperature"),),
         grid=grid,
         times=np.array(["2016-01-01", "2016-01-08"], "datetime64[s]"),
         variants=("ema",),
@@ -56,15 +54,22 @@ def plan(tmp_path: Path) -> OutputPlan:
     )
 
 
+SALINITY = Variable("so", "1", "sea_water_practical_salinity")
+
 CASES: dict[str, Mapping[str, Any]] = {
     "one variant": {},
     "two variants": {"variants": ("standard", "ema_0.99")},
     "quantiles and members": {"quantiles": (0.05, 0.95), "members": True},
     "two variants with all": {"variants": ("standard", "ema"), "quantiles": (0.5,), "members": True},
     "one member without first guess": {"ensemble_size": 1, "spread": False, "first_guess": False},
-    "salinity": {"name": "so", "standard_name": "sea_water_practical_salinity", "units": "1"},
-    "kelvin": {"units": "K"},
-    "unknown quantity": {"name": "tracer", "standard_name": "", "units": "kg m-3"},
+    "salinity": {"variables": (SALINITY,)},
+    "temperature and salinity with all": {
+        "variables": (Variable("thetao", "degC", "sea_water_potential_temperature"), SALINITY),
+        "quantiles": (0.05, 0.95),
+        "members": True,
+    },
+    "kelvin": {"variables": (Variable("thetao", "K", "sea_water_potential_temperature"),)},
+    "unknown quantity": {"variables": (Variable("tracer", "kg m-3"),)},
 }
 
 
@@ -72,10 +77,12 @@ CASES: dict[str, Mapping[str, Any]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_compliance_checker_finds_nothing(plan: OutputPlan, suffix: str, case: str) -> None:
     plan = dataclasses.replace(plan, path=plan.path.with_suffix(suffix), **CASES[case])
+    ocean = np.concatenate([plan.grid.ocean_mask] * len(plan.variables))
+    plan = dataclasses.replace(plan, grid=dataclasses.replace(plan.grid, ocean_mask=ocean))
     store = PredictionStore.open(plan)
-    shape = plan.grid.shape
+    shape = ocean.shape
     for number in range(2):
-        fields = {"number_of_observations": np.ones(shape, np.int64)}
+        fields = plan.count_fields(np.ones(shape, np.int64))
         if plan.first_guess:
             fields |= plan.first_guess_fields(np.zeros(shape), np.ones(shape))
         for variant in plan.variants:
@@ -113,7 +120,7 @@ def test_compliance_checker_finds_nothing(plan: OutputPlan, suffix: str, case: s
 def test_only_temperatures_say_whether_they_are_differences(
     plan: OutputPlan, units: str, expected: tuple[str | None, str | None]
 ) -> None:
-    plan = dataclasses.replace(plan, units=units, quantiles=(0.5,), members=True)
+    plan = dataclasses.replace(plan, variables=(Variable("thetao", units),), quantiles=(0.5,), members=True)
     found = {name: variable.attributes.get("units_metadata") for name, variable in variables(plan).items()}
     on_scale, difference = expected
     assert found == {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,15 @@ def test_other_depths_than_those_of_the_checkpoint_are_refused() -> None:
     deeper = synthetic_field(times=1, depths=4, height=18, width=36)
     with pytest.raises(UserError, match="trained on 4 depths"):
         Grid.of_region(GLOBE, Box()).check_trained(state(deeper), needs_domain=False)
+
+
+def test_each_variable_has_an_ocean_of_its_own() -> None:
+    both = synthetic_field(times=1, depths=3, height=18, width=36, salinity=True)
+    salinity = both.further[0].copy()
+    salinity.values[:, 1] = np.nan
+    grid = Grid.of_region(dataclasses.replace(both, further=(salinity,)), Box())
+    assert grid.shape == (3, 18, 36)
+    assert grid.ocean_mask.shape == (6, 18, 36)
+    assert np.array_equal(grid.ocean_of(0), np.isfinite(both.target.values[0]))
+    assert not grid.ocean_of(1)[1].any()
+    assert np.array_equal(grid.ocean_of(1)[[0, 2]], grid.ocean_of(0)[[0, 2]])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from depthdif import UserError
+from depthdif.data.variables import Variable
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.prediction.grid import Grid
 from depthdif.prediction.output_plan import OutputPlan
@@ -26,15 +27,12 @@ def plan() -> OutputPlan:
         ocean_mask=np.ones(SHAPE, bool),
         rows=np.arange(3),
         columns=np.arange(2),
-        whole_columns=360,
         period=360.0,
         wraps=False,
     )
     return OutputPlan(
         path=Path("ocean.zarr"),
-        name="temperature",
-        standard_name="sea_water_temperature",
-        units="degree_Celsius",
+        variables=(Variable("temperature", "degree_Celsius", "sea_water_temperature"),),
         grid=grid,
         times=np.array(["2016-01-01"], "datetime64[s]"),
         variants=("ema",),
@@ -87,9 +85,9 @@ def test_ensemble_without_the_planned_spread_is_refused(plan: OutputPlan) -> Non
 
 
 def test_one_variant_has_the_plain_name_and_several_have_theirs(plan: OutputPlan) -> None:
-    assert plan.variable("ema") == "temperature"
+    assert plan.mean_name(plan.variables[0], "ema") == "temperature"
     plan = dataclasses.replace(plan, variants=("standard", "ema_0.99"))
-    assert [plan.variable(variant) for variant in plan.variants] == [
+    assert [plan.mean_name(plan.variables[0], variant) for variant in plan.variants] == [
         "temperature_standard",
         "temperature_ema_0_99",
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from depthdif.data.variables import Variable
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.observations.profiles import ProfileTable
 from depthdif.prediction.figures import draw_prediction
@@ -28,9 +29,7 @@ def write_output(path: Path) -> Path:
     ocean = np.random.default_rng(0).random(SHAPE) < 0.8
     plan = OutputPlan(
         path=path,
-        name="temperature",
-        standard_name="sea_water_temperature",
-        units="degree_Celsius",
+        variables=(Variable("temperature", "degree_Celsius", "sea_water_temperature"),),
         grid=Grid(
             latitude,
             longitude,
@@ -38,7 +37,6 @@ def write_output(path: Path) -> Path:
             ocean,
             np.arange(height),
             np.arange(width),
-            180,
             360.0,
             False,
         ),

@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 
 from depthdif import UserError
+from depthdif.data.variables import Variable
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.prediction.grid import Grid
 from depthdif.prediction.output_plan import OutputPlan
@@ -34,7 +35,6 @@ def grid() -> Grid:
         ocean_mask=np.random.default_rng(0).random(SHAPE) < 0.8,
         rows=np.arange(height),
         columns=np.arange(width),
-        whole_columns=180,
         period=360.0,
         wraps=False,
     )
@@ -44,9 +44,7 @@ def make_plan(path: Path, **changes: Any) -> OutputPlan:
     times = changes.pop("number_of_times", 3)
     plan = OutputPlan(
         path=path,
-        name="temperature",
-        standard_name="sea_water_temperature",
-        units="degree_Celsius",
+        variables=(Variable("temperature", "degree_Celsius", "sea_water_temperature"),),
         grid=grid(),
         times=np.datetime64("2016-01-01T12", "s") + np.arange(times) * np.timedelta64(7, "D"),
         variants=("standard", "ema_0.99"),

@@ -20,8 +20,8 @@ from depthdif.prediction.withheld import (
     Forecast,
     HiddenValues,
     WithheldScores,
+    hidden_by_platform,
     hidden_values,
-    split_by_platform,
 )
 from depthdif.prediction.withheld_table import overall_table, print_scores
 
@@ -82,7 +82,8 @@ def test_no_platform_is_on_both_sides_and_the_share_is_met_to_the_largest_platfo
     counts: list[int], share: float, seed: int
 ) -> None:
     table = table_of([f"float {number}" for number, count in enumerate(counts) for _ in range(count)])
-    used, hidden = split_by_platform(table, share, seed)
+    is_hidden = hidden_by_platform(table.platform, share, seed)
+    used, hidden = table.take(~is_hidden), table.take(is_hidden)
     assert len(used)
     assert len(hidden)
     assert not set(used.platform) & set(hidden.platform)
@@ -90,30 +91,35 @@ def test_no_platform_is_on_both_sides_and_the_share_is_met_to_the_largest_platfo
     assert abs(len(hidden) - share * len(table)) <= max(counts)
 
 
+def hidden_of_platforms(table: ProfileTable, share: float, seed: int) -> set[str]:
+    """The platforms that are hidden."""
+    return set(table.platform[hidden_by_platform(table.platform, share, seed)])
+
+
 def test_the_split_depends_on_seed_and_names_and_not_on_the_order_of_the_profiles() -> None:
     table = table_of([f"float {number % 40}" for number in range(200)])
-    hidden = set(split_by_platform(table, 0.25, 3)[1].platform)
+    hidden = hidden_of_platforms(table, 0.25, 3)
     shuffled = table.take(np.random.default_rng(0).permutation(200))
-    assert set(split_by_platform(shuffled, 0.25, 3)[1].platform) == hidden
-    assert set(split_by_platform(table, 0.25, 4)[1].platform) != hidden
+    assert hidden_of_platforms(shuffled, 0.25, 3) == hidden
+    assert hidden_of_platforms(table, 0.25, 4) != hidden
 
 
 def test_a_further_platform_changes_few_of_the_hidden_ones() -> None:
     names = [f"float {number}" for number in range(100)]
-    before = set(split_by_platform(table_of(names), 0.2, 0)[1].platform)
-    after = set(split_by_platform(table_of([*names, "another"]), 0.2, 0)[1].platform)
+    before = hidden_of_platforms(table_of(names), 0.2, 0)
+    after = hidden_of_platforms(table_of([*names, "another"]), 0.2, 0)
     assert len(before ^ after) <= 2
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_that_hides_nothing_or_all_is_refused(share: float) -> None:
     with pytest.raises(UserError, match=r"withhold=.*such as withhold=0\.2"):
-        split_by_platform(table_of(["a", "b"]), share, 0)
+        hidden_by_platform(table_of(["a", "b"]).platform, share, 0)
 
 
 def test_one_platform_cannot_be_split() -> None:
     with pytest.raises(UserError, match=r"the number of platforms is 1.*set withhold=0"):
-        split_by_platform(table_of(["a", "a"]), 0.2, 0)
+        hidden_by_platform(table_of(["a", "a"]).platform, 0.2, 0)
 
 
 def test_values_are_compared_with_their_cell_where_it_is_ocean() -> None:
@@ -358,3 +364,20 @@ def test_on_a_narrow_terminal_the_ratios_to_oi_keep_their_intervals() -> None:
     }
     shown = {heading for heading, interval in has_interval.items() if interval}
     assert shown == {"RMSE / OI", "CRPS / OI"}
+
+
+def test_the_values_of_a_variable_are_those_of_its_channels() -> None:
+    observed, members = np.arange(4.0), np.arange(8.0).reshape(2, 4)
+    forecasts: dict[Method, Forecast] = {
+        OI: estimate(observed + 1, np.arange(4.0)),
+        EMA: ensemble(members),
+    }
+    # Two variables of three depths.
+    hidden = hidden_of(observed, np.array(["a", "b", "a", "c"]), forecasts, np.array([0, 3, 2, 5]))
+    salinity = hidden.of_variable(1, 3)
+    assert salinity.level.tolist() == [0, 2]
+    assert salinity.observed.tolist() == [1, 3]
+    assert salinity.platform.tolist() == ["b", "c"]
+    assert salinity.forecasts[OI].mean.ravel().tolist() == [2, 4]
+    assert np.array_equal(salinity.forecasts[EMA].mean.ravel(), members[:, [1, 3]].mean(axis=0))
+    assert hidden.of_variable(0, 3).level.tolist() == [0, 2]
