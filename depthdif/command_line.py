@@ -208,7 +208,7 @@ def compare(cfg: DictConfig) -> None:
     """`depthdif-compare`: write page, picture and summary of finished runs."""
     from depthdif.comparison.compare import compare
 
-    compare(cfg.runs, cfg.output_dir, cfg.megabytes)
+    compare(cfg.runs, cfg.output_dir, cfg.megabytes, cfg.variable)
 
 
 @program

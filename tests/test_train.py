@@ -404,7 +404,7 @@ def test_two_variables_are_logged_together_and_each_in_its_units_with_a_panel_an
         ("temperature", "degree_Celsius"),
         ("salinity", "1"),
     ]
-    assert len(list((tmp_path / "run" / "panels").glob("*_salinity_step=*.png"))) == 2
+    assert len(list((tmp_path / "run" / "panels").glob("salinity/x_y_full_reconstruction_*_step=*.png"))) == 2
     table = (tmp_path / "run" / "closing_table.txt").read_text()
     for words in ("all variables", "over the ocean: temperature", "over the ocean: salinity"):
         assert words in table

@@ -68,8 +68,8 @@ class PanelWriter:
                 )
                 for variant, figure in figures.items():
                     key = f"{IMAGE_KEY}_{variant}" if with_ema else IMAGE_KEY
-                    name = key.rpartition("/")[2] + (f"_{variable.name}" if number else "")
-                    path = self.folder / f"{name}_step={trainer.global_step:07d}.png"
+                    folder = self.folder / variable.name if number else self.folder
+                    path = folder / f"{key.rpartition('/')[2]}_step={trainer.global_step:07d}.png"
                     pictures[f"{key}/{variable.name}" if number else key] = save_figure(figure, path)
             # Lightning numbers optimizer steps from 0 in what it logs: the pictures have the step of the scores.
             for logger in trainer.loggers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from torch import Tensor
 from depthdif import UserError, check_integer
 from depthdif.callbacks.panels import PanelWriter
 from depthdif.data.datamodule import OceanDataModule
-from depthdif.data.variables import channels_of, deviation, part_of_batch
 from depthdif.diffusion.distributed import first_of_each, gathered
-from depthdif.diffusion.ensemble import Ensemble, independent_members
+from depthdif.diffusion.ensemble import independent_members
 from depthdif.diffusion.module import DiffusionModule
-from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
+from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.ema import EMACallback
-from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys, scores_together
+from depthdif.evaluation.variable_scores import score_variables
+from depthdif.scores.score_names import FIRST_GUESS, STANDARD, log_keys
 
 
 class ReconstructionCallback(Callback):
@@ -125,25 +125,6 @@ class ReconstructionCallback(Callback):
         if trainer.is_global_zero:
             self.panels.write(trainer, data, whole, members, with_ema=ema is not None)
         self.batch = None
-
-
-def score_variables(
-    data: OceanDataModule, batch: Mapping[str, Tensor], ensemble: Ensemble | None = None
-) -> dict[str, dict[str, float]]:
-    """Scores of an ensemble, or with None of the first guess, by variable.
-
-    Those of all variables together are at "" (`scores_together`); those of each by its name where there are several.
-    """
-    scores, deviations = {}, {}
-    for number, variable in enumerate(data.variables):
-        channels = channels_of(number, len(data.depths))
-        part, standardization = part_of_batch(batch, channels), data.standardization.part(channels)
-        deviations[variable.name] = deviation(standardization.std)
-        if ensemble is None:
-            scores[variable.name] = score_first_guess(part, standardization)
-        else:
-            scores[variable.name] = score_ensemble(ensemble.part(channels), part, standardization)
-    return {"": scores_together(scores, deviations), **(scores if len(scores) > 1 else {})}
 
 
 def ema_callback(trainer: Trainer) -> EMACallback | None:

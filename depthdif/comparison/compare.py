@@ -34,19 +34,22 @@ LEGEND_COLUMNS = 6
 LETTERS_PER_LINE = 200
 
 
-def compare(runs: Sequence[str | Path], output_dir: str | Path, megabytes: float = 18) -> Path:
+def compare(
+    runs: Sequence[str | Path], output_dir: str | Path, megabytes: float = 18, variable: str | None = None
+) -> Path:
     """Compare run folders, or those in the folders of sweeps; runs may be incomplete or still in progress.
 
     Writes `compare.html`, one page that needs no other file, and `compare.svg`, a picture of its main charts, into
     `output_dir`; logs the results and both paths, and returns that of the page. `megabytes` limits the pictures of the page.
-    Uses no network.
+    Of runs with several variables the scores and panels of a `variable` are shown, or with None the scores of all together. Uses
+    no network.
 
     Raises:
         UserError: no folder, or one that is no run; no positive size.
     """
     if not megabytes > 0:
         raise UserError(f"megabytes={megabytes}: expected a positive size of the page, such as megabytes=18")
-    read = read_runs(find_run_folders([runs] if isinstance(runs, str) else runs))
+    read = read_runs(find_run_folders([runs] if isinstance(runs, str) else runs), variable)
     ranked = rankings(read)
     panels = collect_panels(read, megabytes * MEGABYTE)
     page_path, picture_path = (Path(output_dir) / name for name in ("compare.html", "compare.svg"))

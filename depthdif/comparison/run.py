@@ -15,7 +15,7 @@ from depthdif import UserError
 from depthdif.comparison.scalars import Series, as_number, read_scalars
 from depthdif.ema.decay import half_life
 from depthdif.loggers.metrics_file import METRICS
-from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD
+from depthdif.scores.score_names import FIRST_GUESS, SCORES, STANDARD, of_variable
 from depthdif.sweep.job import FAILED, FINISHED, RECORD, JobRecord, read_record
 
 DISTANCES = {
@@ -26,6 +26,8 @@ DISTANCES = {
 }
 """Label of each distance from the standard weights, by the name in its log key."""
 PANEL = re.compile(r"x_y_full_reconstruction(?:_(?P<variant>.+?))?_step=(?P<step>\d+)\.png")
+# Log key of a score of one variable of several.
+OF_VARIABLE = re.compile(r"^val[^/]*/recon_[a-z]+_full_recon/(.+)$")
 ADVICE = "set runs=[runs/DATE_TIME,runs/DATE_TIME], or the folder of a sweep: runs=[multirun/DATE_TIME]"
 # Decays are logged as float32.
 FLOAT32 = 2e-7
@@ -172,9 +174,14 @@ def is_run(folder: Path) -> bool:
     )
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read each folder; names are those of the folders, with those of their parents where needed to distinguish them."""
-    return [read_run(folder, name) for folder, name in zip(folders, short_names(folders), strict=True)]
+def read_runs(folders: Sequence[Path], variable: str | None = None) -> list[Run]:
+    """Read each folder; names are those of the folders, with those of their parents where needed to distinguish them.
+
+    Of runs with several variables the scores and panels are those of a `variable`, or with None those of all together.
+    """
+    return [
+        read_run(folder, name, variable) for folder, name in zip(folders, short_names(folders), strict=True)
+    ]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -187,15 +194,23 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     raise AssertionError("folders are distinct")
 
 
-def read_run(folder: Path, name: str) -> Run:
+def read_run(folder: Path, name: str, variable: str | None = None) -> Run:
     """Read a run folder, of which any part may be missing or broken."""
     config, remarks = read_config(folder / "config.yaml")
     overrides: Any = None
     with suppress(OSError, yaml.YAMLError, UnicodeDecodeError):
         overrides = read_yaml(folder / ".hydra" / "overrides.yaml")
     scalars, scalar_remarks = read_scalars(folder / METRICS)
+    several = {match[1] for key in scalars if (match := OF_VARIABLE.search(key))}
+    if variable in several:
+        scalars = {**scalars, **of_variable(scalars, str(variable))}
+    elif several:
+        remarks.append(
+            f"scores of {', '.join(sorted(several))} together, in standard deviations; variable=NAME shows those of one"
+        )
     panels: dict[str, dict[int, Path]] = {}
-    for path in sorted((folder / "panels").glob("*.png")):
+    further = folder / "panels" / str(variable)
+    for path in sorted((further if further.is_dir() else folder / "panels").glob("*.png")):
         if match := PANEL.fullmatch(path.name):
             # Without EMA the only variant is the standard one.
             panels.setdefault(match["variant"] or STANDARD, {})[int(match["step"])] = path

@@ -14,7 +14,7 @@ from depthdif import UserError
 from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.diffusion.reconstruction import reconstruct
-from depthdif.export.model_card import evaluation_record, model_card
+from depthdif.export.model_card import evaluation_records, model_card
 from depthdif.export.pipeline import ModelDescription, OceanPipeline
 from depthdif.files import sha256
 
@@ -47,12 +47,12 @@ def export(cfg: DictConfig) -> Path:
     if folder.exists() and not cfg.overwrite:
         raise FileExistsError(f"output={folder}: exists already; set overwrite=true to replace it")
     digest = sha256(run.path)
-    evaluation = evaluation_record(run.path, digest, cfg.evaluation)
+    evaluations = evaluation_records(run, digest, cfg.evaluation)
     unfinished, replaced = (folder.with_name(f"{folder.name}.{end}") for end in ("unfinished", "replaced"))
     shutil.rmtree(unfinished, ignore_errors=True)
     trained = ModelDescription.from_config(run.cfg, run.data.state_dict(), run.precision)
     OceanPipeline.from_module(run.module, trained).save_pretrained(unfinished)
-    model_card(run, variant, digest, evaluation).save(unfinished / "README.md")
+    model_card(run, variant, digest, evaluations).save(unfinished / "README.md")
     recorded = OmegaConf.create(dict(run.checkpoint["hyper_parameters"]))
     OmegaConf.save(recorded, unfinished / "training_config.yaml")
     check_same_numbers(run, unfinished)

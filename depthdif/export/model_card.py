@@ -26,6 +26,7 @@ from depthdif.scores.score_names import (
     FIRST_GUESS,
     SCORES,
     first_guess_scores,
+    of_variable,
     scores_by_variant,
     variant_label,
 )
@@ -37,6 +38,7 @@ FILE = "evaluation.json"
 REQUIRED = {"checkpoint_sha256", "patches", "created", "seen_in_training"}
 SAMPLES = {
     "woa": "World Ocean Atlas, monthly; SST of COADS",
+    "woa_annual": "World Ocean Atlas, annual",
     "eddies": "simulated eddying ocean, every 5 days",
 }
 TAGS = ["diffusion", "oceanography", "ocean-reconstruction", "argo", "depthdif"]
@@ -46,7 +48,7 @@ ScoreTable = tuple[list[str], dict[str, list[str]]]
 
 
 def model_card(
-    run: TrainedRun, variant: str, digest: str, evaluation: Mapping[str, Any] | None = None
+    run: TrainedRun, variant: str, digest: str, evaluations: Mapping[str, Mapping[str, Any]] | None = None
 ) -> ModelCard:
     """The README.md of an export, with the metadata that the hub of Hugging Face reads.
 
@@ -54,21 +56,26 @@ def model_card(
         run: that is exported.
         variant: of its weights, such as "ema".
         digest: SHA-256 of its checkpoint.
-        evaluation: content of the `evaluation.json` of its checkpoint.
+        evaluations: content of the `evaluation.json` of its checkpoint, by variable.
     """
     field, module, step = run.data.field, run.module, int(run.checkpoint["global_step"])
-    logged = scores_at(run.path.parent.parent / "metrics" / "metrics.csv", step)
+    evaluations = evaluations or {}
+    evaluation = evaluations.get(field.variable)
+    metrics = run.path.parent.parent / "metrics" / "metrics.csv"
+    logged = scores_at(metrics, step)
+    variables = " and ".join(variable.name for variable in field.variables)
     scores = logged.get(variant, {}) | (evaluated_scores(evaluation, variant) if evaluation else {})
     dataset: dict[str, Any] = {
-        "dataset_type": field.variable,
-        "dataset_name": f"{field.variable}, validation region",
+        "dataset_type": variables,
+        "dataset_name": f"{variables}, validation region",
     }
     results = [
         EvalResult(task_type="other", metric_type=name, metric_value=value, **dataset)
         for name, value in scores.items()
     ]
-    card_name = f"depthdif {field.variable}" if results else None
-    units, config = display_units(field.units), resolved(run.cfg)
+    card_name = f"depthdif {variables}" if results else None
+    units = "" if field.further else display_units(field.units)
+    config = resolved(run.cfg)
     return ModelCard.from_template(
         ModelCardData(
             library_name="diffusers", tags=TAGS, model_name=card_name, eval_results=results or None
@@ -78,7 +85,10 @@ def model_card(
         config=config,
         text=config_text,
         variant=variant_label(variant),
-        units=units,
+        variables=variables,
+        with_units=", ".join(
+            f"{each.name} ({display_units(each.units) or 'no units'})" for each in field.variables
+        ),
         step=step,
         source=source(config["data"]),
         grid=" x ".join(f"{np.median(np.diff(axis)):.4g}" for axis in (field.latitude, field.longitude)),
@@ -86,9 +96,15 @@ def model_card(
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         scheduler=type(module.sampler.prepared_scheduler(module.noise_schedule, module.device)).__name__,
         evaluation=evaluation,
-        evaluation_table=evaluation_table(evaluation) if evaluation else None,
+        evaluation_tables={name: (record, evaluation_table(record)) for name, record in evaluations.items()},
         logged=logged,
-        logged_table=logged_table(logged, units),
+        logged_tables={
+            "": logged_table(logged, units),
+            **{
+                each.name: logged_table(scores_at(metrics, step, each.name), display_units(each.units))
+                for each in (field.variables if field.further else ())
+            },
+        },
         digest=digest,
         exported=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=", ".join(f"{package} {version(package)}" for package in PACKAGES),
@@ -115,7 +131,23 @@ def logged_table(logged: Mapping[str, Mapping[str, float]], units: str) -> Score
     }
 
 
-def evaluation_record(checkpoint: Path, digest: str, path: str | None = None) -> dict[str, Any] | None:
+def evaluation_records(run: TrainedRun, digest: str, path: str | None = None) -> dict[str, dict[str, Any]]:
+    """The `evaluation_record` of each variable of a run that has one."""
+    first, *further = (variable.name for variable in run.data.variables)
+    records = {first: evaluation_record(run.path, digest, path, first)}
+    for name in further:
+        # Beside that of the first variable.
+        file = (
+            None if path is None else (Path(path) if Path(path).is_dir() else Path(path).parent) / name / FILE
+        )
+        if file is None or file.is_file():
+            records[name] = evaluation_record(run.path, digest, str(file) if file else None, name)
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def evaluation_record(
+    checkpoint: Path, digest: str, path: str | None = None, variable: str | None = None
+) -> dict[str, Any] | None:
     """The content of the `evaluation.json` of a checkpoint: of several the one with most patches, then the newest.
 
     The folder of the run and the folders beside it are searched, where scripts/evaluate.py writes; an evaluation in a region
@@ -125,6 +157,7 @@ def evaluation_record(checkpoint: Path, digest: str, path: str | None = None) ->
         checkpoint: RUN_FOLDER/checkpoints/NAME.
         digest: its SHA-256.
         path: the file to take instead, or its folder.
+        variable: name of the variable; None takes any.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
@@ -140,11 +173,14 @@ def evaluation_record(checkpoint: Path, digest: str, path: str | None = None) ->
             raise UserError(f"evaluation={path}: is not of this checkpoint; {advice}")
         return record
     run = checkpoint.parent.parent
-    records = (read(file, digest) for file in (*run.glob(f"**/{FILE}"), *run.parent.glob(f"*/{FILE}")))
+    beside = (*run.parent.glob(f"*/{FILE}"), *(run.parent.glob(f"*/{variable}/{FILE}") if variable else ()))
+    records = (read(file, digest) for file in (*run.glob(f"**/{FILE}"), *beside))
     usable = {
         (record["provenance"]["patches"], record["provenance"]["created"]): record
         for record in records
-        if record is not None and not record["provenance"]["seen_in_training"]
+        if record is not None
+        and not record["provenance"]["seen_in_training"]
+        and variable in (None, record["provenance"].get("variable", variable))
     }
     return usable[max(usable)] if usable else None
 
@@ -177,14 +213,18 @@ def evaluation_table(record: Mapping[str, Any]) -> ScoreTable:
     return [heading for _, heading, _ in columns], rows
 
 
-def scores_at(metrics: Path, step: int) -> dict[str, dict[str, float]]:
-    """Scores of the first guess and of each variant in `metrics.csv` at the validation after `step` optimizer steps, if any."""
+def scores_at(metrics: Path, step: int, variable: str = "") -> dict[str, dict[str, float]]:
+    """Scores of the first guess and of each variant in `metrics.csv` at the validation after `step` optimizer steps, if any.
+
+    They are those of one `variable` of several, or with "" of all.
+    """
     if not metrics.is_file():
         return {}
     with metrics.open(encoding="utf-8", newline="") as file:
         # Lightning numbers optimizer steps from 0 in what it logs.
         rows = [row for row in csv.DictReader(file) if row.get("step") == str(step - 1)]
     logged = {key: float(value) for row in rows for key, value in row.items() if key and value}
+    logged = of_variable(logged, variable) if variable else logged
     by_name = {FIRST_GUESS: first_guess_scores(logged), **scores_by_variant(logged)}
     return {name: scores for name, scores in by_name.items() if scores}
 

@@ -26,6 +26,7 @@ from depthdif.checkpoints.resume import check_architecture
 from depthdif.checkpoints.trusted_targets import foreign_targets
 from depthdif.data.dataset import Conditioner, collate
 from depthdif.data.statistics import TrainingStatistics
+from depthdif.data.variables import channels_of
 from depthdif.diffusion.ensemble import Ensemble
 from depthdif.diffusion.module import DiffusionModule
 from depthdif.diffusion.reconstruction import reconstruct
@@ -127,6 +128,15 @@ class OceanPipeline(DiffusionPipeline):
         self.module, self.trained = module, trained
         self.conditioner, self.first_guess = trained.conditioner(), trained.first_guess()
 
+    @property
+    def variables(self) -> dict[str, slice]:
+        """The channels of each variable in observations and reconstructions."""
+        depths = len(self.trained.data["depths"])
+        return {
+            each["name"]: channels_of(number, depths)
+            for number, each in enumerate(self.trained.data["variables"])
+        }
+
     @classmethod
     def from_module(cls, module: DiffusionModule, trained: ModelDescription) -> "OceanPipeline":
         """The pipeline of a trained module."""
@@ -185,7 +195,8 @@ class OceanPipeline(DiffusionPipeline):
         """Reconstruct one patch.
 
         Args:
-            observations: (D, H, W) in the units and on the depths of the training data, NaN where not observed.
+            observations: (D, H, W) in the units and on the depths of the training data, NaN where not observed. Of several
+                variables the depths of the first one come first, then those of the next (`variables`); so in all that follows.
             surface: (S, H, W) in the units and the order of the training data, NaN where missing; None without any.
             latitude, longitude: (H,) and (W,) degrees north and east of the cells, ascending.
             date: of the patch; its season is a condition, and noise that is correlated in time depends on it.
@@ -229,7 +240,9 @@ class OceanPipeline(DiffusionPipeline):
         """The standardised conditions of one patch as in the data contract, but without first guess; arguments as in a call."""
         observations = np.asarray(observations, np.float32)
         depths, shape = len(self.trained.data["depths"]), observations.shape
-        check_shape("observations", shape, (depths, *shape[-2:]), f"{depths} depths, height, width")
+        channels = depths * len(self.variables)
+        of = f" of {' then '.join(self.variables)}" if len(self.variables) > 1 else ""
+        check_shape("observations", shape, (channels, *shape[-2:]), f"{depths} depths{of}, height, width")
         surface = np.asarray(np.empty((0, *shape[1:])) if surface is None else surface, np.float32)
         fields = self.trained.data["surface"]
         check_shape("surface", surface.shape, (len(fields), *shape[1:]), ", ".join(fields) or "none")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthdif import UserError
 from depthdif.first_guess.columns import Profiles
 from depthdif.first_guess.covariance import fill_surface
 from depthdif.first_guess.protocol import PatchData
@@ -45,7 +46,8 @@ class Regressions:
             return self.surface_slopes, self.level_covariance
         products, slopes = self.surface_products.astype(np.float64), self.surface_slopes.astype(np.float64)
         fewer = np.zeros_like(slopes)
-        inverse = np.linalg.pinv(products[:, present][:, :, present], hermitian=True)
+        # The products are rounded to float32.
+        inverse = np.linalg.pinv(products[:, present][:, :, present], rcond=1e-6, hermitian=True)
         fewer[:, present] = np.einsum("dst,dtu,du->ds", inverse, products[:, present], slopes)
         lost = slopes - fewer
         covariance = self.level_covariance + lost @ products[0] @ lost.T
@@ -53,7 +55,12 @@ class Regressions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Regressions:
-        """From its attributes by name, as tensors or lists."""
+        """From its attributes by name, as tensors or lists; UserError where some are missing."""
+        if missing := {field.name for field in dataclasses.fields(cls)} - state.keys():
+            raise UserError(
+                f"the checkpoint was trained by another version of depthdif: its regressions lack {', '.join(sorted(missing))}; "
+                "train again with this version, or open it with that one"
+            )
         return cls(**{name: np.asarray(state[name], np.float32) for name in state})
 
 

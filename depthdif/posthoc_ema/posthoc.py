@@ -64,7 +64,7 @@ def posthoc(cfg: DictConfig) -> float:
     saved = chosen or (by_name[best.name] if best else next(iter(combinations)))
     folder = Path(cfg.output_dir)
     path = write_checkpoint(run, snapshots, saved, combinations[saved], folder)
-    units = display_units(run.data.field.units)
+    units = "" if run.data.field.further else display_units(run.data.field.units)
     write_scores(variants, folder / TABLE)
     title = f"{run.path.absolute().parent.parent.name}, step {snapshots.step}, {len(snapshots.snapshots)} snapshots"
     save_figure(score_figure(variants, units, title), folder / FIGURE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from torch import Tensor
 from depthdif.data.datamodule import OceanDataModule
 from depthdif.diffusion.module import VALIDATION, DiffusionModule
 from depthdif.diffusion.precision import autocast
-from depthdif.diffusion.reconstruction import physical_truth, reconstruct, score_estimate
+from depthdif.diffusion.reconstruction import reconstruct
+from depthdif.evaluation.variable_scores import score_variables
 from depthdif.files import write_csv
 from depthdif.scores.score_names import SCORES, STANDARD, ScoreName
 
@@ -64,26 +66,23 @@ def validation_scores(
 ) -> dict[str, float]:
     """`mse`, `psnr`, `ssim`, `crps` (of at least two independent members) and `loss`, as in the validation of the training.
 
-    Random numbers are those of the training: same noise and time steps for the same sample. `advance` is called after each
-    batch.
+    Those of several variables are together (`scores_together`). Random numbers are those of the training: same noise and time
+    steps for the same sample. `advance` is called after each batch.
     """
     statistics = data.standardization
-    means, errors, weights, crps = [], 0.0, 0.0, 0.0
+    ensembles, errors, weights = [], 0.0, 0.0
     for batch in batches:
-        ensemble = reconstruct(module, batch, statistics, precision)
-        means.append(ensemble.mean)
-        known = batch["target_mask"].numpy()
-        crps += float(ensemble.crps(physical_truth(batch, statistics))[known].sum())
+        ensembles.append(reconstruct(module, batch, statistics, precision))
         on_device = {name: tensor.to(module.device) for name, tensor in batch.items()}
         with torch.no_grad(), autocast(precision, module.device):
             error, weight = module.errors(on_device, VALIDATION)
         errors += float(error.sum())
         weights += float(weight.sum())
         advance()
-    together = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "target_mask")}
-    scores = score_estimate(np.concatenate(means), together, statistics)
-    if ensemble.has_spread:
-        scores["crps"] = crps / int(together["target_mask"].sum())
+    whole = {name: torch.cat([batch[name] for batch in batches]) for name in ("target", "target_mask")}
+    members = np.concatenate([ensemble.members for ensemble in ensembles])
+    ensemble = dataclasses.replace(ensembles[0], members=members)
+    scores = score_variables(data, whole, ensemble)[""]
     return {**scores, "loss": errors / weights}
 
 

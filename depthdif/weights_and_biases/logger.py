@@ -97,9 +97,11 @@ class RunLogger(WandbLogger):
             step = int(row.pop(CSV_STEP))
             self.log_metrics({key: float(value) for key, value in row.items() if value}, step)
         panels: dict[int, dict[str, Any]] = defaultdict(dict)
-        for path in sorted((folder / "panels").glob("*_step=*.png")):
+        for path in sorted((folder / "panels").rglob("*_step=*.png")):
             name, _, steps = path.stem.rpartition("_step=")
-            panels[int(steps) - 1][f"{IMAGES}{name}"] = [Image(str(path))]
+            # Those of a further variable are in a folder of its name.
+            variable = "" if path.parent.name == "panels" else f"/{path.parent.name}"
+            panels[int(steps) - 1][f"{IMAGES}{name}{variable}"] = [Image(str(path))]
         for panel_step, pictures in sorted(panels.items()):
             if panel_step <= step:
                 self.log_metrics(pictures, panel_step)
@@ -107,7 +109,8 @@ class RunLogger(WandbLogger):
 
 def best_value(key: str) -> str | None:
     """Which value of a log key is its best: "min" or "max" for a validation score or loss, None for any other key."""
-    if (parsed := parse_log_key(key)) is None:
+    # The key of one variable of several ends with its name.
+    if (parsed := parse_log_key(key) or parse_log_key(key.rpartition("/")[0])) is None:
         return None
     return "max" if parsed[1] in SCORES and SCORES[parsed[1]].higher_is_better else "min"
 

@@ -19,6 +19,7 @@ from depthdif.checkpoints.trained_run import TrainedRun, open_trained
 from depthdif.diffusion.reconstruction import reconstruct, score_ensemble, score_first_guess
 from depthdif.evaluation.evaluator import Evaluator
 from depthdif.evaluation.plan import EvaluationPlan
+from depthdif.evaluation.variable_scores import score_variables
 from depthdif.posthoc_ema.variant_scores import validation_scores
 from depthdif.training import train
 
@@ -121,3 +122,22 @@ def test_a_panel_shows_no_more_samples_than_the_first_mini_batch_has(
 def test_a_precision_that_a_chain_cannot_run_in_is_refused_before_training(small_run: Config) -> None:
     with pytest.raises(UserError, match=r"precision is bf16-true: .*trainer\.precision=32-true"):
         train(small_run(*TRAINED, "trainer.precision=bf16-true"))
+
+
+def test_two_variables_score_the_same_in_training_evaluation_and_posthoc_ema(
+    small_run: Config, tmp_path: Path
+) -> None:
+    train(small_run(*TRAINED, "model/ema=quick", "data.field.salinity=true"))
+    folder = tmp_path / "run"
+    expected, run = logged(folder), open_trained(evaluation_config(folder))
+    batch = run.data.collate([run.data.validation_samples()[number] for number in range(4)])
+    run.load("ema")
+    scores = validation_scores(run.module, run.data, [batch], run.precision, lambda: None)
+    of_variables = score_variables(
+        run.data, batch, reconstruct(run.module, batch, run.data.standardization, run.precision)
+    )
+    for score in ("mse", "crps", "psnr", "ssim"):
+        key = f"val_ema/recon_{score}_full_recon"
+        assert scores[score] == pytest.approx(expected[key], rel=1e-4)
+        for name in ("temperature", "salinity"):
+            assert of_variables[name][score] == pytest.approx(expected[f"{key}/{name}"], rel=1e-4)

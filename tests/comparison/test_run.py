@@ -92,3 +92,20 @@ def test_names_distinguish_runs(make_run: MakeRun) -> None:
     folders = [make_run(name, panels=False) for name in ("a/0", "b/0", "b/1")]
     assert [run.name for run in read_runs(folders)] == ["a/0", "b/0", "b/1"]
     assert [run.name for run in read_runs(folders[1:])] == ["0", "1"]
+
+
+def test_of_several_variables_the_scores_and_panels_of_one_can_be_read(make_run: MakeRun) -> None:
+    folder = make_run("joint")
+    metrics = folder / "metrics" / "metrics.csv"
+    header, *rows = metrics.read_text().splitlines()
+    assert "val_ema/recon_mse_full_recon" in header.split(",")
+    ends = [f"{row},{0.25 if 'recon' in header and row.split(',')[1] else ''}" for row in rows]
+    metrics.write_text("\n".join([f"{header},val_ema/recon_mse_full_recon/salinity", *ends]) + "\n")
+    (folder / "panels" / "salinity").mkdir()
+    (folder / "panels" / "salinity" / "x_y_full_reconstruction_ema_step=0000600.png").write_bytes(b"")
+    together, one = read_run(folder, "joint"), read_run(folder, "joint", "salinity")
+    assert any("scores of salinity together" in remark for remark in together.remarks)
+    assert set(one.averages[0].scores["mse"].values()) == {0.25}
+    assert together.averages[0].scores["mse"] != one.averages[0].scores["mse"]
+    assert [path.parent.name for path in one.panels["ema"].values()] == ["salinity"]
+    assert not any("together" in remark for remark in one.remarks)

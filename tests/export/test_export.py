@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import depthdif.export.export
+from depthdif import UserError
 from depthdif.checkpoints.trained_run import open_trained
 from depthdif.config_folder import CONF
 from depthdif.diffusion.ensemble import Ensemble
@@ -263,3 +264,50 @@ def test_the_precision_of_the_run_goes_into_the_export_unless_another_is_set(
         batch = next(iter(open_trained(compose_export()).data.val_dataloader()))
         members = [pipeline.reconstruct(batch).members for pipeline in (in_bfloat16, in_float32)]
         assert not np.array_equal(*members, equal_nan=True)
+
+
+def test_a_model_of_two_variables_tells_the_order_of_its_channels_and_the_scores_of_each(
+    tmp_path: Path,
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[
+            "experiment=smoke", "data.field.salinity=true", "data.field.depths=3", "trainer.max_steps=2",
+            "trainer.val_check_interval=2", "trainer.accelerator=cpu", "trainer.precision=32-true",
+            "data.validation_patches=4", "callbacks.progress=null", "logger=csv", f"output_dir={tmp_path / 'run'}",
+        ])  # fmt: skip
+    train(cfg)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    for name, place in (("temperature", "evaluated"), ("salinity", "evaluated/salinity")):
+        provenance = {
+            "checkpoint_sha256": digest, "patches": 24, "created": "2026-01-01", "seen_in_training": False,
+            "variable": name, "run": {"data": {"validation_density": 0.05}},
+        }  # fmt: skip
+        record = {
+            "provenance": provenance,
+            "units": "",
+            "overall": {f"OI of {name}": {"rmse": {"value": 0.5}}},
+        }
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "evaluation.json").write_text(json.dumps(record))
+    folder = export(composed(f"checkpoint={checkpoint}"))
+    card = (folder / "README.md").read_text()
+    assert "# temperature and salinity from sparse profiles" in card
+    assert "(6, H, W), NaN where not observed; the depths of temperature, then those of salinity" in card
+    for expected in (
+        "OI of temperature",
+        "OI of salinity",
+        "All variables together",
+        "temperature (°C), salinity (no units)",
+    ):
+        assert expected in card
+    pipeline = OceanPipeline.from_pretrained(folder)
+    assert pipeline.variables == {"temperature": slice(0, 3), "salinity": slice(3, 6)}
+    patch = np.full((6, 16, 16), np.nan, np.float32)
+    patch[:, 4, 4] = [10, 9, 8, 35, 35, 35]
+    axes = np.arange(16.0), np.arange(16.0)
+    mean = pipeline(patch, np.full((1, 16, 16), np.nan), *axes, "2018-06-15", ensemble_size=1).mean
+    assert mean.shape == (6, 16, 16)
+    assert 20 < mean[pipeline.variables["salinity"]].mean() < 45
+    with pytest.raises(UserError, match=r"expected \(6, 16, 16\) \(3 depths of temperature then salinity"):
+        pipeline(patch[:3], None, *axes, "2018-06-15")
