@@ -18,7 +18,7 @@ from depthdif.evaluation.result import CLIMATOLOGY, IDW, MODEL, OI, TRAINING_MEA
 from depthdif.evaluation.scale_figures import gradient_figure, spectrum_figure
 from depthdif.evaluation.tally import SPREAD_GROUPS, Tally
 from depthdif.figures.axes import TRUTH_COLOUR, plain_ticks, scale_depth, subplots, titled
-from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure
+from depthdif.figures.panel import error_limits, reconstruction_figure, save_figure, with_units
 from depthdif.scores.score import Score
 from depthdif.scores.score_names import variant_label
 
@@ -63,11 +63,15 @@ def rmse_by_depth(evaluation: Evaluation) -> Figure:
                 axis.fill_betweenx(depths, low, high, color=line["color"], alpha=0.2, linewidth=0)
     left.set_xscale("log")
     plain_ticks(left.xaxis)
-    left.set_xlabel(f"RMSE ({evaluation.units})", fontsize=9)
+    left.set_xlabel(with_units("RMSE", evaluation.units), fontsize=9)
     left.set_ylabel("depth (m)", fontsize=9)
     right.set_xlabel("RMSE as a ratio to OI", fontsize=9)
     scale_depth(left, 1.02 * evaluation.depths[-1])
-    return titled(figure, "RMSE over unobserved ocean cells; bands: 95 % over patches", legend=left)
+    return titled(
+        figure,
+        f"RMSE of {evaluation.variable} over unobserved ocean cells; bands: 95 % over patches",
+        legend=left,
+    )
 
 
 def density_figure(evaluation: Evaluation) -> Figure | None:
@@ -77,8 +81,8 @@ def density_figure(evaluation: Evaluation) -> Figure | None:
     figure, (axes,) = subplots(7.2, 3.6, 1, 3)
     shares = np.array(sorted(evaluation.density))
     names = {
-        "rmse": f"RMSE ({evaluation.units})",
-        "crps": f"CRPS ({evaluation.units})",
+        "rmse": with_units("RMSE", evaluation.units),
+        "crps": with_units("CRPS", evaluation.units),
         "rmse_ratio": "RMSE as a ratio to OI",
     }
     for axis, (name, heading) in zip(axes, names.items(), strict=True):
@@ -112,7 +116,7 @@ def case_figure(evaluation: Evaluation) -> Figure | None:
     ]
     levels = evaluation.panel_levels
     limits = [error_limits([case.error for case in cases], levels)] * len(cases)
-    title = f"The patch of median error, {variant_label(evaluation.chosen)} weights"
+    title = f"The patch of median error of {evaluation.variable}, {variant_label(evaluation.chosen)} weights"
     if OI in evaluation.tallies:
         title += "; the first guess shown is OI"
     return reconstruction_figure(cases, evaluation.depths, levels, limits, evaluation.units, title)
@@ -131,8 +135,8 @@ def spread_figure(tallies: Mapping[Method, Tally], units: str) -> Figure:
     axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     plain_ticks(axis.xaxis)
     plain_ticks(axis.yaxis)
-    axis.set_xlabel(f"spread: expected RMSE ({units})", fontsize=9)
-    axis.set_ylabel(f"actual RMSE ({units})", fontsize=9)
+    axis.set_xlabel(with_units("spread: expected RMSE", units), fontsize=9)
+    axis.set_ylabel(with_units("actual RMSE", units), fontsize=9)
     axis.legend(fontsize=8, frameon=False)
     return titled(figure, f"Spread and error, {SPREAD_GROUPS} bins of as many cells")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from depthdif.evaluation.result import OI, Evaluation
 from depthdif.evaluation.tally import Tally
 from depthdif.figures.globe import draw_on_globe, label_degrees
+from depthdif.figures.panel import with_units
 
 
 def rmse_maps(evaluation: Evaluation) -> Figure | None:
@@ -43,8 +44,11 @@ def rmse_maps(evaluation: Evaluation) -> Figure | None:
         bar = figure.colorbar(image, ax=axis, location="bottom", shrink=0.9, extend=extend)
         bar.ax.tick_params(labelsize=7)
         axis.tick_params(labelsize=7)
-        axis.set_title(f"{title} ({evaluation.units})", fontsize=9)
-    figure.suptitle("RMSE over all depths and patches; grey: land; white: scored in no patch", fontsize=9)
+        axis.set_title(with_units(title, evaluation.units), fontsize=9)
+    figure.suptitle(
+        f"RMSE of {evaluation.variable} over all depths and patches; grey: land; white: scored in no patch",
+        fontsize=9,
+    )
     return figure
 
 

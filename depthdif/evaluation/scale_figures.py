@@ -46,7 +46,9 @@ def spectrum_figure(evaluation: Evaluation) -> Figure | None:
     # Long waves to the left.
     axes[1, 0].set_xlim(wavelength[0] * 1.1, wavelength[-1] / 1.1)
     plain_ticks(axes[1, 0].xaxis)
-    axes[0, 0].set_ylabel(f"power ({f'({units})' if ' ' in units else units}² km)", fontsize=9)
+    axes[0, 0].set_ylabel(
+        f"power ({f'({units})' if ' ' in units else units}{'²' if units else ''} km)", fontsize=9
+    )
     axes[1, 0].set_ylabel("power over that\nof the truth", fontsize=9)
     axes[1, 0].set_ylim(0, 2)
     axes[2, 0].set_ylabel("power of the error\nover that of the truth", fontsize=9)
@@ -73,7 +75,7 @@ def gradient_figure(evaluation: Evaluation) -> Figure | None:
         if seen.size:
             axis.set_xlim(seen[0] / 1.2, seen[-1] * 2)
         axis.set_title(f"{evaluation.depths[level]:.3g} m", fontsize=9)
-        axis.set_xlabel(f"gradient ({evaluation.units} per 100 km)", fontsize=9)
+        axis.set_xlabel(f"gradient ({evaluation.units} per 100 km)".replace("( ", "("), fontsize=9)
         plain_ticks(axis.xaxis)
     axes[0].set_ylim(SHARES[0], 1.2)
     axes[0].set_ylabel("share of the ocean that is steeper", fontsize=9)

@@ -142,6 +142,11 @@ def display_units(units: str) -> str:
     return {"degree_Celsius": "°C", "1": ""}.get(canonical_units(units), units)
 
 
+def with_units(label: str, units: str) -> str:
+    """Such as "RMSE (°C)"; of a pure number the label alone."""
+    return f"{label} ({units})" if units else label
+
+
 def save_figure(figure: Figure, path: Path, dpi: int = 100) -> Path:
     """Write a figure as PNG, whole or not at all."""
     FigureCanvasAgg(figure)

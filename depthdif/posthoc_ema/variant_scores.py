@@ -23,6 +23,7 @@ from depthdif.diffusion.module import VALIDATION, DiffusionModule
 from depthdif.diffusion.precision import autocast
 from depthdif.diffusion.reconstruction import reconstruct
 from depthdif.evaluation.variable_scores import score_variables
+from depthdif.figures.panel import with_units
 from depthdif.files import write_csv
 from depthdif.scores.score_names import SCORES, STANDARD, ScoreName
 
@@ -123,7 +124,10 @@ def score_figure(variants: Sequence[VariantScores], units: str, title: str) -> F
     figure = Figure(figsize=(9.5, 4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    scores = (("mse", f"MSE of the reconstructions ({units}²)"), ("loss", "validation loss"))
+    scores = (
+        ("mse", with_units("MSE of the reconstructions", f"{units}²" if units else "")),
+        ("loss", "validation loss"),
+    )
     for axis, (score, label) in zip(figure.subplots(1, 2), scores, strict=True):
         draw_score(axis, [variant for variant in variants if variant.has(score)], score)
         axis.set_ylabel(label)

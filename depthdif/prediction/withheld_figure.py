@@ -10,6 +10,7 @@ from depthdif.evaluation.figure_style import style
 from depthdif.evaluation.result import MODEL, OI
 from depthdif.figures.axes import TRUTH_COLOUR, scale_depth, subplots, titled
 from depthdif.figures.case import format_position
+from depthdif.figures.panel import with_units
 from depthdif.prediction.places import profile_rows
 from depthdif.prediction.quantities import dates, title_of
 from depthdif.prediction.withheld import HiddenValues
@@ -69,9 +70,7 @@ def withheld_figure(dataset: xr.Dataset, name: str, units: str, hidden: HiddenVa
         scale_depth(axis, 1.05 * depths.max())
         axis.set_ylim(top=0.9 * depths.min())
         axis.set_title(f"{place}\n{f'RMSE {error:.2f} {units}'.rstrip()}", fontsize=9)
-        axis.set_xlabel(
-            f"{name.replace('_', ' ')} ({units})" if units else name.replace("_", " "), fontsize=9
-        )
+        axis.set_xlabel(with_units(name.replace("_", " "), units), fontsize=9)
     axes[0].set_ylabel("depth (m)", fontsize=9)
     title = f"{title_of(name)} at withheld profiles, from small errors to large ones of {methods[-1].label}"
     return titled(figure, title, legend=axes[0])
