@@ -211,6 +211,46 @@ def test_a_tile_as_large_as_the_region_gives_the_plain_chain_bit_for_bit(
     assert torch.equal(tiled, module.reconstruct(batch))
 
 
+def test_each_member_of_an_ambient_model_keeps_its_columns_across_the_tiles_of_a_region(
+    small_run: Callable[..., DictConfig],
+) -> None:
+    cfg = small_run(
+        "model/objective=ambient", "model.objective.sampled_columns=0.3", "model.sampler.ensemble_size=3"
+    )
+    data = build_data(cfg)
+    module = build_module(cfg, data).eval()
+    batch = data.collate([data.validation_samples()[0]])
+    seen: list[dict[str, Tensor]] = []
+
+    def network(noisy: Tensor, timestep: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        seen.append(dict(conditions))
+        assert (noisy[~conditions["noised_mask"]] == 0).all()
+        return torch.zeros_like(noisy)
+
+    module.denoiser.forward = network  # type: ignore[method-assign]
+    region = TiledRegion(Tiles(16, 16, (12, 12)), 3, np.arange(16), np.arange(16))
+    module.reconstruct(batch, region)
+    tiles = len(region.tiles.weights)
+    masks = torch.zeros(3, *batch["ocean_mask"].shape[1:], dtype=torch.bool)
+    for corner, conditions in zip(region.tiles.weights, seen[:tiles], strict=True):
+        for member, mask in zip(masks, conditions["noised_mask"], strict=True):
+            rows, columns = slice(corner.row, corner.row + 12), slice(corner.column, corner.column + 12)
+            member[:, rows, columns] |= mask
+    for corner, first, later in zip(region.tiles.weights, seen[:tiles], seen[tiles:], strict=True):
+        cells = (
+            slice(None),
+            slice(None),
+            slice(corner.row, corner.row + 12),
+            slice(corner.column, corner.column + 12),
+        )
+        assert torch.equal(first["noised_mask"], masks[cells])
+        assert torch.equal(later["noised_mask"], masks[cells])
+    hidden = batch["ocean_mask"][0] & ~batch["observed_mask"][0]
+    assert not (masks & ~hidden).any()
+    assert not torch.equal(masks[0], masks[1])
+    assert 0.1 < masks.sum() / (3 * hidden.sum()) < 0.5
+
+
 @pytest.mark.parametrize("efolding", [None, 20.0])
 @pytest.mark.parametrize("day", [-7, 17_000])
 def test_a_region_cut_out_of_a_larger_one_starts_from_the_same_noise(
