@@ -28,6 +28,7 @@ def test_shipped_first_guesses_build_and_none_is_none() -> None:
         "oi": OptimalInterpolation,
         "oi_anomalies": OptimalInterpolation,
         "oi_eddies": OptimalInterpolation,
+        "oi_salinity": OptimalInterpolation,
     }
     assert {path.stem for path in (CONF / "model/first_guess").glob("*.yaml")} == set(kinds)
     for name, kind in kinds.items():
